@@ -1,0 +1,76 @@
+# The commands people and CI share. On a fresh machine `make demo` needs only Python >= 3.10: no compiler, no GPU.
+#
+#   make demo         make .venv, install, train on real data         make test    the test suite
+#   make lint         ruff and the import rules                       make types   pyright
+#   make docs         build the documentation into site/              make bench-smoke   every benchmark, very short
+#   make examples     every example with --smoke                      make ci      what .ci/run runs
+#
+# PYTHON=/path/to/python3 chooses the interpreter; otherwise 3.11 is preferred, then any other >= 3.10.
+
+TORCH := torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+WORKERS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo install test lint types docs examples bench-smoke ci clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '3,6s/^#//p' Makefile
+
+demo: $(STAMP)-package
+	@OMP_NUM_THREADS=$(WORKERS) $(BIN)/python examples/demo.py $(DEMO)
+
+install: $(STAMP)-dev
+
+test: $(STAMP)-dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+
+lint: $(STAMP)-dev
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/python tools/coverage_page.py --check
+
+types: $(STAMP)-dev
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(STAMP)-docs
+	$(BIN)/python tools/coverage_page.py
+	$(BIN)/mkdocs build --strict --quiet
+
+examples: $(STAMP)-dev
+	$(BIN)/python -m pytest -q tests/test_examples.py
+
+bench-smoke: $(STAMP)-dev
+	$(BIN)/python tools/bench_smoke.py
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf $(VENV) build dist site out *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------------- the environment, step by step
+# torch comes first and alone: it is by far the largest download, and its stamp keeps it from being looked at again.
+$(STAMP)-torch:
+	@sh tools/make_venv.sh $(VENV) "$(PYTHON)"
+	@echo "Installing $(TORCH) (the only large download) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@touch $@
+
+$(STAMP)-package: $(STAMP)-torch pyproject.toml
+	@echo "Installing glueball ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+$(STAMP)-dev: $(STAMP)-package
+	@echo "Installing the tools for tests and checks ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@
+
+$(STAMP)-docs: $(STAMP)-package
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,docs]'
+	@touch $@
