@@ -1,0 +1,107 @@
+"""Every private torch API of `base/aten.py` against plain torch arithmetic, with the kernel and without it."""
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+import torch
+
+from glueball.base import aten
+from glueball.base.aten import TensorList, foreach
+
+SHAPES = [(3, 4), (5,), (1, 2, 3)]
+
+
+def tensors(seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(shape, generator=generator) + 0.5 for shape in SHAPES]
+
+
+@pytest.fixture(params=["kernel", "fallback"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test twice: with torch's kernels and with the plain Python that replaces them."""
+    if request.param == "fallback":
+        monkeypatch.setattr(aten, "has_fused_sgd", False)
+        monkeypatch.setattr(aten, "has_fused_adam", False)
+        monkeypatch.setattr(aten, "foreach", lambda name, lists, *args, **kwargs: aten._one_by_one(name, lists, args, kwargs))
+    return request.param
+
+
+METHODS: dict[str, Callable] = {
+    "add": lambda a, b, c: a.add(b, alpha=0.3),
+    "add number": lambda a, b, c: a.add(2.0, alpha=0.3),
+    "add_": lambda a, b, c: a.add_(b, alpha=0.3),
+    "add_ number": lambda a, b, c: a.add_(0.7),
+    "sub": lambda a, b, c: a.sub(b),
+    "mul": lambda a, b, c: a.mul(b),
+    "mul number": lambda a, b, c: a.mul(0.7),
+    "mul_": lambda a, b, c: a.mul_(0.7),
+    "div": lambda a, b, c: a.div(b),
+    "div_": lambda a, b, c: a.div_(b),
+    "neg": lambda a, b, c: a.neg(),
+    "abs": lambda a, b, c: a.sub(b).abs(),
+    "sign": lambda a, b, c: a.sub(b).sign(),
+    "sqrt": lambda a, b, c: a.sqrt(),
+    "sqrt_": lambda a, b, c: a.sqrt_(),
+    "clone": lambda a, b, c: a.clone().mul_(2.0).add(a),
+    "copy_": lambda a, b, c: a.copy_(b),
+    "clamp": lambda a, b, c: a.clamp(0.7, 0.9),
+    "clamp_": lambda a, b, c: a.clamp_(0.7, 0.9),
+    "clamp_min_": lambda a, b, c: a.clamp_min_(0.8),
+    "maximum": lambda a, b, c: a.maximum(b),
+    "addcmul_": lambda a, b, c: a.addcmul_(b, c, value=0.3),
+    "addcdiv_": lambda a, b, c: a.addcdiv_(b, c, value=-0.3),
+    "norm": lambda a, b, c: a.norm(),
+    "scaled by norm": lambda a, b, c: a.mul(a.norm().div(b.norm())),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_list_answers_as_each_of_its_tensors_does(name: str, path: str) -> None:
+    body = METHODS[name]
+    lists = [TensorList(tensors(seed)) for seed in range(3)]
+    one_by_one = [body(*args) for args in zip(*[tensors(seed) for seed in range(3)])]
+    result = body(*lists)
+    for got, expected in zip(result, one_by_one, strict=True):
+        torch.testing.assert_close(got, expected)
+    if name.split()[0].endswith("_"):
+        assert result is lists[0]
+
+
+def test_foreach_falls_back_to_the_method_of_each_tensor() -> None:
+    results = foreach("cumsum", tensors(0), 0)  # torch has no whole-list kernel of this name
+    for got, tensor in zip(results, tensors(0), strict=True):
+        torch.testing.assert_close(got, tensor.cumsum(0))
+
+
+def transposed(lists: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The same values in another memory order: what a kernel that walks raw memory would get wrong."""
+    return [t.transpose(0, -1).contiguous().transpose(0, -1) for t in lists]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "transposed"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_fused_sgd(momentum: float, layout: str, path: str) -> None:
+    weights, velocities = tensors(0), tensors(2) if momentum else []
+    grads = tensors(1) if layout == "contiguous" else transposed(tensors(1))
+    aten.fused_sgd_(weights, grads, velocities, gradient_factor=-0.1, weight_decay=0.01, momentum=momentum)
+    for i, (weight, grad) in enumerate(zip(tensors(0), tensors(1))):
+        velocity = -0.1 * (grad + 0.01 * weight) + (momentum * tensors(2)[i] if momentum else 0.0)
+        torch.testing.assert_close(weights[i], weight + velocity)
+        torch.testing.assert_close(grads[i], grad)
+        if momentum:
+            torch.testing.assert_close(velocities[i], velocity)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "transposed"])
+def test_fused_adam(layout: str, path: str) -> None:
+    weights, means, variances = tensors(0), tensors(2), tensors(3)
+    grads = tensors(1) if layout == "contiguous" else transposed(tensors(1))
+    aten.fused_adam_(weights, grads, means, variances, step=torch.tensor(3.0), lr=0.1, beta1=0.9, beta2=0.99, eps=1e-3)
+    for i, (weight, grad, mean, variance) in enumerate(zip(tensors(0), tensors(1), tensors(2), tensors(3))):
+        mean = 0.9 * mean + 0.1 * grad
+        variance = 0.99 * variance + 0.01 * grad ** 2
+        step = mean / (1 - 0.9 ** 3) / ((variance / (1 - 0.99 ** 3)).sqrt() + 1e-3)
+        torch.testing.assert_close(weights[i], weight - 0.1 * step)
+        torch.testing.assert_close(means[i], mean)
+        torch.testing.assert_close(variances[i], variance)
