@@ -1,0 +1,7 @@
+"""`python -m glueball`: the command line, which is in cli.py."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
