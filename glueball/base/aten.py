@@ -1,4 +1,4 @@
-"""Every private torch API that Glueball uses, in one file: whole-list ("foreach") and fused kernels.
+"""Every private torch API that Glueball uses, in one file: whole-list ("foreach") and fused kernels, and the kernels of gradients.
 
 The one idea: an underscored name of torch may change between releases, so nothing outside this file says `torch._anything`; each
 function here has a test in `tests/base/test_aten.py` against plain torch arithmetic, and a plain Python fallback for a torch that lacks
@@ -11,7 +11,16 @@ from typing import Any, Iterator, Sequence, final
 
 import torch
 
-__all__ = ["TensorList", "foreach", "fused_sgd_", "fused_adam_", "has_fused_sgd", "has_fused_adam"]
+__all__ = [
+    "TensorList", "foreach", "fused_sgd_", "fused_adam_", "has_fused_sgd", "has_fused_adam", "threshold_backward",
+    "sigmoid_backward", "tanh_backward", "softplus_backward", "log_sigmoid_backward", "mish_backward",
+    "gelu_backward", "elu_backward", "leaky_relu_backward", "prelu_kernel", "prelu_backward", "softmax",
+    "softmax_backward", "log_softmax", "log_softmax_backward", "convolution_backward", "batch_norm",
+    "batch_norm_backward", "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward", "dropout",
+    "dropout_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward", "avg_pool2d",
+    "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward", "adaptive_avg_pool2d_backward",
+    "upsample_nearest2d_backward", "upsample_bilinear2d_backward", "grid_sampler_2d", "grid_sampler_2d_backward",
+]
 
 Tensor = torch.Tensor
 
@@ -196,3 +205,58 @@ def fused_adam_(weights: list[Tensor], grads: list[Tensor], means: list[Tensor],
     foreach("addcmul_", foreach("mul_", variances, beta2), grads, grads, value=1 - beta2)
     roots = foreach("add_", foreach("div_", foreach("sqrt", variances), (1 - beta2 ** count) ** 0.5), eps)
     foreach("addcdiv_", weights, means, roots, value=-lr / (1 - beta1 ** count))
+
+
+# -- kernels of the gradient rules: each is the one call that torch's own autograd makes for the forward kernel of that name ------------
+
+
+def _kernel(name: str) -> Any:
+    """Return the ATen kernel `name`, without the Python layer of the overload object (0.6 µs of each call) where torch shows it."""
+    packet, _, overload = name.partition(".")
+    found = getattr(getattr(torch.ops.aten, packet), overload or "default")
+    return getattr(found, "_op", found)
+
+
+threshold_backward = _kernel("threshold_backward")  # (grad, result, threshold)
+sigmoid_backward = _kernel("sigmoid_backward")  # (grad, result)
+tanh_backward = _kernel("tanh_backward")  # (grad, result)
+softplus_backward = _kernel("softplus_backward")  # (grad, data, beta, threshold)
+log_sigmoid_backward = _kernel("log_sigmoid_backward")  # (grad, data, buffer)
+mish_backward = _kernel("mish_backward")  # (grad, data)
+gelu_backward = _kernel("gelu_backward")  # (grad, data)
+elu_backward = _kernel("elu_backward")  # (grad, alpha, scale, input_scale, is_result, data)
+leaky_relu_backward = _kernel("leaky_relu_backward")  # (grad, data, slope, is_result)
+prelu_kernel = _kernel("_prelu_kernel")  # (data, weight broadcast to the data's rank)
+prelu_backward = _kernel("_prelu_kernel_backward")  # (grad, data, weight) -> gradients of data, of weight (not yet summed)
+softmax = _kernel("_softmax")  # (data, axis, half_to_float)
+softmax_backward = _kernel("_softmax_backward_data")  # (grad, result, axis, dtype of the data)
+log_softmax = _kernel("_log_softmax")  # (data, axis, half_to_float)
+log_softmax_backward = _kernel("_log_softmax_backward_data")  # (grad, result, axis, dtype of the data)
+convolution_backward = _kernel("convolution_backward")
+#   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask) -> three gradients
+batch_norm = _kernel("native_batch_norm")
+#   (data, weight, bias, running mean, running variance, training, momentum, eps) -> result, mean, inverse deviation
+batch_norm_backward = _kernel("native_batch_norm_backward")
+#   (grad, data, weight, running mean, running variance, mean, inverse deviation, training, eps, output_mask) -> three gradients
+layer_norm = _kernel("native_layer_norm")  # (data, shape, weight, bias, eps) -> result, mean, inverse deviation
+layer_norm_backward = _kernel("native_layer_norm_backward")
+#   (grad, data, shape, mean, inverse deviation, weight, bias, output_mask) -> three gradients
+group_norm = _kernel("native_group_norm")  # (data, weight, bias, N, C, H·W, groups, eps) -> result, mean, inverse deviation
+group_norm_backward = _kernel("native_group_norm_backward")
+#   (grad, data, mean, inverse deviation, weight, N, C, H·W, groups, output_mask) -> three gradients
+dropout = _kernel("native_dropout")  # (data, probability, training) -> result, mask
+dropout_backward = _kernel("native_dropout_backward")  # (grad, mask, scale)
+max_pool2d = _kernel("max_pool2d_with_indices")  # (data, kernel, stride, padding, dilation, ceil_mode) -> result, positions
+max_pool2d_backward = _kernel("max_pool2d_with_indices_backward")
+#   (grad, data, kernel, stride, padding, dilation, ceil_mode, positions)
+max_pool3d = _kernel("max_pool3d_with_indices")
+max_pool3d_backward = _kernel("max_pool3d_with_indices_backward")
+avg_pool2d = _kernel("avg_pool2d")  # (data, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+avg_pool2d_backward = _kernel("avg_pool2d_backward")  # (grad, data, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+avg_pool3d = _kernel("avg_pool3d")
+avg_pool3d_backward = _kernel("avg_pool3d_backward")
+adaptive_avg_pool2d_backward = _kernel("_adaptive_avg_pool2d_backward")  # (grad, data)
+upsample_nearest2d_backward = _kernel("upsample_nearest2d_backward")  # (grad, output size, input size, scale_h, scale_w)
+upsample_bilinear2d_backward = _kernel("upsample_bilinear2d_backward")  # (…, align_corners, scale_h, scale_w)
+grid_sampler_2d = _kernel("grid_sampler_2d")  # (data, grid, interpolation, padding, align_corners)
+grid_sampler_2d_backward = _kernel("grid_sampler_2d_backward")  # (grad, data, grid, …, output_mask)
