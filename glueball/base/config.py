@@ -1,0 +1,57 @@
+"""Every environment variable that Glueball reads, in one table, typed, with its default and what it does.
+
+The one idea: nothing else in the package reads `os.environ`; `config.get("NAME")` parses, and the docs list this table.
+Compatible names of MXNet are accepted where they mean the same.
+"""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from .errors import ArgumentError, explain
+
+__all__ = ["ConfigVar", "VARIABLES", "get", "home"]
+
+
+def _flag(text: str) -> bool:
+    return text.strip().lower() in ("1", "true", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigVar:
+    """One environment variable."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    meaning: str
+    aliases: tuple[str, ...] = ()
+
+
+VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
+    ConfigVar("GLUEBALL_HOME", str, "~/.glueball", "where data sets and caches are kept", ("MXNET_HOME",)),
+    ConfigVar("GLUEBALL_HYBRIDIZE", _flag, True, "0 makes hybridize() a no-op, for debugging with plain imperative code"),
+    ConfigVar("GLUEBALL_PASSES", _flag, True, "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
+    ConfigVar("GLUEBALL_PLAN", str, "codegen", "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
+    ConfigVar("GLUEBALL_SUBGRAPH_DEBUG", _flag, False, "1 prints every generated plan"),
+    ConfigVar("GLUEBALL_PROFILE", _flag, False, "1 starts the profiler at import", ("MXNET_PROFILER_AUTOSTART",)),
+)}
+
+
+def get(name: str) -> Any:
+    """Return the value of a variable: the environment's, parsed, or its default."""
+    row = VARIABLES[name]
+    for key in (row.name, *row.aliases):
+        text = os.environ.get(key)
+        if text is not None:
+            try:
+                return row.parse(text)
+            except ValueError as error:
+                raise ArgumentError(explain(key, f"The environment variable cannot be read: {error}.", received=repr(text))) from None
+    return row.default
+
+
+def home(*parts: str) -> str:
+    """Return a path below the directory for data sets and caches."""
+    return os.path.join(os.path.expanduser(get("GLUEBALL_HOME")), *parts)

@@ -1,0 +1,17 @@
+"""The operator table: importing this package fills it, family by family, and freezes it (no operator without rules).
+
+Where things are: opdef.py says what an operator is; rules/ holds the classes of rules; each other file is one family of operators.
+"""
+from __future__ import annotations
+
+import importlib
+
+from .opdef import TABLE, OpDef, freeze, known, lookup
+
+__all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
+
+FAMILIES = ("elementwise", "scalar", "broadcast")
+
+for _family in FAMILIES:
+    importlib.import_module(f"{__name__}.{_family}")
+freeze()
