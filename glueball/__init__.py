@@ -5,5 +5,5 @@
 """
 from __future__ import annotations
 
-from . import base, ndarray
+from . import autograd, base, ndarray
 from . import ndarray as nd

@@ -1,0 +1,138 @@
+"""Gradients: `backward` fills attached gradient arrays, `grad` returns gradients.
+
+The one idea: the tape is torch's, so a backward pass is one call into it; what is ours is the meaning: ones as default head gradients, one
+backward per recording unless `retain_graph`, and errors that say what to do.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..base.errors import AutogradError, MXNetError, ShapeError, UnsupportedError, explain
+from ..base.modes import RECORDING
+from ..ndarray.leaf import Leaf
+from ..ndarray.ndarray import NDArray
+
+__all__ = ["backward", "grad", "mark_variables", "get_symbol"]
+
+_SPENT = "spent"  # marks a head whose tape has been used up
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _heads(heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    tensors: list[torch.Tensor] = []
+    grads: list[torch.Tensor] = []
+    given = [None] * len(heads) if head_grads is None else list(head_grads)
+    if len(given) != len(heads):
+        raise MXNetError(explain(where, "There must be one head gradient per head.", expected=len(heads), received=len(given)))
+    for head, head_grad in zip(heads, given):
+        if not isinstance(head, NDArray):
+            raise MXNetError(explain(where, "Only NDArrays can be differentiated.", received=type(head).__name__))
+        if not head._t.requires_grad:
+            raise AutogradError(explain(where, "This array was not recorded, so there is nothing to differentiate.",
+                                        fix="compute it inside `with autograd.record():`, from arrays with attach_grad() or from parameters "
+                                            "of an initialised network"))
+        if head._ag == _SPENT:
+            raise AutogradError(explain(where, "The tape of this array has been used up by an earlier backward().",
+                                        fix="pass retain_graph=True to the first backward(), or record again"))
+        if head_grad is None:
+            grads.append(torch.ones_like(head._t))
+        else:
+            if head_grad.shape != head.shape:
+                raise ShapeError(explain(where, "A head gradient must have its head's shape.", expected=head.shape, received=head_grad.shape))
+            grads.append(head_grad._t)
+        tensors.append(head._t)
+    return tensors, grads
+
+
+def _failed(where: str, error: RuntimeError) -> MXNetError:
+    text = str(error).splitlines()[0]
+    if "second time" in text:
+        return AutogradError(explain(where, "Part of this tape has been used up by an earlier backward().",
+                                     fix="pass retain_graph=True to the first backward(), or add the losses up and call backward() once"))
+    if "modified by an inplace" in text:
+        return AutogradError(explain(where, "An array that backward() needs was changed in place after it was recorded.",
+                                     fix="write y = x + 1 instead of x += 1, or update parameters only after backward()"))
+    return AutogradError(explain(where, text))
+
+
+def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, train_mode: bool = True) -> None:
+    """Compute the gradients of `heads` for every array with an attached gradient that they were computed from.
+
+    Parameters
+    ----------
+    heads : NDArray or list of NDArray
+    head_grads : weights of the heads' elements, of the heads' shapes (ones when None)
+    retain_graph : keep the tape for another backward pass
+    train_mode : kept for compatibility; each operator's mode is the one it was recorded in
+
+    Raises
+    ------
+    AutogradError
+        when a head was not recorded, or its tape was used up.
+    """
+    heads = _list(heads)
+    tensors, grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
+    try:
+        torch.autograd.backward(tensors, grads, retain_graph=retain_graph)
+    except MXNetError:
+        raise
+    except RuntimeError as error:
+        raise _failed("backward", error) from error
+    if not retain_graph:
+        for head in heads:
+            if not isinstance(head._ag, Leaf):
+                head._ag = _SPENT
+
+
+def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+         train_mode: bool = True) -> Any:
+    """Return the gradients of `heads` with respect to `variables`, without touching attached gradient arrays.
+
+    With `create_graph=True`, inside record(), the gradients are recorded themselves: call again for higher orders.
+    """
+    many = isinstance(variables, (list, tuple))
+    wanted = _list(variables)
+    if not wanted:
+        raise MXNetError(explain("autograd.grad", "There must be at least one variable."))
+    tensors, grads = _heads(_list(heads), None if head_grads is None else _list(head_grads), "autograd.grad")
+    for variable in wanted:
+        if not variable._t.requires_grad:
+            raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.", received=f"shape {variable.shape}",
+                                        fix="call variable.attach_grad() before autograd.record()"))
+    keep = create_graph if retain_graph is None else retain_graph
+    try:
+        found = torch.autograd.grad(tensors, [v._t for v in wanted], grads, retain_graph=keep, create_graph=create_graph, allow_unused=True)
+    except MXNetError:
+        raise
+    except RuntimeError as error:
+        raise _failed("autograd.grad", error) from error
+    token = RECORDING.set(create_graph or RECORDING.get())
+    try:
+        result = [NDArray._wrap(torch.zeros_like(v._t) if g is None else g, v._ctx) for v, g in zip(wanted, found)]
+    finally:
+        RECORDING.reset(token)
+    return result if many else result[0]
+
+
+def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> None:
+    """Attach the given arrays as gradients of the variables."""
+    variables, gradients = _list(variables), _list(gradients)
+    reqs = [grad_reqs] * len(variables) if isinstance(grad_reqs, str) else list(grad_reqs)
+    for variable, gradient, req in zip(variables, gradients, reqs):
+        variable.attach_grad(req)
+        if isinstance(variable._ag, Leaf):
+            variable._ag.grad = gradient
+
+
+def get_symbol(x: NDArray) -> Any:
+    """Refuse: the tape keeps no symbols."""
+    raise UnsupportedError(explain("autograd.get_symbol", "A recorded computation has no symbol here: the tape is not a graph of operators.",
+                                   fix="hybridize() the block and use net(sym.Variable('data')), or net.export(path)"))
+
+
