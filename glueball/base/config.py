@@ -31,6 +31,8 @@ class ConfigVar:
 
 VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
     ConfigVar("GLUEBALL_HOME", str, "~/.glueball", "where data sets and caches are kept", ("MXNET_HOME",)),
+    ConfigVar("GLUEBALL_REPOSITORY", str, "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/",
+              "first place that data sets are downloaded from", ("MXNET_GLUON_REPO",)),
     ConfigVar("GLUEBALL_HYBRIDIZE", _flag, True, "0 makes hybridize() a no-op, for debugging with plain imperative code"),
     ConfigVar("GLUEBALL_PASSES", _flag, True, "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen", "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
