@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .base.context import as_context
 from .base.errors import AutogradError, ContextError, DTypeError, MXNetError, ShapeError, UnsupportedError, explain
 from .base.modes import RECORDING, TRAINING
 from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
@@ -82,6 +83,9 @@ open_door(invoke)
 def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any) -> Any:
     typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr")})
     context = next((v._ctx for v in inputs if isinstance(v, _array)), None)
+    if context is None and not op.inputs:  # numbers out of nothing (random, zeros): made on the device asked for, or the current one
+        with as_context(attrs.get("ctx") or None) as context:
+            return finish(op, typed, run_kernel(op, (), typed), context, out)
     arrays = [v if v is None or type(v) is _array else _to_array(v, context) for v in inputs]
     for index, value in enumerate(arrays):
         if value is None and not op.variadic and not op.inputs[index].optional:

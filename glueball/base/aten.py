@@ -20,6 +20,7 @@ __all__ = [
     "dropout_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward", "avg_pool2d",
     "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward", "adaptive_avg_pool2d_backward",
     "upsample_nearest2d_backward", "upsample_bilinear2d_backward", "grid_sampler_2d", "grid_sampler_2d_backward",
+    "standard_gamma",
 ]
 
 Tensor = torch.Tensor
@@ -260,3 +261,10 @@ upsample_nearest2d_backward = _kernel("upsample_nearest2d_backward")  # (grad, o
 upsample_bilinear2d_backward = _kernel("upsample_bilinear2d_backward")  # (…, align_corners, scale_h, scale_w)
 grid_sampler_2d = _kernel("grid_sampler_2d")  # (data, grid, interpolation, padding, align_corners)
 grid_sampler_2d_backward = _kernel("grid_sampler_2d_backward")  # (grad, data, grid, …, output_mask)
+
+# -- draws ------------------------------------------------------------------------------------------------------------------------------
+
+
+def standard_gamma(alpha: Tensor) -> Tensor:
+    """Draw from the gamma distribution of scale 1, one number for each shape parameter."""
+    return torch._standard_gamma(alpha)

@@ -10,7 +10,7 @@ from .opdef import TABLE, OpDef, freeze, known, lookup
 
 __all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
 
-FAMILIES = ("elementwise", "scalar", "broadcast")
+FAMILIES = ("elementwise", "scalar", "broadcast", "random_ops")
 
 for _family in FAMILIES:
     importlib.import_module(f"{__name__}.{_family}")

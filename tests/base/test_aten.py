@@ -105,3 +105,10 @@ def test_fused_adam(layout: str, path: str) -> None:
         torch.testing.assert_close(weights[i], weight - 0.1 * step)
         torch.testing.assert_close(means[i], mean)
         torch.testing.assert_close(variances[i], variance)
+
+
+def test_standard_gamma() -> None:
+    torch.manual_seed(0)
+    drawn = aten.standard_gamma(torch.full((20000,), 3.0))
+    assert abs(float(drawn.mean()) - 3.0) < 0.1  # mean and variance of the distribution are its shape parameter
+    assert abs(float(drawn.var()) - 3.0) < 0.2
