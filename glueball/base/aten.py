@@ -7,7 +7,8 @@ call on a GPU; that is how an optimiser's rule, written once, updates one weight
 """
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence, final
+from itertools import chain
+from typing import Any, Callable, Iterator, Sequence, final
 
 import torch
 
@@ -20,10 +21,13 @@ __all__ = [
     "dropout_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward", "avg_pool2d",
     "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward", "adaptive_avg_pool2d_backward",
     "upsample_nearest2d_backward", "upsample_bilinear2d_backward", "grid_sampler_2d", "grid_sampler_2d_backward",
-    "standard_gamma",
+    "standard_gamma", "set_grad_mode",
 ]
 
 Tensor = torch.Tensor
+
+# Switches torch's tape of this thread on or off: 0.1 µs where the public scope torch.no_grad() takes 2 µs. Put the old mode back.
+set_grad_mode: Callable[[bool], Any] = getattr(torch._C, "_set_grad_enabled", torch.set_grad_enabled)
 
 
 def foreach(name: str, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> list[Tensor]:
@@ -160,13 +164,9 @@ def _fusible(*lists: Sequence[Tensor]) -> bool:
     They read memory in storage order and check nothing: strides that differ would give wrong numbers, element types that differ
     a crash on a GPU.
     """
-    first = lists[0][0]
-    dtype, device = first.dtype, first.device
-    for tensors in lists:
-        for tensor in tensors:
-            if tensor.dtype is not dtype or tensor.device != device or not tensor.is_contiguous():
-                return False
-    return True
+    tensors = list(chain(*lists))
+    return (all(map(Tensor.is_contiguous, tensors)) and len({tensor.dtype for tensor in tensors}) == 1
+            and len(set(map(Tensor.get_device, tensors))) == 1)
 
 
 def fused_sgd_(weights: list[Tensor], grads: list[Tensor], momenta: list[Tensor], *, gradient_factor: float, weight_decay: float,

@@ -13,7 +13,7 @@ from typing import Any, Callable, ClassVar, NamedTuple, Sequence, TypeVar
 
 import torch
 
-from ..base.aten import TensorList
+from ..base.aten import TensorList, set_grad_mode
 from ..base.errors import ArgumentError, UnsupportedError, explain
 from ..base.registry import Registry
 from ..lr_scheduler import LRScheduler
@@ -200,16 +200,19 @@ class Optimizer:
         """Count the update, sort the weights by equal steps, and hand each group to the rule."""
         self._update_count(indices)
         counts = self._index_update_count
-        lrs, wds = self._get_lrs(indices), self._get_wds(indices)
-        steps = [Step(lr, wd, counts[index], self.group(index)) for index, lr, wd in zip(indices, lrs, wds)]
+        steps = list(zip(self._get_lrs(indices), self._get_wds(indices), [counts[i] for i in indices], map(self.group, indices)))
         w, g = [a._t for a in weights], [a._t for a in grads]
-        with torch.no_grad():
+        recording = torch.is_grad_enabled()
+        set_grad_mode(False)
+        try:
             if steps.count(steps[0]) == len(steps):
-                self.rule_list(w, g, _columns(states), steps[0])
+                self.rule_list(w, g, _columns(states), Step(*steps[0]))
                 return
             for step in dict.fromkeys(steps):
                 chosen = [i for i, own in enumerate(steps) if own == step]
-                self.rule_list([w[i] for i in chosen], [g[i] for i in chosen], _columns([states[i] for i in chosen]), step)
+                self.rule_list([w[i] for i in chosen], [g[i] for i in chosen], _columns([states[i] for i in chosen]), Step(*step))
+        finally:
+            set_grad_mode(recording)
 
     # ------------------------------------------------------------------------------------ learning rates and counts
     @property

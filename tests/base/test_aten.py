@@ -112,3 +112,13 @@ def test_standard_gamma() -> None:
     drawn = aten.standard_gamma(torch.full((20000,), 3.0))
     assert abs(float(drawn.mean()) - 3.0) < 0.1  # mean and variance of the distribution are its shape parameter
     assert abs(float(drawn.var()) - 3.0) < 0.2
+
+
+def test_set_grad_mode() -> None:
+    assert torch.is_grad_enabled()
+    aten.set_grad_mode(False)
+    try:
+        assert not torch.is_grad_enabled()
+    finally:
+        aten.set_grad_mode(True)
+    assert torch.is_grad_enabled()
