@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..base import aten
-from ..base.aten import foreach
+from ..base.aten import TensorList
 from .optimizer import Arithmetic, Optimizer, Step, register
 
 __all__ = ["Adam", "AdamW", "Adamax", "Nadam", "FTML"]
@@ -73,20 +73,15 @@ class Adam(Optimizer):
         if self.clip_gradient is not None:
             return super().rule_list(weights, grads, states, step)
         if self.rescale_grad != 1.0:
-            grads = foreach("mul", grads, _scalar(self.rescale_grad))
+            grads = TensorList(grads).mul(self.rescale_grad).tensors
         if step.wd:
-            grads = foreach("add", grads, weights, alpha=step.wd)
+            grads = TensorList(grads).add(TensorList(weights), alpha=step.wd).tensors
         self.fused(weights, grads, states, step)
 
     def fused(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
         """`descend` as one kernel, whose ε stands beside the corrected √v and is therefore larger."""
         aten.fused_adam_(weights, grads, *states, step=_count(step.t, weights[0].device), lr=step.lr, beta1=self.beta1, beta2=self.beta2,
                          eps=self.epsilon / math.sqrt(1.0 - self.beta2 ** step.t))
-
-
-def _scalar(value: float) -> Tensor:
-    """A tensor of no dimension: kernels take it faster than a Python number, which is made into one for every weight."""
-    return torch.tensor(value)
 
 
 def _count(t: int, device: torch.device) -> Tensor:
@@ -129,9 +124,9 @@ class AdamW(Adam):
         if self.clip_gradient is not None or not self.correct_bias:
             return Optimizer.rule_list(self, weights, grads, states, step)
         if self.rescale_grad != 1.0:
-            grads = foreach("mul", grads, _scalar(self.rescale_grad))
+            grads = TensorList(grads).mul(self.rescale_grad).tensors
         if step.wd:
-            foreach("mul_", weights, _scalar(1.0 - step.lr * step.wd))
+            TensorList(weights).mul_(1.0 - step.lr * step.wd)
         self.fused(weights, grads, states, step)
 
 
