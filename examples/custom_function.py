@@ -1,7 +1,8 @@
-"""Your own operator with your own gradient: `autograd.Function`, used inside a block and checked against finite differences.
+"""Your own operator with your own gradient: `autograd.Function`, used inside a block and checked against finite
+differences.
 
-The function is a straight-through rounding: forward rounds, backward passes the gradient through as if nothing had happened. It lets
-a network with rounded weights be trained. Run: python examples/custom_function.py [--smoke]
+The function is a straight-through rounding: forward rounds, backward passes the gradient through as if nothing had
+happened. It lets a network with rounded weights be trained. Run: python examples/custom_function.py [--smoke]
 """
 
 from __future__ import annotations

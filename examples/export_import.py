@@ -1,6 +1,7 @@
 """Save, load, export, import: parameters alone, and a whole network as a graph that runs without its Python class.
 
-The files are those of MXNet 1.x: what is written here, it loads, and the other way round. Run: python examples/export_import.py [--smoke]
+The files are those of MXNet 1.x: what is written here, it loads, and the other way round. Run: python
+examples/export_import.py [--smoke]
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def main() -> None:
 
         net.export(os.path.join(directory, "model"), epoch=7)
         print("export:", sorted(name for name in os.listdir(directory) if name.startswith("model")))
-        graph = gluon.SymbolBlock.imports(os.path.join(directory, "model-symbol.json"), ["data"],
-                                          os.path.join(directory, "model-0007.params"))
+        graph = gluon.SymbolBlock.imports(
+            os.path.join(directory, "model-symbol.json"), ["data"], os.path.join(directory, "model-0007.params")
+        )
         mx.test_utils.assert_almost_equal(graph(x), expected)
         print("SymbolBlock.imports: same numbers, no Python class needed")
 

@@ -1,4 +1,5 @@
-"""Transfer learning: train a network on digits 0 to 4, freeze its features, and teach a new output layer the digits 5 to 9.
+"""Transfer learning: train a network on digits 0 to 4, freeze its features, and teach a new output layer the digits 5
+to 9.
 
 Shows sharing layers between networks, `grad_req="null"`, learning rate multipliers, and saving with structural names.
 Run: python examples/fine_tune.py [--smoke]
@@ -32,8 +33,14 @@ class Classifier(gluon.HybridBlock):
         """Return the layers before the output."""
         features = nn.HybridSequential(prefix="features_")
         with features.name_scope():
-            features.add(nn.Conv2D(32, 3, padding=1, activation="relu"), nn.BatchNorm(), nn.Conv2D(64, 3, padding=1, activation="relu"),
-                         nn.BatchNorm(), nn.MaxPool2D(), nn.Flatten())
+            features.add(
+                nn.Conv2D(32, 3, padding=1, activation="relu"),
+                nn.BatchNorm(),
+                nn.Conv2D(64, 3, padding=1, activation="relu"),
+                nn.BatchNorm(),
+                nn.MaxPool2D(),
+                nn.Flatten(),
+            )
         return features
 
     def hybrid_forward(self, F, x):
@@ -43,7 +50,9 @@ class Classifier(gluon.HybridBlock):
 def loader(classes: range, train: bool, limit: int | None = None) -> gluon.data.DataLoader:
     """Return the images of some digits, labelled from zero."""
     source = digits(train=train).transform_first(transforms.ToTensor())
-    chosen = [(image, np.float32(int(label) - classes.start)) for image, label in source if int(label) in classes][:limit]
+    chosen = [(image, np.float32(int(label) - classes.start)) for image, label in source if int(label) in classes][
+        :limit
+    ]
     return gluon.data.DataLoader(gluon.data.SimpleDataset(chosen), 25, shuffle=train)
 
 

@@ -22,7 +22,9 @@ def lenet() -> nn.HybridSequential:
     net = nn.HybridSequential(prefix="lenet_")
     with net.name_scope():
         for channels in (20, 50):
-            net.add(nn.Conv2D(channels, kernel_size=5, padding=2), nn.BatchNorm(), nn.Activation("relu"), nn.MaxPool2D(2, 2))
+            net.add(
+                nn.Conv2D(channels, kernel_size=5, padding=2), nn.BatchNorm(), nn.Activation("relu"), nn.MaxPool2D(2, 2)
+            )
         net.add(nn.Flatten(), nn.Dense(128, activation="relu"), nn.Dropout(0.5), nn.Dense(10))
     return net
 
@@ -67,7 +69,10 @@ def main() -> None:
                 trainer.step(images.shape[0])
                 total += loss.mean().asscalar()
             accuracy, _ = evaluate(net, test)
-            print(f"epoch {epoch + 1:2}  loss {total / len(train):.4f}  test accuracy {accuracy:.2%}  learning rate {trainer.learning_rate:.5f}")
+            print(
+                f"epoch {epoch + 1:2}  loss {total / len(train):.4f}  test accuracy {accuracy:.2%}  "
+                f"learning rate {trainer.learning_rate:.5f}"
+            )
             if accuracy >= best:
                 best = accuracy
                 net.save_parameters(best_file)

@@ -1,7 +1,8 @@
-"""A multilayer perceptron, twice: imperative (`gluon.Block`) and hybridizable (`gluon.HybridBlock`). No input size anywhere.
+"""A multilayer perceptron, twice: imperative (`gluon.Block`) and hybridizable (`gluon.HybridBlock`). No input size
+anywhere.
 
-The two classes are plain Gluon code of 2017, letter for letter. Below them: one imperative training run, then the hybridized one.
-Run: python examples/mlp.py [--smoke]
+The two classes are plain Gluon code of 2017, letter for letter. Below them: one imperative training run, then the
+hybridized one. Run: python examples/mlp.py [--smoke]
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from glueball import autograd, gluon, nd
 
 class MLP(gluon.Block):
     def __init__(self, **kwargs):
-        super(MLP, self).__init__(**kwargs)
+        super().__init__(**kwargs)
         with self.name_scope():
             self.dense0 = gluon.nn.Dense(64)
             self.dense1 = gluon.nn.Dense(64)
@@ -30,7 +31,7 @@ class MLP(gluon.Block):
 
 class Net(gluon.HybridBlock):
     def __init__(self, **kwargs):
-        super(Net, self).__init__(**kwargs)
+        super().__init__(**kwargs)
         with self.name_scope():
             self.fc1 = gluon.nn.Dense(256); self.fc2 = gluon.nn.Dense(128); self.fc3 = gluon.nn.Dense(2)
     def hybrid_forward(self, F, x):
@@ -68,7 +69,8 @@ def main() -> None:
     """Train both networks on two spirals."""
     epochs = 2 if "--smoke" in sys.argv else 30
     points, labels = spirals(2000)
-    data = gluon.data.DataLoader(gluon.data.ArrayDataset(points.astype("float32"), labels.astype("float32")), 50, shuffle=True)
+    dataset = gluon.data.ArrayDataset(points.astype("float32"), labels.astype("float32"))
+    data = gluon.data.DataLoader(dataset, 50, shuffle=True)
     for net, hybridize in ((MLP(), False), (Net(), False), (Net(), True)):
         if hybridize:
             net.hybridize()

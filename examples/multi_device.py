@@ -1,4 +1,5 @@
-"""Training on several devices: each batch is split, gradients are added up by the trainer, every device keeps the same parameters.
+"""Training on several devices: each batch is split, gradients are added up by the trainer, every device keeps the same
+parameters.
 
 `cpu(0)` and `cpu(1)` behave as two devices, so this runs and is tested anywhere; with GPUs it takes those instead.
 Run: python examples/multi_device.py [--smoke]
@@ -32,12 +33,16 @@ def main() -> None:
     net.hybridize()
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.2, "momentum": 0.9}, kvstore="device")
     loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
-    train = gluon.data.DataLoader(digits(train=True).transform_first(transforms.ToTensor()), 64, shuffle=True, last_batch="discard")
+    train = gluon.data.DataLoader(
+        digits(train=True).transform_first(transforms.ToTensor()), 64, shuffle=True, last_batch="discard"
+    )
     test = gluon.data.DataLoader(digits(train=False).transform_first(transforms.ToTensor()), 120)
 
     for epoch in range(epochs):
         for images, labels in train:
-            pieces = zip(gluon.utils.split_and_load(images, contexts), gluon.utils.split_and_load(labels, contexts), strict=True)
+            pieces = zip(
+                gluon.utils.split_and_load(images, contexts), gluon.utils.split_and_load(labels, contexts), strict=True
+            )
             with autograd.record():
                 losses = [loss_of(net(x), y) for x, y in pieces]
             autograd.backward(losses)

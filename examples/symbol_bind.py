@@ -1,4 +1,5 @@
-"""The graph by hand: compose a Symbol, infer its shapes in both directions, bind it to arrays, and train it with plain updates.
+"""The graph by hand: compose a Symbol, infer its shapes in both directions, bind it to arrays, and train it with plain
+updates.
 
 What `hybridize()` does for a block happens here step by step. Run: python examples/symbol_bind.py [--smoke]
 """
@@ -31,14 +32,19 @@ def main() -> None:
 
     shapes, outputs, _ = net.infer_shape(data=(100, 2))
     print("inferred: ", dict(zip(net.list_arguments(), shapes, strict=True)), "->", outputs[0])
-    backwards, _, _ = mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=4, name="fc").infer_shape_partial(fc_weight=(4, 7))
+    backwards, _, _ = mx.sym.FullyConnected(mx.sym.Variable("x"), num_hidden=4, name="fc").infer_shape_partial(
+        fc_weight=(4, 7)
+    )
     print("a known weight says nothing about the batch, but this much about x:", backwards[0])
 
     mx.viz.print_summary(net, shape={"data": (100, 2)}, line_length=100)
 
     random = np.random.RandomState(0)
-    executor = net.simple_bind(mx.cpu(), data=(100, 2), grad_req={name: "null" if name in ("data", "softmax_label") else "write"
-                                                                   for name in net.list_arguments()})
+    executor = net.simple_bind(
+        mx.cpu(),
+        data=(100, 2),
+        grad_req={name: "null" if name in ("data", "softmax_label") else "write" for name in net.list_arguments()},
+    )
     for name, array in executor.arg_dict.items():
         if name.endswith("weight"):
             array[:] = random.uniform(-0.7, 0.7, array.shape)

@@ -54,8 +54,11 @@ def _run(words: list[str]) -> int:
         return 0 if words else 2
     target = words[0]
     if not as_module and not os.path.exists(target):
-        print(f"glueball run: there is no file {target!r} here ({os.getcwd()}).\n"
-              "Fix: give the path of a Python script, or -m and the name of a module.", file=sys.stderr)
+        print(
+            f"glueball run: there is no file {target!r} here ({os.getcwd()}).\n"
+            "Fix: give the path of a Python script, or -m and the name of a module.",
+            file=sys.stderr,
+        )
         return 2
     compat.install()
     sys.argv = words  # runpy.run_module puts the module's own path into argv[0]
@@ -78,8 +81,10 @@ def _info() -> int:
         "python": f"{platform.python_version()} on {platform.platform()}",
         **{name: _version(name) for name in ("torch", "numpy", "pillow", "safetensors", "tqdm")},
         "devices": ", ".join(["cpu(0)", *(f"gpu({index})" for index in range(glueball.context.num_gpus()))]),
-        "settings": ", ".join(f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("GLUEBALL_"))
-                    or "none set (GLUEBALL_*)",
+        "settings": ", ".join(
+            f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith("GLUEBALL_")
+        )
+        or "none set (GLUEBALL_*)",
     }
     for name, value in rows.items():
         print(f"{name:12} {value}")

@@ -1,8 +1,9 @@
 """Pictures of a symbol: `print_summary` prints a table of its layers, `plot_network` draws its graph.
 
-The one idea: both read the public JSON form of the graph, so they also work for graphs loaded from a file. `plot_network` returns a
-`Digraph` that knows its text in the DOT language; only turning that into SVG or PDF needs the program `dot` of Graphviz.
-For a table of a block with the shapes of one call see `Block.summary`; for what a compiled block does see `net.explain()`.
+The one idea: both read the public JSON form of the graph, so they also work for graphs loaded from a file.
+`plot_network` returns a `Digraph` that knows its text in the DOT language; only turning that into SVG or PDF needs the
+program `dot` of Graphviz. For a table of a block with the shapes of one call see `Block.summary`; for what a compiled
+block does see `net.explain()`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,20 @@ from .base.errors import ArgumentError, MXNetError, explain
 __all__ = ["Digraph", "plot_network", "print_summary"]
 
 Shape = tuple[int, ...]
-_WEIGHT_ENDINGS: Final = ("weight", "bias", "gamma", "beta", "running_mean", "running_var", "moving_mean", "moving_var", "parameters",
-                          "state", "state_cell", "alpha")
+_WEIGHT_ENDINGS: Final = (
+    "weight",
+    "bias",
+    "gamma",
+    "beta",
+    "running_mean",
+    "running_var",
+    "moving_mean",
+    "moving_var",
+    "parameters",
+    "state",
+    "state_cell",
+    "alpha",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +52,26 @@ class _Node:
 def _nodes(symbol: Any) -> list[_Node]:
     """Return the nodes of a symbol in topological order."""
     if not hasattr(symbol, "tojson"):
-        raise ArgumentError(explain("visualization", "Not a symbol.", expected="a Symbol", received=type(symbol).__name__,
-                                    fix="Trace a block first: net(mx.sym.var('data'))."))
+        raise ArgumentError(
+            explain(
+                "visualization",
+                "Not a symbol.",
+                expected="a Symbol",
+                received=type(symbol).__name__,
+                fix="Trace a block first: net(mx.sym.var('data')).",
+            )
+        )
     graph = json.loads(symbol.tojson())
-    return [_Node(index, node["name"], node["op"], node.get("attrs", node.get("param", {})) or {}, tuple(edge[0] for edge in node["inputs"]))
-            for index, node in enumerate(graph["nodes"])]
+    return [
+        _Node(
+            index,
+            node["name"],
+            node["op"],
+            node.get("attrs", node.get("param", {})) or {},
+            tuple(edge[0] for edge in node["inputs"]),
+        )
+        for index, node in enumerate(graph["nodes"])
+    ]
 
 
 def _shapes(symbol: Any, shape: dict[str, Shape] | None) -> dict[str, Shape]:
@@ -53,8 +81,15 @@ def _shapes(symbol: Any, shape: dict[str, Shape] | None) -> dict[str, Shape]:
     internals = symbol.get_internals()
     arguments, outputs, auxiliary = internals.infer_shape(**shape)
     if outputs is None:
-        raise ArgumentError(explain("visualization", "The shapes cannot be inferred.", expected="the shape of every data input",
-                                    received=shape, fix="Complete the dictionary `shape`."))
+        raise ArgumentError(
+            explain(
+                "visualization",
+                "The shapes cannot be inferred.",
+                expected="the shape of every data input",
+                received=shape,
+                fix="Complete the dictionary `shape`.",
+            )
+        )
     known: dict[str, Shape] = {}
     for names, sizes in ((internals.list_arguments(), arguments), (internals.list_auxiliary_states(), auxiliary)):
         known.update(zip(names, map(tuple, sizes), strict=True))
@@ -70,8 +105,12 @@ def _is_weight(node: _Node) -> bool:
 
 
 # --------------------------------------------------------------------------------------------------------- table
-def print_summary(symbol: Any, shape: dict[str, Shape] | None = None, line_length: int = 120,
-                  positions: Sequence[float] = (0.44, 0.64, 0.74, 1.0)) -> None:
+def print_summary(
+    symbol: Any,
+    shape: dict[str, Shape] | None = None,
+    line_length: int = 120,
+    positions: Sequence[float] = (0.44, 0.64, 0.74, 1.0),
+) -> None:
     """Print one row per layer: its name and operator, output shape, number of parameters, and the layers before it.
 
     Parameters
@@ -95,8 +134,12 @@ def print_summary(symbol: Any, shape: dict[str, Shape] | None = None, line_lengt
     auxiliary = set(symbol.list_auxiliary_states())
     rows = [node for node in nodes if node.operator != "null" or not _is_weight(node) or node.name in data_names]
     for number, node in enumerate(rows):
-        weights = [nodes[index] for index in node.inputs if nodes[index].operator == "null" and nodes[index] not in rows]
-        count = sum(_product(known[weight.name]) for weight in weights if weight.name in known and weight.name not in auxiliary)
+        weights = [
+            nodes[index] for index in node.inputs if nodes[index].operator == "null" and nodes[index] not in rows
+        ]
+        count = sum(
+            _product(known[weight.name]) for weight in weights if weight.name in known and weight.name not in auxiliary
+        )
         total += count
         before = [nodes[index].name for index in node.inputs if nodes[index] in rows]
         size = "x".join(str(each) for each in known[node.name][1:]) if node.name in known else ""
@@ -125,16 +168,39 @@ def _row(ends: Sequence[int], *cells: str) -> str:
 
 # ----------------------------------------------------------------------------------------------------------- drawing
 _COLOURS: Final = {
-    "null": "#8dd3c7", "FullyConnected": "#fb8072", "Convolution": "#fb8072", "Deconvolution": "#fb8072", "RNN": "#fb8072",
-    "Embedding": "#fb8072", "Activation": "#ffffb3", "LeakyReLU": "#ffffb3", "BatchNorm": "#bebada", "LayerNorm": "#bebada",
-    "InstanceNorm": "#bebada", "GroupNorm": "#bebada", "Pooling": "#80b1d3", "Concat": "#fdb462", "concat": "#fdb462",
-    "Flatten": "#fdb462", "Reshape": "#fdb462", "softmax": "#b3de69", "SoftmaxOutput": "#b3de69", "log_softmax": "#b3de69",
+    "null": "#8dd3c7",
+    "FullyConnected": "#fb8072",
+    "Convolution": "#fb8072",
+    "Deconvolution": "#fb8072",
+    "RNN": "#fb8072",
+    "Embedding": "#fb8072",
+    "Activation": "#ffffb3",
+    "LeakyReLU": "#ffffb3",
+    "BatchNorm": "#bebada",
+    "LayerNorm": "#bebada",
+    "InstanceNorm": "#bebada",
+    "GroupNorm": "#bebada",
+    "Pooling": "#80b1d3",
+    "Concat": "#fdb462",
+    "concat": "#fdb462",
+    "Flatten": "#fdb462",
+    "Reshape": "#fdb462",
+    "softmax": "#b3de69",
+    "SoftmaxOutput": "#b3de69",
+    "log_softmax": "#b3de69",
 }
 _OTHER_COLOUR: Final = "#fccde5"
 
 
-def plot_network(symbol: Any, title: str = "plot", save_format: str = "pdf", shape: dict[str, Shape] | None = None,
-                 dtype: dict[str, Any] | None = None, node_attrs: dict[str, str] | None = None, hide_weights: bool = True) -> Digraph:
+def plot_network(
+    symbol: Any,
+    title: str = "plot",
+    save_format: str = "pdf",
+    shape: dict[str, Shape] | None = None,
+    dtype: dict[str, Any] | None = None,
+    node_attrs: dict[str, str] | None = None,
+    hide_weights: bool = True,
+) -> Digraph:
     """Return a drawing of a symbol's graph, data at the bottom and outputs at the top.
 
     Parameters
@@ -161,7 +227,14 @@ def plot_network(symbol: Any, title: str = "plot", save_format: str = "pdf", sha
     known = _shapes(symbol, shape)
     nodes = _nodes(symbol)
     drawing = Digraph(title, save_format)
-    base = {"shape": "box", "fixedsize": "true", "width": "1.3", "height": "0.8034", "style": "filled", **(node_attrs or {})}
+    base = {
+        "shape": "box",
+        "fixedsize": "true",
+        "width": "1.3",
+        "height": "0.8034",
+        "style": "filled",
+        **(node_attrs or {}),
+    }
     hidden = {node.index for node in nodes if hide_weights and _is_weight(node)}
     for node in nodes:
         if node.index in hidden:
@@ -183,8 +256,11 @@ def _label(node: _Node) -> str:
     """Return what a node says: its operator and the attributes that matter most."""
     if node.operator == "null":
         return node.name
-    details = [value for key in ("kernel", "num_filter", "num_hidden", "act_type", "pool_type", "mode", "p", "axis", "dim", "stride")
-               if (value := node.attributes.get(key))]
+    details = [
+        value
+        for key in ("kernel", "num_filter", "num_hidden", "act_type", "pool_type", "mode", "p", "axis", "dim", "stride")
+        if (value := node.attributes.get(key))
+    ]
     return "\n".join([node.operator, ", ".join(details)]) if details else node.operator
 
 
@@ -243,13 +319,27 @@ class Digraph:
         """
         program = shutil.which("dot")
         if program is None:
-            raise MXNetError(explain(
-                "plot_network", "Drawing needs the program `dot`, which was not found.", expected="Graphviz on the PATH", received="no `dot`",
-                fix="Install Graphviz (apt install graphviz, brew install graphviz), or use .to_dot() and any DOT viewer."))
-        done = subprocess.run([program, f"-T{format or self.format}"], input=self.to_dot().encode(), capture_output=True, check=False)
+            raise MXNetError(
+                explain(
+                    "plot_network",
+                    "Drawing needs the program `dot`, which was not found.",
+                    expected="Graphviz on the PATH",
+                    received="no `dot`",
+                    fix="Install Graphviz (apt install graphviz), or use .to_dot() and any viewer of DOT files.",
+                )
+            )
+        done = subprocess.run(
+            [program, f"-T{format or self.format}"], input=self.to_dot().encode(), capture_output=True, check=False
+        )
         if done.returncode:
-            raise MXNetError(explain("plot_network", f"`dot` could not draw: {done.stderr.decode(errors='replace').strip()}",
-                                     received=f"format {format or self.format!r}", fix="Try format='svg'."))
+            raise MXNetError(
+                explain(
+                    "plot_network",
+                    f"`dot` could not draw: {done.stderr.decode(errors='replace').strip()}",
+                    received=f"format {format or self.format!r}",
+                    fix="Try format='svg'.",
+                )
+            )
         return done.stdout
 
     def render(self, filename: str | None = None, view: bool = False, format: str | None = None) -> str:

@@ -1,15 +1,15 @@
 """Shared set-up of the tests: fixed seeds, few threads, and the rules for skipping.
 
-Every test starts from the same seeds, so a failure repeats. Tests marked `gpu` need a CUDA device and tests marked `oracle`
-need a Python that has MXNet 1.9.1, named by the variable GLUEBALL_ORACLE_PYTHON; without them they are skipped, and say so.
-What the tests compare with lives beside them (tests/golden); helpers that users may want are in glueball/test_utils.py.
+Every test starts from the same seeds, so a failure repeats. Tests marked `gpu` need a CUDA device and tests marked
+`oracle` need a Python that has MXNet 1.9.1, named by the variable GLUEBALL_ORACLE_PYTHON; without them they are
+skipped, and say so. What the tests compare with lives beside them (tests/golden); helpers that users may want are in
+glueball/test_utils.py.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +43,10 @@ def repository() -> Path:
 
 
 @pytest.fixture
-def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test inside its own empty directory."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,9 +19,21 @@ PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_example(program: Path, tmp_path: Path) -> None:
     """The program ends well, prints something, and warns about nothing."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::DeprecationWarning:__main__"}
-    done = subprocess.run([sys.executable, str(program), "--smoke"], cwd=tmp_path, env=environment, capture_output=True, text=True,
-                          timeout=300, check=False)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "error::DeprecationWarning:__main__",
+    }
+    done = subprocess.run(
+        [sys.executable, str(program), "--smoke"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert done.stdout.strip(), "the example printed nothing"
     assert "Warning" not in done.stderr, done.stderr[-2000:]

@@ -1,7 +1,8 @@
-"""The rules of the house as tests: who may import whom, how long a file may be, what a file opens with, what it exports.
+"""The rules of the house as tests: who may import whom, how long a file may be, what a file opens with, what it
+exports.
 
-The one idea: a rule that is not tested is a wish. Exceptions are data at the top of this file, each with its reason. Import layers
-are contracts of import-linter in pyproject.toml; here they are run, and their upward edges counted.
+The one idea: a rule that is not tested is a wish. Exceptions are data at the top of this file, each with its reason.
+Import layers are contracts of import-linter in pyproject.toml; here they are run, and their upward edges counted.
 """
 
 from __future__ import annotations
@@ -59,13 +60,21 @@ def functions(file: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(parsed(file)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             docstring = ast.get_docstring(node, clean=False) or ""
-            yield f"{relative(file)}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1 - docstring.count("\n")
+            yield (
+                f"{relative(file)}:{node.name}",
+                (node.end_lineno or node.lineno) - node.lineno + 1 - docstring.count("\n"),
+            )
 
 
 def test_import_layers() -> None:
     """A file imports only from the layers below its own."""
-    done = subprocess.run([sys.executable, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"],
-                          cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -87,8 +96,13 @@ def test_torch_only_where_allowed(file: Path) -> None:
     if any(where == f"{place}.py" or where.startswith(f"{place}/") for place in TORCH_ALLOWED):
         return
     for node in ast.walk(parsed(file)):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
-            [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
         assert not any(name.split(".")[0] == "torch" for name in names), f"{where}:{node.lineno} imports torch"
 
 
@@ -96,7 +110,9 @@ def test_torch_only_where_allowed(file: Path) -> None:
 def test_size_budgets(file: Path) -> None:
     """A file and a function are short enough to be read in one go."""
     lines = len(file.read_text(encoding="utf-8").splitlines())
-    assert lines <= FILE_LINES or relative(file) in LONG_FILES, f"{relative(file)} has {lines} lines, budget {FILE_LINES}"
+    assert lines <= FILE_LINES or relative(file) in LONG_FILES, (
+        f"{relative(file)} has {lines} lines, budget {FILE_LINES}"
+    )
     too_long = {name: size for name, size in functions(file) if size > FUNCTION_LINES and name not in LONG_FUNCTIONS}
     assert not too_long, f"functions over {FUNCTION_LINES} lines: {too_long}"
 
@@ -121,7 +137,9 @@ def test_opens_with_a_docstring(file: Path) -> None:
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.name != "__main__.py"], ids=relative)
 def test_all_is_what_is_public(file: Path) -> None:
-    """`__all__` names things that exist, without repetition, and every public function and class defined in the file."""
+    """`__all__` names things that exist, without repetition, and every public function and class defined in the
+    file.
+    """
     parts = ("glueball", *file.relative_to(PACKAGE).with_suffix("").parts)
     module = importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     if not hasattr(module, "__all__"):
@@ -129,7 +147,11 @@ def test_all_is_what_is_public(file: Path) -> None:
     exported = list(module.__all__)
     assert len(exported) == len(set(exported)), "repeated names in __all__"
     assert [name for name in exported if not hasattr(module, name)] == []
-    defined = {node.name for node in parsed(file).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")}
+    defined = {
+        node.name
+        for node in parsed(file).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    }
     internal = defined - set(exported)
     documented = {name for name in internal if getattr(module, name).__doc__}
     assert internal == documented, f"neither in __all__ nor documented: {sorted(internal - documented)}"
@@ -137,8 +159,16 @@ def test_all_is_what_is_public(file: Path) -> None:
 
 def test_no_trace_of_a_machine() -> None:
     """No path of one person's machine in the repository."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\0")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\0")
     pattern = re.compile(rb"/(?:home|Users|root|work)/[a-z]|/tmp/(?:envs|brief)")
-    found = [name for name in tracked if name and (ROOT / name).is_file() and name != "tests/test_structure.py"
-             and pattern.search((ROOT / name).read_bytes())]
+    found = [
+        name
+        for name in tracked
+        if name
+        and (ROOT / name).is_file()
+        and name != "tests/test_structure.py"
+        and pattern.search((ROOT / name).read_bytes())
+    ]
     assert found == []

@@ -1,4 +1,6 @@
-"""Run every benchmark very briefly: not for the figures, but so that none of them rots. Usage: python tools/bench_smoke.py"""
+"""Run every benchmark very briefly: not for the figures, but so that none of them rots. Usage: python
+tools/bench_smoke.py
+"""
 
 import os
 import subprocess
@@ -11,8 +13,13 @@ environment = {**os.environ, "PYTHONPATH": str(root)}
 failed = []
 for program in sorted((root / "benchmarks").glob("bench_*.py")):
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, str(program), "--smoke"], env=environment, capture_output=True, text=True, check=False)
-    print(f"{program.name:32} {'ok' if done.returncode == 0 else 'FAILED'} {time.perf_counter() - start:6.1f} s", flush=True)
+    done = subprocess.run(
+        [sys.executable, str(program), "--smoke"], env=environment, capture_output=True, text=True, check=False
+    )
+    print(
+        f"{program.name:32} {'ok' if done.returncode == 0 else 'FAILED'} {time.perf_counter() - start:6.1f} s",
+        flush=True,
+    )
     if done.returncode:
         failed.append(program.name)
         print(done.stdout[-2000:] + done.stderr[-4000:])

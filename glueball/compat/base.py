@@ -1,4 +1,5 @@
-"""What programs import from `mxnet.base` and `mxnet.error`: the error class and the type tuples. Nothing of the C++ library.
+"""What programs import from `mxnet.base` and `mxnet.error`: the error class and the type tuples. Nothing of the C++
+library.
 
 Our own foundation is the package glueball/base; this file only gives its things the names that 1.9.1 used.
 """
@@ -27,5 +28,7 @@ def py_str(text: bytes | str) -> str:
 
 
 def _as_list(value: object) -> list[object]:
-    """Return a list or tuple as a list, anything else as a list of one. (Underscored in 1.9.1 as well, and imported by programs.)"""
+    """Return a list or tuple as a list, anything else as a list of one. (Underscored in 1.9.1 as well, and imported by
+    programs.)
+    """
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,7 +1,8 @@
 """The door itself: a finder on `sys.meta_path` that answers `mxnet` and `mxnet.*` with Glueball's own modules.
 
-The one idea: importing `mxnet.a.b` imports `glueball.a.b` and stores that very module under both names. `install` puts the finder
-first on `sys.meta_path`; `uninstall` takes it away together with every name it answered. The differing names are tables in names.py.
+The one idea: importing `mxnet.a.b` imports `glueball.a.b` and stores that very module under both names. `install` puts
+the finder first on `sys.meta_path`; `uninstall` takes it away together with every name it answered. The differing names
+are tables in names.py.
 """
 
 from __future__ import annotations
@@ -49,16 +50,23 @@ def install() -> None:
         return
     present = sys.modules.get(_THEIRS)
     if present is not None:
-        raise MXNetError(explain(
-            "compat.install", "Another `mxnet` is already imported in this process, and its arrays are not ours.",
-            expected="a process in which mxnet was not imported yet", received=getattr(present, "__file__", repr(present)),
-            fix="Call glueball.compat.install() before anything imports mxnet, or start with `python -m glueball run script.py`.",
-        ))
+        raise MXNetError(
+            explain(
+                "compat.install",
+                "Another `mxnet` is already imported in this process, and its arrays are not ours.",
+                expected="a process in which mxnet was not imported yet",
+                received=getattr(present, "__file__", repr(present)),
+                fix="Call glueball.compat.install() before anything imports mxnet, or start with "
+                "`python -m glueball run script.py`.",
+            )
+        )
     sys.meta_path.insert(0, _DoorFinder())
 
 
 def uninstall() -> None:
-    """Close the door: forget every `mxnet` name that it answered. Objects already obtained stay valid, for they are Glueball's."""
+    """Close the door: forget every `mxnet` name that it answered. Objects already obtained stay valid, for they are
+    Glueball's.
+    """
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _DoorFinder)]
     if isinstance(sys.modules.get(_THEIRS), _TopModule):
         for name in [name for name in sys.modules if name == _THEIRS or name.startswith(_THEIRS + ".")]:
@@ -71,7 +79,8 @@ def installed() -> bool:
 
 
 def resolve(name: str) -> str:
-    """Return the name of our module that answers 1.9.1's module `name`; ModuleNotFoundError in words when there is none.
+    """Return the name of our module that answers 1.9.1's module `name`; ModuleNotFoundError in words when there is
+    none.
 
     >>> resolve("mxnet.gluon.nn")
     'glueball.gluon.nn'
@@ -110,13 +119,15 @@ def _why_absent(name: str) -> str:
         reason = ABSENT.get(".".join(parts[:length]))
         if reason:
             return f"No module named {name!r} behind the compatibility door: {reason}. {_DOCUMENT}"
-    return f"No module named {name!r} behind the compatibility door, neither in Glueball nor among what it leaves out. {_DOCUMENT}"
+    return f"No module named {name!r} behind the compatibility door. {_DOCUMENT}"
 
 
 class _DoorFinder(MetaPathFinder):
     """Answers `mxnet` and `mxnet.*`, nothing else."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Return a spec whose loader hands out our module."""
         if fullname == _THEIRS:
             return ModuleSpec(fullname, _TopLoader(), is_package=True)
@@ -127,7 +138,9 @@ class _DoorFinder(MetaPathFinder):
 
 
 class _SameModuleLoader(Loader):
-    """Hands out a module that exists already. The import system labels what it loads, so the labels are put back afterwards."""
+    """Hands out a module that exists already. The import system labels what it loads, so the labels are put back
+    afterwards.
+    """
 
     def __init__(self, ours: str) -> None:
         self.ours = ours
@@ -186,7 +199,9 @@ class _TopModule(ModuleType):
             if f"{_THEIRS}.{name}" in ABSENT:
                 raise AttributeError(str(error)) from None
         known = [each for each in dir(ours) if not each.startswith("_")]
-        raise AttributeError(f"mxnet.{name} does not exist behind the compatibility door: {closest(name, known)[:400]} {_DOCUMENT}")
+        raise AttributeError(
+            f"mxnet.{name} does not exist behind the compatibility door: {closest(name, known)[:400]} {_DOCUMENT}"
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__") or isinstance(value, ModuleType):

@@ -1,4 +1,6 @@
-"""What programs import from `mxnet.libinfo`: the version. There is no shared library to find, and `find_lib_path` says so."""
+"""What programs import from `mxnet.libinfo`: the version. There is no shared library to find, and `find_lib_path` says
+so.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ __version__ = COMPATIBLE_VERSION
 
 def find_lib_path(prefix: str = "libmxnet") -> list[str]:
     """Raise MXNetError: Glueball is Python on PyTorch's kernels and brings no library of its own."""
-    raise MXNetError(explain(
-        "libinfo.find_lib_path", f"There is no {prefix}: Glueball has no shared library of its own.",
-        fix="Ask glueball.runtime.Features() what is available.",
-    ))
+    raise MXNetError(
+        explain(
+            "libinfo.find_lib_path",
+            f"There is no {prefix}: Glueball has no shared library of its own.",
+            fix="Ask glueball.runtime.Features() what is available.",
+        )
+    )

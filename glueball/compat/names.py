@@ -69,7 +69,7 @@ ABSENT: Final[dict[str, str]] = {
     "mxnet.th": "it bound to Lua Torch; nd.from_torch(t) and x.to_torch() share memory with PyTorch",
     "mxnet.notebook": "it drew live plots with a removed version of bokeh; use callback functions and matplotlib",
     "mxnet.module": "the Module interface is deprecated since 1.5; use gluon.Trainer, or Symbol.bind for plain graphs",
-    "mxnet.model": "the FeedForward interface is deprecated since 1.0; use gluon.Trainer, and gluon.SymbolBlock.imports for files",
+    "mxnet.model": "the FeedForward interface is deprecated; use gluon.Trainer, and gluon.SymbolBlock.imports for files",
     "mxnet.executor_manager": "it served the Module interface; use gluon.utils.split_and_load and gluon.Trainer",
     "mxnet.rnn": "the symbolic cells are deprecated since 1.4; gluon.rnn has the same cells",
     "mxnet.contrib.onnx": "ONNX export is not part of this version",

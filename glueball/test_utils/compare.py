@@ -1,8 +1,9 @@
-"""Comparing arrays: which tolerance belongs to which dtype, and assertions that show where and by how much two arrays differ.
+"""Comparing arrays: which tolerance belongs to which dtype, and assertions that show where and by how much two arrays
+differ.
 
-The one idea: an element is wrong when |a - b| > atol + rtol * |b|; its *violation* is the left side divided by the right one, and a
-failed assertion names the element with the largest. Tolerances that are not given come from the dtypes that meet, the coarser wins.
-Arrays to compare are made in samples.py; whole symbols are compared in symbols.py.
+The one idea: an element is wrong when |a - b| > atol + rtol * |b|; its *violation* is the left side divided by the
+right one, and a failed assertion names the element with the largest. Tolerances that are not given come from the dtypes
+that meet, the coarser wins. Arrays to compare are made in samples.py; whole symbols are compared in symbols.py.
 """
 
 from __future__ import annotations
@@ -15,10 +16,28 @@ import numpy as np
 from ..ndarray import NDArray
 
 __all__ = [
-    "almost_equal", "assert_allclose", "assert_almost_equal", "assert_almost_equal_ignore_nan", "assert_almost_equal_with_err",
-    "assert_exception", "checkShapes", "collapse_sum_like", "compare_ndarray_tuple", "default_atols", "default_numeric_eps",
-    "default_rtols", "effective_dtype", "get_atol", "get_etol", "get_rtol", "get_tolerance", "get_tols", "locationError",
-    "np_reduce", "same", "same_array",
+    "almost_equal",
+    "assert_allclose",
+    "assert_almost_equal",
+    "assert_almost_equal_ignore_nan",
+    "assert_almost_equal_with_err",
+    "assert_exception",
+    "checkShapes",
+    "collapse_sum_like",
+    "compare_ndarray_tuple",
+    "default_atols",
+    "default_numeric_eps",
+    "default_rtols",
+    "effective_dtype",
+    "get_atol",
+    "get_etol",
+    "get_rtol",
+    "get_tolerance",
+    "get_tols",
+    "locationError",
+    "np_reduce",
+    "same",
+    "same_array",
 ]
 
 _EXACT = ("bool", "int8", "uint8", "int32", "uint32", "int64", "uint64")
@@ -40,7 +59,9 @@ def default_atols() -> dict[np.dtype[Any], float]:
 
 
 def default_numeric_eps() -> dict[np.dtype[Any], float]:
-    """Return the default step of a numeric gradient for each floating dtype: powers of two, so that x + eps is exact."""
+    """Return the default step of a numeric gradient for each floating dtype: powers of two, so that x + eps is
+    exact.
+    """
     return {np.dtype("float16"): 2.0**-6, np.dtype("float32"): 2.0**-9, np.dtype("float64"): 2.0**-14}
 
 
@@ -50,7 +71,9 @@ def _per_dtype(half: float, single: float, double: float) -> dict[np.dtype[Any],
 
 
 def effective_dtype(dat: Any) -> np.dtype[Any]:
-    """Return the dtype whose tolerance applies to `dat` (float64 for plain numbers, float32 for dtypes NumPy does not know)."""
+    """Return the dtype whose tolerance applies to `dat` (float64 for plain numbers, float32 for dtypes NumPy does not
+    know).
+    """
     dtype = getattr(dat, "dtype", np.float64)
     try:
         return np.dtype(dtype)
@@ -70,8 +93,10 @@ def get_tolerance(dat: Any, tol: Tolerance, default_tol: dict[np.dtype[Any], flo
 def get_tols(x: Any, y: Any, rtol: Tolerance, atol: Tolerance) -> tuple[float, float]:
     """Return (rtol, atol) for comparing `x` with `y`: the larger of both dtypes' tolerances."""
     rtols, atols = default_rtols(), default_atols()
-    return (max(get_tolerance(x, rtol, rtols), get_tolerance(y, rtol, rtols)),
-            max(get_tolerance(x, atol, atols), get_tolerance(y, atol, atols)))
+    return (
+        max(get_tolerance(x, rtol, rtols), get_tolerance(y, rtol, rtols)),
+        max(get_tolerance(x, atol, atols), get_tolerance(y, atol, atols)),
+    )
 
 
 def get_atol(atol: float | None = None, dtype: Any = np.dtype("float64")) -> float:
@@ -112,8 +137,9 @@ def same_array(array1: NDArray, array2: NDArray) -> bool:
     return shared
 
 
-def almost_equal(a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None, equal_nan: bool = False,
-                 use_broadcast: bool = True) -> bool:
+def almost_equal(
+    a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None, equal_nan: bool = False, use_broadcast: bool = True
+) -> bool:
     """Return whether two arrays agree within tolerance.
 
     >>> almost_equal(np.ones(3), np.ones(3) + 1e-9)
@@ -126,8 +152,16 @@ def almost_equal(a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None,
     return bool(np.allclose(first, second, rtol=rtol, atol=atol, equal_nan=equal_nan))
 
 
-def assert_almost_equal(a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None, names: Sequence[str] = ("a", "b"),
-                        equal_nan: bool = False, use_broadcast: bool = True, mismatches: tuple[int, int] = (10, 10)) -> None:
+def assert_almost_equal(
+    a: Any,
+    b: Any,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
+    names: Sequence[str] = ("a", "b"),
+    equal_nan: bool = False,
+    use_broadcast: bool = True,
+    mismatches: tuple[int, int] = (10, 10),
+) -> None:
     """Raise AssertionError unless two arrays agree within tolerance; the message shows the worst elements.
 
     Parameters
@@ -149,7 +183,9 @@ def assert_almost_equal(a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance 
     raise AssertionError(_difference(first, second, rtol, atol, tuple(names), equal_nan, mismatches[0]))
 
 
-def _violations(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rtol: float, atol: float, equal_nan: bool) -> np.ndarray[Any, Any]:
+def _violations(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rtol: float, atol: float, equal_nan: bool
+) -> np.ndarray[Any, Any]:
     """Return |a - b| / (atol + rtol |b|) for each element; infinite where exactly one is not a number."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
@@ -161,8 +197,15 @@ def _violations(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rtol: float, a
     return ratio
 
 
-def _difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rtol: float, atol: float, names: tuple[str, ...],
-                equal_nan: bool, shown: int) -> str:
+def _difference(
+    a: np.ndarray[Any, Any],
+    b: np.ndarray[Any, Any],
+    rtol: float,
+    atol: float,
+    names: tuple[str, ...],
+    equal_nan: bool,
+    shown: int,
+) -> str:
     """Return the text of a failed comparison."""
     ratio = _violations(a, b, rtol, atol, equal_nan)
     worst = [np.unravel_index(flat, ratio.shape) for flat in np.argsort(ratio, axis=None)[::-1][:shown]]
@@ -186,12 +229,21 @@ def locationError(a: Any, b: Any, index: tuple[int, ...], names: Sequence[str], 
 def checkShapes(a: Any, b: Any) -> None:
     """Raise AssertionError unless two arrays have the same shape."""
     if np.shape(_numpy(a)) != np.shape(_numpy(b)):
-        raise AssertionError(f"Items are not equal: a.shape = {np.shape(_numpy(a))} and b.shape = {np.shape(_numpy(b))} are not equal")
+        raise AssertionError(
+            f"Items are not equal: a.shape = {np.shape(_numpy(a))} and b.shape = {np.shape(_numpy(b))} are not equal"
+        )
 
 
-def assert_almost_equal_with_err(a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None, etol: float | None = None,
-                                 names: Sequence[str] = ("a", "b"), equal_nan: bool = False,
-                                 mismatches: tuple[int, int] = (10, 10)) -> None:
+def assert_almost_equal_with_err(
+    a: Any,
+    b: Any,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
+    etol: float | None = None,
+    names: Sequence[str] = ("a", "b"),
+    equal_nan: bool = False,
+    mismatches: tuple[int, int] = (10, 10),
+) -> None:
     """Like `assert_almost_equal`, but a share of `etol` of the elements may be wrong."""
     first, second = np.broadcast_arrays(_numpy(a), _numpy(b))
     tolerances = get_tols(a, b, rtol, atol)
@@ -200,8 +252,9 @@ def assert_almost_equal_with_err(a: Any, b: Any, rtol: Tolerance = None, atol: T
         raise AssertionError(_difference(first, second, *tolerances, tuple(names), equal_nan, mismatches[0]))
 
 
-def assert_almost_equal_ignore_nan(a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None,
-                                   names: Sequence[str] = ("a", "b")) -> None:
+def assert_almost_equal_ignore_nan(
+    a: Any, b: Any, rtol: Tolerance = None, atol: Tolerance = None, names: Sequence[str] = ("a", "b")
+) -> None:
     """Like `assert_almost_equal`, but positions where either is not a number are left out."""
     first, second = np.copy(_numpy(a)), np.copy(_numpy(b))
     hole = np.isnan(first) | np.isnan(second)
@@ -234,8 +287,9 @@ def assert_exception(f: Callable[..., Any], exception_type: type[BaseException],
     raise AssertionError(f"{getattr(f, '__name__', f)}: expected {exception_type.__name__}, but nothing was raised")
 
 
-def np_reduce(dat: Any, axis: int | Sequence[int] | None, keepdims: bool,
-              numpy_reduce_func: Callable[..., Any]) -> np.ndarray[Any, Any]:
+def np_reduce(
+    dat: Any, axis: int | Sequence[int] | None, keepdims: bool, numpy_reduce_func: Callable[..., Any]
+) -> np.ndarray[Any, Any]:
     """Reduce over several axes with a NumPy function of one axis.
 
     >>> np_reduce(np.ones((2, 3)), 1, True, np.sum).shape

@@ -1,6 +1,7 @@
 """Material for tests: random shapes, arrays and matrices, and MNIST.
 
-The one idea: everything follows NumPy's global seed, so `np.random.seed(0)` repeats a whole test. Arrays are compared in compare.py.
+The one idea: everything follows NumPy's global seed, so `np.random.seed(0)` repeats a whole test. Arrays are compared
+in compare.py.
 """
 
 from __future__ import annotations
@@ -16,11 +17,32 @@ from ..base.errors import ArgumentError, explain
 from ..ndarray import NDArray
 
 __all__ = [
-    "DummyIter", "assign_each", "assign_each2", "create_2d_tensor", "create_sparse_array", "create_sparse_array_zd", "create_vector",
-    "default_dtype", "get_identity_mat", "get_identity_mat_batch", "get_mnist", "get_mnist_iterator", "new_matrix_with_real_eigvals_2d",
-    "new_matrix_with_real_eigvals_nd", "new_orthonormal_matrix_2d", "new_sym_matrix_with_real_eigvals_2d",
-    "new_sym_matrix_with_real_eigvals_nd", "rand_coord_2d", "rand_ndarray", "rand_shape_2d", "rand_shape_3d", "rand_shape_nd",
-    "rand_sparse_ndarray", "random_arrays", "random_sample", "random_uniform_arrays",
+    "DummyIter",
+    "assign_each",
+    "assign_each2",
+    "create_2d_tensor",
+    "create_sparse_array",
+    "create_sparse_array_zd",
+    "create_vector",
+    "default_dtype",
+    "get_identity_mat",
+    "get_identity_mat_batch",
+    "get_mnist",
+    "get_mnist_iterator",
+    "new_matrix_with_real_eigvals_2d",
+    "new_matrix_with_real_eigvals_nd",
+    "new_orthonormal_matrix_2d",
+    "new_sym_matrix_with_real_eigvals_2d",
+    "new_sym_matrix_with_real_eigvals_nd",
+    "rand_coord_2d",
+    "rand_ndarray",
+    "rand_shape_2d",
+    "rand_shape_3d",
+    "rand_shape_nd",
+    "rand_sparse_ndarray",
+    "random_arrays",
+    "random_sample",
+    "random_uniform_arrays",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -65,7 +87,9 @@ def random_arrays(*shapes: tuple[int, ...]) -> Array | list[Array]:
     return arrays[0] if len(arrays) == 1 else arrays
 
 
-def random_uniform_arrays(*shapes: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = np.float32) -> list[Array]:
+def random_uniform_arrays(
+    *shapes: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
+) -> list[Array]:
     """Return uniformly distributed arrays, one per shape."""
     return [np.random.uniform(low, high, size=shape).astype(dtype) for shape in shapes]
 
@@ -75,9 +99,16 @@ def random_sample(population: Sequence[Any], k: int) -> list[Any]:
     return [population[index] for index in sorted(np.random.permutation(len(population))[:k])]
 
 
-def rand_ndarray(shape: tuple[int, ...], stype: str = "default", density: float | None = None, dtype: Any = None,
-                 modifier_func: Callable[[float], float] | None = None, shuffle_csr_indices: bool = False,
-                 distribution: str | None = None, ctx: Context | None = None) -> NDArray:
+def rand_ndarray(
+    shape: tuple[int, ...],
+    stype: str = "default",
+    density: float | None = None,
+    dtype: Any = None,
+    modifier_func: Callable[[float], float] | None = None,
+    shuffle_csr_indices: bool = False,
+    distribution: str | None = None,
+    ctx: Context | None = None,
+) -> NDArray:
     """Return a random NDArray: normally distributed when dense, uniform on [-1, 1) with zeros when sparse.
 
     Parameters
@@ -91,25 +122,50 @@ def rand_ndarray(shape: tuple[int, ...], stype: str = "default", density: float 
     """
     if stype == "default":
         return nd.array(np.random.standard_normal(shape), dtype=dtype or default_dtype(), ctx=ctx)
-    return rand_sparse_ndarray(shape, stype, density=density, dtype=dtype, modifier_func=modifier_func,
-                               shuffle_csr_indices=shuffle_csr_indices, distribution=distribution, ctx=ctx)[0]
+    return rand_sparse_ndarray(
+        shape,
+        stype,
+        density=density,
+        dtype=dtype,
+        modifier_func=modifier_func,
+        shuffle_csr_indices=shuffle_csr_indices,
+        distribution=distribution,
+        ctx=ctx,
+    )[0]
 
 
-def rand_sparse_ndarray(shape: tuple[int, ...], stype: str, density: float | None = None, dtype: Any = None,
-                        distribution: str | None = None, data_init: float | None = None, rsp_indices: Sequence[int] | None = None,
-                        modifier_func: Callable[[float], float] | None = None, shuffle_csr_indices: bool = False,
-                        ctx: Context | None = None) -> tuple[Any, Any]:
+def rand_sparse_ndarray(
+    shape: tuple[int, ...],
+    stype: str,
+    density: float | None = None,
+    dtype: Any = None,
+    distribution: str | None = None,
+    data_init: float | None = None,
+    rsp_indices: Sequence[int] | None = None,
+    modifier_func: Callable[[float], float] | None = None,
+    shuffle_csr_indices: bool = False,
+    ctx: Context | None = None,
+) -> tuple[Any, Any]:
     """Return a random sparse NDArray and its parts: (values, indices), or (indptr, indices, data) for "csr"."""
     if distribution not in (None, "uniform"):
-        raise ArgumentError(explain("rand_sparse_ndarray", "Unknown distribution.", expected="'uniform' or None", received=distribution,
-                                    fix="Leave `distribution` out."))
+        raise ArgumentError(
+            explain(
+                "rand_sparse_ndarray",
+                "Unknown distribution.",
+                expected="'uniform' or None",
+                received=distribution,
+                fix="Leave `distribution` out.",
+            )
+        )
     density = np.random.rand() if density is None else density
     dense = np.random.uniform(-1, 1, size=shape) if data_init is None else np.full(shape, data_init, dtype=float)
     if modifier_func is not None:
         dense = np.vectorize(modifier_func, otypes=[float])(dense)
     if stype == "row_sparse":
         kept = np.zeros(shape[0], dtype=bool)
-        kept[list(rsp_indices) if rsp_indices is not None else np.flatnonzero(np.random.rand(shape[0]) < density)] = True
+        kept[list(rsp_indices) if rsp_indices is not None else np.flatnonzero(np.random.rand(shape[0]) < density)] = (
+            True
+        )
         dense[~kept] = 0
     else:
         dense[np.random.rand(*shape) >= density] = 0
@@ -119,17 +175,38 @@ def rand_sparse_ndarray(shape: tuple[int, ...], stype: str, density: float | Non
     return array, (array.indptr, array.indices, array.data)
 
 
-def create_sparse_array(shape: tuple[int, ...], stype: str, data_init: float | None = None, rsp_indices: Sequence[int] | None = None,
-                        dtype: Any = None, modifier_func: Callable[[float], float] | None = None, density: float = 0.5,
-                        shuffle_csr_indices: bool = False) -> Any:
+def create_sparse_array(
+    shape: tuple[int, ...],
+    stype: str,
+    data_init: float | None = None,
+    rsp_indices: Sequence[int] | None = None,
+    dtype: Any = None,
+    modifier_func: Callable[[float], float] | None = None,
+    density: float = 0.5,
+    shuffle_csr_indices: bool = False,
+) -> Any:
     """Return a random sparse NDArray without its parts."""
-    return rand_sparse_ndarray(shape, stype, density=density, dtype=dtype, data_init=data_init, rsp_indices=rsp_indices,
-                               modifier_func=modifier_func)[0]
+    return rand_sparse_ndarray(
+        shape,
+        stype,
+        density=density,
+        dtype=dtype,
+        data_init=data_init,
+        rsp_indices=rsp_indices,
+        modifier_func=modifier_func,
+    )[0]
 
 
-def create_sparse_array_zd(shape: tuple[int, ...], stype: str, density: float, data_init: float | None = None,
-                           rsp_indices: Sequence[int] | None = None, dtype: Any = None,
-                           modifier_func: Callable[[float], float] | None = None, shuffle_csr_indices: bool = False) -> Any:
+def create_sparse_array_zd(
+    shape: tuple[int, ...],
+    stype: str,
+    density: float,
+    data_init: float | None = None,
+    rsp_indices: Sequence[int] | None = None,
+    dtype: Any = None,
+    modifier_func: Callable[[float], float] | None = None,
+    shuffle_csr_indices: bool = False,
+) -> Any:
     """Return a random sparse NDArray whose density may be zero."""
     rows = () if stype == "row_sparse" and density == 0 else rsp_indices
     return create_sparse_array(shape, stype, data_init, rows, dtype, modifier_func, density)
@@ -206,7 +283,8 @@ def get_mnist() -> dict[str, Array]:
     Returns
     -------
     dict
-        Keys `train_data`, `train_label`, `test_data`, `test_label`. The files are found as `gluon.data.vision.MNIST` finds them.
+        Keys `train_data`, `train_label`, `test_data`, `test_label`. The files are found as `gluon.data.vision.MNIST`
+        finds them.
     """
     from ..gluon.data.vision import MNIST
 
@@ -219,7 +297,9 @@ def get_mnist() -> dict[str, Array]:
     return found
 
 
-def get_mnist_iterator(batch_size: int, input_shape: tuple[int, ...], num_parts: int = 1, part_index: int = 0) -> tuple[Any, Any]:
+def get_mnist_iterator(
+    batch_size: int, input_shape: tuple[int, ...], num_parts: int = 1, part_index: int = 0
+) -> tuple[Any, Any]:
     """Return (training, validation) iterators over MNIST; images are flat when `input_shape` has one axis."""
     from ..io import NDArrayIter
 
@@ -233,7 +313,9 @@ def get_mnist_iterator(batch_size: int, input_shape: tuple[int, ...], num_parts:
 
 
 class DummyIter:
-    """An endless iterator that returns the first batch of another again and again, for timing without the cost of loading."""
+    """An endless iterator that returns the first batch of another again and again, for timing without the cost of
+    loading.
+    """
 
     def __init__(self, real_iter: Any) -> None:
         self.real_iter = real_iter

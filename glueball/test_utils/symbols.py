@@ -1,7 +1,8 @@
 """Checks of whole symbols and blocks: forward and backward values, numeric gradients, agreement between devices, speed.
 
-The one idea: a symbol is bound to given arrays with `bind`, run once, and compared with `assert_almost_equal`. Locations are given as a
-dictionary by name or as a list in the order of `list_arguments`. Tolerances are in compare.py, random material in samples.py.
+The one idea: a symbol is bound to given arrays with `bind`, run once, and compared with `assert_almost_equal`.
+Locations are given as a dictionary by name or as a list in the order of `list_arguments`. Tolerances are in compare.py,
+random material in samples.py.
 """
 
 from __future__ import annotations
@@ -21,8 +22,16 @@ from .compare import Tolerance, assert_almost_equal, default_numeric_eps
 from .samples import rand_ndarray
 
 __all__ = [
-    "check_consistency", "check_gluon_hybridize_consistency", "check_numeric_gradient", "check_speed", "check_symbolic_backward",
-    "check_symbolic_forward", "compare_optimizer", "numeric_grad", "same_symbol_structure", "simple_forward",
+    "check_consistency",
+    "check_gluon_hybridize_consistency",
+    "check_numeric_gradient",
+    "check_speed",
+    "check_symbolic_backward",
+    "check_symbolic_forward",
+    "compare_optimizer",
+    "numeric_grad",
+    "same_symbol_structure",
+    "simple_forward",
 ]
 
 Arrays = dict[str, Any] | Sequence[Any]
@@ -35,13 +44,22 @@ def _to_ndarray(value: Any, ctx: Context, dtype: Any) -> NDArray:
     return nd.array(array, ctx=ctx, dtype=dtype if array.dtype.kind == "f" else array.dtype)
 
 
-def _by_name(values: Arrays, names: Sequence[str], what: str, ctx: Context, dtype: Any, complete: bool = True) -> dict[str, NDArray]:
+def _by_name(
+    values: Arrays, names: Sequence[str], what: str, ctx: Context, dtype: Any, complete: bool = True
+) -> dict[str, NDArray]:
     """Return `values` as a dictionary of NDArrays on `ctx`; raise when its names are not `names`."""
     found = values if isinstance(values, dict) else dict(zip(names, values, strict=False))
     wrong = set(found) ^ set(names) if complete else set(found) - set(names)
     if wrong or (not isinstance(values, dict) and len(values) > len(names)):
-        raise ArgumentError(explain(f"check of a symbol: {what}", "Names of arrays and names in the symbol differ.",
-                                    expected=sorted(names), received=sorted(found), fix="Give one array for each name."))
+        raise ArgumentError(
+            explain(
+                f"check of a symbol: {what}",
+                "Names of arrays and names in the symbol differ.",
+                expected=sorted(names),
+                received=sorted(found),
+                fix="Give one array for each name.",
+            )
+        )
     return {name: _to_ndarray(value, ctx, dtype) for name, value in found.items()}
 
 
@@ -59,7 +77,9 @@ def _grad_reqs(grad_req: str | dict[str, str] | Sequence[str], names: Sequence[s
 
 
 def simple_forward(sym: Any, ctx: Context | None = None, is_train: bool = False, **inputs: Any) -> Any:
-    """Bind `sym` to arrays given by name, run it forward, and return its outputs as NumPy arrays (one is not wrapped in a list)."""
+    """Bind `sym` to arrays given by name, run it forward, and return its outputs as NumPy arrays (one is not wrapped in
+    a list).
+    """
     ctx = ctx or current_context()
     executor = sym.bind(ctx, args={name: _to_ndarray(value, ctx, np.float32) for name, value in inputs.items()})
     executor.forward(is_train=is_train)
@@ -67,9 +87,17 @@ def simple_forward(sym: Any, ctx: Context | None = None, is_train: bool = False,
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-def check_symbolic_forward(sym: Any, location: Arrays, expected: Arrays, rtol: Tolerance = None, atol: Tolerance = None,
-                           aux_states: Arrays | None = None, ctx: Context | None = None, equal_nan: bool = False,
-                           dtype: Any = np.float32) -> list[NDArray]:
+def check_symbolic_forward(
+    sym: Any,
+    location: Arrays,
+    expected: Arrays,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
+    aux_states: Arrays | None = None,
+    ctx: Context | None = None,
+    equal_nan: bool = False,
+    dtype: Any = np.float32,
+) -> list[NDArray]:
     """Run `sym` forward at `location` and compare its outputs with `expected`; return the outputs."""
     ctx = ctx or current_context()
     arguments = _by_name(location, sym.list_arguments(), "location", ctx, dtype)
@@ -79,14 +107,26 @@ def check_symbolic_forward(sym: Any, location: Arrays, expected: Arrays, rtol: T
     wanted = expected if isinstance(expected, dict) else dict(zip(names, expected, strict=True))
     for name, output in zip(names, executor.outputs, strict=True):
         if name in wanted:
-            assert_almost_equal(wanted[name], output, rtol, atol, (f"EXPECTED_{name}", f"FORWARD_{name}"), equal_nan=equal_nan)
+            assert_almost_equal(
+                wanted[name], output, rtol, atol, (f"EXPECTED_{name}", f"FORWARD_{name}"), equal_nan=equal_nan
+            )
     return list(executor.outputs)
 
 
-def check_symbolic_backward(sym: Any, location: Arrays, out_grads: Any, expected: Arrays, rtol: Tolerance = None,
-                            atol: Tolerance = None, aux_states: Arrays | None = None, grad_req: Any = "write",
-                            ctx: Context | None = None, grad_stypes: dict[str, str] | None = None, equal_nan: bool = False,
-                            dtype: Any = np.float32) -> dict[str, NDArray]:
+def check_symbolic_backward(
+    sym: Any,
+    location: Arrays,
+    out_grads: Any,
+    expected: Arrays,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
+    aux_states: Arrays | None = None,
+    grad_req: Any = "write",
+    ctx: Context | None = None,
+    grad_stypes: dict[str, str] | None = None,
+    equal_nan: bool = False,
+    dtype: Any = np.float32,
+) -> dict[str, NDArray]:
     """Run `sym` forward and backward and compare its gradients with `expected`; return the gradients.
 
     With ``grad_req="add"`` the gradient arrays start at random values, and `expected` is compared with what was added.
@@ -98,7 +138,9 @@ def check_symbolic_backward(sym: Any, location: Arrays, out_grads: Any, expected
     requests = {name: request if name in wanted else "null" for name, request in _grad_reqs(grad_req, names).items()}
     before = {name: np.random.normal(size=arguments[name].shape) for name in wanted}
     gradients = {name: nd.array(before[name], ctx=ctx, dtype=arguments[name].dtype) for name in wanted}
-    executor = sym.bind(ctx, args=arguments, args_grad=gradients, grad_req=requests, aux_states=_aux_states(sym, aux_states, ctx, dtype))
+    executor = sym.bind(
+        ctx, args=arguments, args_grad=gradients, grad_req=requests, aux_states=_aux_states(sym, aux_states, ctx, dtype)
+    )
     executor.forward(is_train=True)
     heads = _head_gradients(out_grads, sym.list_outputs(), ctx, dtype)
     executor.backward(heads)
@@ -122,9 +164,15 @@ def _head_gradients(out_grads: Any, names: Sequence[str], ctx: Context, dtype: A
     return [_to_ndarray(value, ctx, dtype) for value in out_grads]
 
 
-def numeric_grad(executor: Any, location: dict[str, Any], aux_states: dict[str, Any] | None = None, eps: float = 1e-4,
-                 use_forward_train: bool = True, dtype: Any = np.float32,
-                 heads: Sequence[np.ndarray[Any, Any]] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+def numeric_grad(
+    executor: Any,
+    location: dict[str, Any],
+    aux_states: dict[str, Any] | None = None,
+    eps: float = 1e-4,
+    use_forward_train: bool = True,
+    dtype: Any = np.float32,
+    heads: Sequence[np.ndarray[Any, Any]] | None = None,
+) -> dict[str, np.ndarray[Any, Any]]:
     """Return the gradient of the sum of a bound symbol's outputs by central differences.
 
     Parameters
@@ -138,6 +186,7 @@ def numeric_grad(executor: Any, location: dict[str, Any], aux_states: dict[str, 
     heads : list of numpy.ndarray, optional
         Weights of the outputs' elements in the sum; ones by default.
     """
+
     def total() -> float:
         for name, value in (aux_states or {}).items():
             executor.aux_dict[name][:] = value
@@ -164,9 +213,19 @@ def numeric_grad(executor: Any, location: dict[str, Any], aux_states: dict[str, 
     return gradients
 
 
-def check_numeric_gradient(sym: Any, location: Arrays, aux_states: Arrays | None = None, numeric_eps: float | None = None,
-                           rtol: Tolerance = None, atol: Tolerance = None, grad_nodes: Any = None, use_forward_train: bool = True,
-                           ctx: Context | None = None, grad_stype_dict: dict[str, str] | None = None, dtype: Any = np.float32) -> None:
+def check_numeric_gradient(
+    sym: Any,
+    location: Arrays,
+    aux_states: Arrays | None = None,
+    numeric_eps: float | None = None,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
+    grad_nodes: Any = None,
+    use_forward_train: bool = True,
+    ctx: Context | None = None,
+    grad_stype_dict: dict[str, str] | None = None,
+    dtype: Any = np.float32,
+) -> None:
     """Compare the gradients of `sym` with central differences of a random weighted sum of its outputs.
 
     Parameters
@@ -189,7 +248,11 @@ def check_numeric_gradient(sym: Any, location: Arrays, aux_states: Arrays | None
     arguments = _by_name(location, names, "location", ctx, dtype)
     auxiliary = _aux_states(sym, aux_states, ctx, dtype)
     start_aux = {name: value.asnumpy() for name, value in (auxiliary or {}).items()}
-    wanted = dict(grad_nodes) if isinstance(grad_nodes, dict) else dict.fromkeys(names if grad_nodes is None else grad_nodes, "write")
+    wanted = (
+        dict(grad_nodes)
+        if isinstance(grad_nodes, dict)
+        else dict.fromkeys(names if grad_nodes is None else grad_nodes, "write")
+    )
     requests = {name: wanted.get(name, "null") for name in names}
     before = {name: np.random.normal(size=arguments[name].shape).astype(dtype) for name in wanted}
     gradients = {name: nd.array(before[name], ctx=ctx, dtype=dtype) for name in wanted}
@@ -206,10 +269,21 @@ def check_numeric_gradient(sym: Any, location: Arrays, aux_states: Arrays | None
         assert_almost_equal(expected, found[name], rtol, atol, (f"NUMERICAL_{name}", f"BACKWARD_{name}"))
 
 
-def check_consistency(sym: Any, ctx_list: Sequence[dict[str, Any]], scale: float = 1.0, grad_req: Any = "write",
-                      arg_params: dict[str, Any] | None = None, aux_params: dict[str, Any] | None = None, rtol: Tolerance = None,
-                      atol: Tolerance = None, raise_on_err: bool = True, ground_truth: dict[str, Any] | None = None,
-                      equal_nan: bool = False, use_uniform: bool = False, rand_type: Any = np.float64) -> dict[str, NDArray]:
+def check_consistency(
+    sym: Any,
+    ctx_list: Sequence[dict[str, Any]],
+    scale: float = 1.0,
+    grad_req: Any = "write",
+    arg_params: dict[str, Any] | None = None,
+    aux_params: dict[str, Any] | None = None,
+    rtol: Tolerance = None,
+    atol: Tolerance = None,
+    raise_on_err: bool = True,
+    ground_truth: dict[str, Any] | None = None,
+    equal_nan: bool = False,
+    use_uniform: bool = False,
+    rand_type: Any = np.float64,
+) -> dict[str, NDArray]:
     """Run a symbol on several contexts and dtypes with the same numbers and compare outputs and gradients.
 
     Parameters
@@ -228,7 +302,11 @@ def check_consistency(sym: Any, ctx_list: Sequence[dict[str, Any]], scale: float
     material: dict[str, np.ndarray[Any, Any]] = dict(arg_params or {})
     for name, array in runs[0].arg_dict.items():
         if name not in material:
-            draw = np.random.uniform(-scale, scale, array.shape) if use_uniform else np.random.normal(0, scale, array.shape)
+            draw = (
+                np.random.uniform(-scale, scale, array.shape)
+                if use_uniform
+                else np.random.normal(0, scale, array.shape)
+            )
             material[name] = draw.astype(rand_type)
     heads = [np.random.normal(size=output.shape) for output in _forward(runs[0], material, aux_params, grad_req)]
     results = [_outputs_and_gradients(run, material, aux_params, grad_req, heads) for run in runs]
@@ -238,8 +316,14 @@ def check_consistency(sym: Any, ctx_list: Sequence[dict[str, Any]], scale: float
         for name, value in result.items():
             try:
                 if number != finest or ground_truth is not None:
-                    assert_almost_equal(value, truth[name].asnumpy().astype(np.dtype(value.dtype)), rtol, atol,
-                                        (f"{ctx_list[number]['ctx']}_{name}", f"TRUTH_{name}"), equal_nan=equal_nan)
+                    assert_almost_equal(
+                        value,
+                        truth[name].asnumpy().astype(np.dtype(value.dtype)),
+                        rtol,
+                        atol,
+                        (f"{ctx_list[number]['ctx']}_{name}", f"TRUTH_{name}"),
+                        equal_nan=equal_nan,
+                    )
             except AssertionError as error:
                 if raise_on_err:
                     raise
@@ -252,7 +336,9 @@ def _bound(sym: Any, options: dict[str, Any], grad_req: Any) -> Any:
     return sym.simple_bind(ctx=ctx, grad_req=grad_req, type_dict=types, **options)
 
 
-def _forward(executor: Any, material: dict[str, Any], aux_params: dict[str, Any] | None, grad_req: Any) -> list[NDArray]:
+def _forward(
+    executor: Any, material: dict[str, Any], aux_params: dict[str, Any] | None, grad_req: Any
+) -> list[NDArray]:
     for name, array in executor.arg_dict.items():
         array[:] = np.asarray(material[name], dtype=array.dtype)
     for name, array in executor.aux_dict.items():
@@ -261,20 +347,41 @@ def _forward(executor: Any, material: dict[str, Any], aux_params: dict[str, Any]
     return list(executor.outputs)
 
 
-def _outputs_and_gradients(executor: Any, material: dict[str, Any], aux_params: dict[str, Any] | None, grad_req: Any,
-                           heads: list[np.ndarray[Any, Any]]) -> dict[str, NDArray]:
+def _outputs_and_gradients(
+    executor: Any,
+    material: dict[str, Any],
+    aux_params: dict[str, Any] | None,
+    grad_req: Any,
+    heads: list[np.ndarray[Any, Any]],
+) -> dict[str, NDArray]:
     outputs = _forward(executor, material, aux_params, grad_req)
-    names = executor._symbol.list_outputs() if hasattr(executor, "_symbol") else [f"output{index}" for index in range(len(outputs))]
+    names = (
+        executor._symbol.list_outputs()
+        if hasattr(executor, "_symbol")
+        else [f"output{index}" for index in range(len(outputs))]
+    )
     result = {name: output.copy() for name, output in zip(names, outputs, strict=True)}
     if grad_req != "null":
-        executor.backward([nd.array(head, ctx=output.context, dtype=output.dtype) for head, output in zip(heads, outputs, strict=True)])
+        executor.backward(
+            [
+                nd.array(head, ctx=output.context, dtype=output.dtype)
+                for head, output in zip(heads, outputs, strict=True)
+            ]
+        )
         result.update({name: gradient.copy() for name, gradient in executor.grad_dict.items() if gradient is not None})
     return result
 
 
-def check_gluon_hybridize_consistency(net_builder: Callable[..., Any], data_l: Sequence[Any], numpy_func: Callable[..., Any] | None = None,
-                                      test_grad: bool = True, rtol: Tolerance = 1e-4, atol: Tolerance = 1e-4) -> None:
-    """Build a block twice, hybridize one, and compare outputs and gradients; compare with a NumPy function too when given.
+def check_gluon_hybridize_consistency(
+    net_builder: Callable[..., Any],
+    data_l: Sequence[Any],
+    numpy_func: Callable[..., Any] | None = None,
+    test_grad: bool = True,
+    rtol: Tolerance = 1e-4,
+    atol: Tolerance = 1e-4,
+) -> None:
+    """Build a block twice, hybridize one, and compare outputs and gradients; compare with a NumPy function too when
+    given.
 
     `net_builder` is called with ``prefix=``, so that both blocks have the same names.
     """
@@ -294,9 +401,13 @@ def check_gluon_hybridize_consistency(net_builder: Callable[..., Any], data_l: S
                 saved[name] = parameter.data().copy()
         result = _run_block(net, [value.copy() for value in inputs], test_grad)
         if numpy_func is not None:
-            assert_almost_equal(result["output"], numpy_func(*[value.asnumpy() for value in inputs]), rtol=rtol, atol=atol)
+            assert_almost_equal(
+                result["output"], numpy_func(*[value.asnumpy() for value in inputs]), rtol=rtol, atol=atol
+            )
         for name, value in (reference or {}).items():
-            assert_almost_equal(result[name], value, rtol=rtol, atol=atol, names=(f"hybridized {name}", f"imperative {name}"))
+            assert_almost_equal(
+                result[name], value, rtol=rtol, atol=atol, names=(f"hybridized {name}", f"imperative {name}")
+            )
         reference = result
 
 
@@ -310,15 +421,36 @@ def _run_block(net: Any, inputs: list[NDArray], test_grad: bool) -> dict[str, np
     if test_grad:
         output.backward()
         result.update({f"gradient of input {index}": value.grad.asnumpy() for index, value in enumerate(inputs)})
-        result.update({f"gradient of {name}": parameter.grad().asnumpy() for name, parameter in net.collect_params().items()
-                       if parameter.grad_req != "null"})
+        result.update(
+            {
+                f"gradient of {name}": parameter.grad().asnumpy()
+                for name, parameter in net.collect_params().items()
+                if parameter.grad_req != "null"
+            }
+        )
     return result
 
 
-def compare_optimizer(opt1: Any, opt2: Any, shape: Any, dtype: Any, w_stype: str = "default", g_stype: str = "default",
-                      rtol: Tolerance = 1e-4, atol: Tolerance = 1e-5, compare_states: bool = True, ntensors: int = 1) -> None:
+def compare_optimizer(
+    opt1: Any,
+    opt2: Any,
+    shape: Any,
+    dtype: Any,
+    w_stype: str = "default",
+    g_stype: str = "default",
+    rtol: Tolerance = 1e-4,
+    atol: Tolerance = 1e-5,
+    compare_states: bool = True,
+    ntensors: int = 1,
+) -> None:
     """Run one step of two optimisers on the same random weights and gradients; compare weights and states."""
-    shapes = [shape] * ntensors if ntensors > 1 and not isinstance(shape, list) else shape if isinstance(shape, list) else [shape]
+    shapes = (
+        [shape] * ntensors
+        if ntensors > 1 and not isinstance(shape, list)
+        else shape
+        if isinstance(shape, list)
+        else [shape]
+    )
     for number, size in enumerate(shapes):
         weight, gradient = rand_ndarray(size, w_stype, dtype=dtype), rand_ndarray(size, g_stype, dtype=dtype)
         outcomes = []
@@ -346,17 +478,36 @@ def same_symbol_structure(sym1: Any, sym2: Any) -> bool:
 
     def structure(symbol: Any) -> Any:
         graph = json.loads(symbol.tojson())
-        return [(node["op"], [edge[:2] for edge in node["inputs"]]) for node in graph["nodes"]], [head[:2] for head in graph["heads"]]
+        return [(node["op"], [edge[:2] for edge in node["inputs"]]) for node in graph["nodes"]], [
+            head[:2] for head in graph["heads"]
+        ]
+
     return structure(sym1) == structure(sym2)
 
 
-def check_speed(sym: Any, location: Arrays | None = None, ctx: Context | None = None, N: int = 20, grad_req: Any = None,
-                typ: str = "whole", **kwargs: Any) -> float:
-    """Return the seconds of one run of a symbol: forward and backward (``typ="whole"``) or forward alone (``"forward"``)."""
+def check_speed(
+    sym: Any,
+    location: Arrays | None = None,
+    ctx: Context | None = None,
+    N: int = 20,
+    grad_req: Any = None,
+    typ: str = "whole",
+    **kwargs: Any,
+) -> float:
+    """Return the seconds of one run of a symbol: forward and backward (``typ="whole"``) or forward alone
+    (``"forward"``).
+    """
     ctx = ctx or current_context()
     if typ not in ("whole", "forward"):
-        raise ArgumentError(explain("check_speed", "Unknown kind of run.", expected="typ='whole' or 'forward'", received=typ,
-                                    fix="Leave `typ` out for forward and backward."))
+        raise ArgumentError(
+            explain(
+                "check_speed",
+                "Unknown kind of run.",
+                expected="typ='whole' or 'forward'",
+                received=typ,
+                fix="Leave `typ` out for forward and backward.",
+            )
+        )
     request = grad_req or ("write" if typ == "whole" else "null")
     if location is None:
         executor = sym.simple_bind(grad_req=request, ctx=ctx, **kwargs)

@@ -1,12 +1,14 @@
-"""The surroundings of a test: its default context, environment variables, downloads, and whether a random generator is fair.
+"""The surroundings of a test: its default context, environment variables, downloads, and whether a random generator is
+fair.
 
-The one idea: whatever is changed is put back (`environment` restores variables even after an error); statistics are judged with
-a stated number of standard errors. Arrays are made in samples.py and compared in compare.py.
+The one idea: whatever is changed is put back (`environment` restores variables even after an error); statistics are
+judged with a stated number of standard errors. Arrays are made in samples.py and compared in compare.py.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +23,23 @@ from ..base.context import Context, current_context, num_gpus
 from ..base.errors import ArgumentError, explain
 
 __all__ = [
-    "EnvManager", "chi_square_check", "default_context", "discard_stderr", "download", "environment", "gen_buckets_probs_with_ppf",
-    "has_tvm_ops", "is_aarch64_run", "is_cd_run", "is_op_runnable", "list_gpus", "mean_check", "retry", "set_default_context",
-    "var_check", "verify_generator",
+    "EnvManager",
+    "chi_square_check",
+    "default_context",
+    "discard_stderr",
+    "download",
+    "environment",
+    "gen_buckets_probs_with_ppf",
+    "has_tvm_ops",
+    "is_aarch64_run",
+    "is_cd_run",
+    "is_op_runnable",
+    "list_gpus",
+    "mean_check",
+    "retry",
+    "set_default_context",
+    "var_check",
+    "verify_generator",
 ]
 
 Generator = Callable[[int], Any]
@@ -65,8 +81,15 @@ def environment(*args: Any) -> Iterator[None]:
     elif len(args) == 2:
         wanted = {args[0]: args[1]}
     else:
-        raise ArgumentError(explain("environment", "The arguments are not understood.", expected="(name, value) or ({name: value, ...})",
-                                    received=args, fix="Write `with environment('NAME', '1'):`"))
+        raise ArgumentError(
+            explain(
+                "environment",
+                "The arguments are not understood.",
+                expected="(name, value) or ({name: value, ...})",
+                received=args,
+                fix="Write `with environment('NAME', '1'):`",
+            )
+        )
     before = {name: os.environ.get(name) for name in wanted}
     try:
         _set_environment(wanted)
@@ -92,7 +115,9 @@ class EnvManager:
     def __enter__(self) -> None:
         self._manager.__enter__()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._manager.__exit__(kind, error, trace)
 
 
@@ -112,7 +137,9 @@ def discard_stderr() -> Iterator[None]:
 def retry(n: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that runs a test of random numbers up to `n` times before its AssertionError counts."""
     if n < 1:
-        raise ArgumentError(explain("retry", "A test must run at least once.", expected="n >= 1", received=n, fix="Write @retry(3)."))
+        raise ArgumentError(
+            explain("retry", "A test must run at least once.", expected="n >= 1", received=n, fix="Write @retry(3).")
+        )
 
     def decorate(test: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(test)
@@ -123,11 +150,15 @@ def retry(n: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 except AssertionError:
                     continue
             return test(*args, **kwargs)
+
         return repeated
+
     return decorate
 
 
-def download(url: str, fname: str | None = None, dirname: str | None = None, overwrite: bool = False, retries: int = 5) -> str:
+def download(
+    url: str, fname: str | None = None, dirname: str | None = None, overwrite: bool = False, retries: int = 5
+) -> str:
     """Fetch `url` into `dirname` and return the file's path; `gluon.utils.download` does the work."""
     from ..gluon.utils import download as fetch
 
@@ -170,23 +201,28 @@ def mean_check(generator: Generator, mu: float, sigma: float, nsamples: int = 10
 
 
 def var_check(generator: Generator, sigma: float, nsamples: int = 1000000) -> bool:
-    """Return whether the variance of `nsamples` draws lies within three standard errors of sigma², for a normal generator."""
+    """Return whether the variance of `nsamples` draws lies within three standard errors of sigma², for a normal
+    generator.
+    """
     drawn = _draw(generator, nsamples)
     return bool(abs(drawn.var(ddof=1) - sigma**2) < 3 * np.sqrt(2 * sigma**4 / (nsamples - 1)))
 
 
-def gen_buckets_probs_with_ppf(ppf: Callable[[Any], Any], nbuckets: int) -> tuple[list[tuple[float, float]], list[float]]:
+def gen_buckets_probs_with_ppf(
+    ppf: Callable[[Any], Any], nbuckets: int
+) -> tuple[list[tuple[float, float]], list[float]]:
     """Cut a distribution, given by its inverse cumulative function, into buckets of equal probability.
 
     >>> gen_buckets_probs_with_ppf(lambda p: p, 2)
     ([(0.0, 0.5), (0.5, 1.0)], [0.5, 0.5])
     """
     edges = [float(ppf(index / nbuckets)) for index in range(nbuckets + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True)), [1.0 / nbuckets] * nbuckets
+    return list(itertools.pairwise(edges)), [1.0 / nbuckets] * nbuckets
 
 
-def chi_square_check(generator: Generator, buckets: Sequence[Any], probs: Sequence[float],
-                     nsamples: int = 1000000) -> tuple[float, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def chi_square_check(
+    generator: Generator, buckets: Sequence[Any], probs: Sequence[float], nsamples: int = 1000000
+) -> tuple[float, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Compare a generator with a distribution by Pearson's test.
 
     Parameters
@@ -214,12 +250,23 @@ def chi_square_check(generator: Generator, buckets: Sequence[Any], probs: Sequen
     return float(chisquare(observed, scaled).pvalue), observed, expected
 
 
-def verify_generator(generator: Generator, buckets: Sequence[Any], probs: Sequence[float], nsamples: int = 1000000, nrepeat: int = 5,
-                     success_rate: float = 0.2, alpha: float = 0.05) -> list[float]:
-    """Run `chi_square_check` several times; raise AssertionError when fewer than `success_rate` of the runs exceed `alpha`."""
+def verify_generator(
+    generator: Generator,
+    buckets: Sequence[Any],
+    probs: Sequence[float],
+    nsamples: int = 1000000,
+    nrepeat: int = 5,
+    success_rate: float = 0.2,
+    alpha: float = 0.05,
+) -> list[float]:
+    """Run `chi_square_check` several times; raise AssertionError when fewer than `success_rate` of the runs exceed
+    `alpha`.
+    """
     found = [chi_square_check(generator, buckets, probs, nsamples)[0] for _ in range(nrepeat)]
     passed = sum(p > alpha for p in found)
     if passed < nrepeat * success_rate:
-        raise AssertionError(f"verify_generator: {passed} of {nrepeat} runs passed, expected at least {nrepeat * success_rate:g}; "
-                             f"probabilities {[f'{p:.3g}' for p in found]}")
+        raise AssertionError(
+            f"verify_generator: {passed} of {nrepeat} runs passed, expected at least {nrepeat * success_rate:g}; "
+            f"probabilities {[f'{p:.3g}' for p in found]}"
+        )
     return found
