@@ -9,7 +9,9 @@ forward pass and gets the same numbers. Cells that are unrolled step by step are
 """
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, final
 
 import numpy as np
@@ -120,10 +122,14 @@ def _run(data: Tensor, parameters: Tensor, state: Tensor, cell: Tensor | None, l
         initial = state[part] if cell is None else (state[part], cell[part])
         weights = [piece for layer in layers[first:last] for piece in layer]
         kernel = _KERNELS[attrs["mode"]]
-        if packed is None:
-            flow, *final = kernel(flow, initial, weights, True, last - first, 0.0, grads, bidirectional, False)
-        else:
-            flow, *final = kernel(flow, packed.batch_sizes, initial, weights, True, last - first, 0.0, grads, bidirectional)
+        how = (True, last - first, 0.0, grads, bidirectional)  # has biases, layers, dropout (ours is the mask), train, bidirectional
+        with warnings.catch_warnings() if attrs["projection_size"] else nullcontext():
+            if attrs["projection_size"]:
+                warnings.filterwarnings("ignore", "LSTM with projections")  # that oneDNN has none is no news to the user
+            if packed is None:
+                flow, *final = kernel(flow, initial, weights, *how, False)
+            else:
+                flow, *final = kernel(flow, packed.batch_sizes, initial, weights, *how)
         finals.append(final)
     ends = [torch.cat(parts, 0) if len(parts) > 1 else parts[0] for parts in zip(*finals)]
     if packed is not None:
