@@ -1,0 +1,37 @@
+"""Golden facts: small programs about arrays, indexing, operators, autograd, naming, errors. The programs are data."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import mxnet as mx
+from facts_programs import GROUPS
+from operator_cases import clear_errors
+from store import Store
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from programs import execute, result_of, scope  # noqa: E402
+
+
+def make() -> None:
+    warnings.simplefilter("ignore")
+    store = Store("facts")
+    for group, programs in GROUPS.items():
+        for code in programs:
+            record: dict[str, Any] = {"id": group + ": " + code.replace("\n", "; "), "code": code}
+            try:
+                with mx.name.NameManager():
+                    record["result"] = store.tree(result_of(execute(code, scope(mx))))
+            except Exception as error:
+                record["raises"] = type(error).__name__
+                record["bases"] = [base.__name__ for base in type(error).__mro__]
+                clear_errors()
+            store.add(**record)
+    store.write()
+
+
+if __name__ == "__main__":
+    make()
