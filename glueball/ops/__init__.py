@@ -10,7 +10,7 @@ from .opdef import TABLE, OpDef, freeze, known, lookup
 
 __all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
 
-FAMILIES = ("elementwise", "scalar", "broadcast", "random_ops")
+FAMILIES = ("elementwise", "scalar", "broadcast", "comparison", "trigonometry", "passing", "random_ops", "rnn", "linear", "convolution", "pooling")
 
 for _family in FAMILIES:
     importlib.import_module(f"{__name__}.{_family}")
