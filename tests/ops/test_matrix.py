@@ -1,0 +1,105 @@
+"""ONE matrix over every operator of the table and each of its samples.
+
+The laws: the kernel is the NumPy reference · what is inferred is what comes out · the gradient rule and the eager tape are the
+derivative, at orders 1 and 2 · calls that must fail do so in the stated words · every name of the table is a function of `nd`. The
+machinery is in operator_matrix.py, the samples stand beneath each operator's definition.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from operator_matrix import (Differentiation, cases, expected_results, make_array, make_inputs, name_of, run, tensors_of, visible)
+
+from glueball import nd
+from glueball.base.errors import MXNetError
+from glueball.dispatch import invoke
+from glueball.ops.opdef import TABLE, OpDef, TensorType
+from glueball.ops.rules.infer import complete
+
+every_sample = pytest.mark.parametrize(("op", "index"), list(cases()), ids=name_of)
+
+
+@every_sample
+@pytest.mark.parametrize("float_type", ["float64", "float32"])
+def test_kernel_is_the_reference(op: OpDef, index: int, float_type: str) -> None:
+    sample = op.check.samples[index]
+    arrays = make_inputs(sample, np.dtype(float_type))
+    results = visible(op, sample, run(op, sample, tensors_of(arrays)))
+    outputs = [t.numpy() if t.dtype is not torch.bfloat16 else t.float().numpy() for t in results]
+    if op.check.law is not None:
+        assert op.check.law(arrays, outputs, op.typed(sample.attrs))
+    if isinstance(op.check.reference, str):
+        return
+    single = float_type == "float32"
+    expected = expected_results(op, sample, arrays)
+    assert len(outputs) == len(expected)
+    for found, wanted in zip(outputs, expected):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found.astype(np.float64), wanted.astype(np.float64), rtol=max(op.check.rtol, 2e-5 if single else 0),
+                                   atol=max(op.check.atol, 1e-5 if single else 0))
+
+
+@every_sample
+def test_inferred_is_real(op: OpDef, index: int) -> None:
+    if op.dynamic:
+        pytest.skip(op.dynamic)
+    sample = op.check.samples[index]
+    tensors = tensors_of(make_inputs(sample, np.float32))
+    real = run(op, sample, tensors)
+    types = [TensorType(tuple(t.shape), t.dtype) for t in tensors if t is not None]
+    unknown = [TensorType()] * len(real)
+    _, found = complete(op, op.typed(sample.attrs), types, unknown, sample.training)
+    assert [(t.shape, t.dtype) for t in found] == [(tuple(t.shape), t.dtype) for t in real]
+
+
+@every_sample
+def test_first_derivative(op: OpDef, index: int) -> None:
+    problem = Differentiation(op, op.check.samples[index])
+    if not problem.possible:
+        return
+    truth = problem.slope(problem.value)
+    tolerance = {"rel": op.check.grad_rtol, "abs": 1e-6}
+    leaves = problem.leaves()
+    assert problem.along(problem.rule_gradients(leaves)) == pytest.approx(truth, **tolerance), "the rule is not the derivative"
+    assert problem.along(problem.tape_gradients(problem.leaves())) == pytest.approx(truth, **tolerance), "the eager tape is not the derivative"
+    for position, gradient in problem.rule_gradients(leaves).items():
+        assert gradient.shape == leaves[position].shape and gradient.dtype == leaves[position].dtype
+
+
+@every_sample
+def test_second_derivative(op: OpDef, index: int) -> None:
+    problem = Differentiation(op, op.check.samples[index])
+    if not problem.possible or not op.check.second_order:
+        return
+    truth = problem.slope(problem.first_order_number)
+    found = problem.along(problem.second_gradients())
+    assert found == pytest.approx(truth, rel=max(op.check.grad_rtol, 1e-4), abs=1e-5)
+
+
+failing = [(op, i) for op in TABLE.values() for i in range(len(op.check.errors))]
+
+
+@pytest.mark.parametrize(("op", "index"), failing, ids=name_of)
+def test_mistakes_are_explained(op: OpDef, index: int) -> None:
+    specs, attrs, pattern = op.check.errors[index]
+    rng = np.random.default_rng(3)
+    arrays = [make_array(spec, rng, np.float32) for spec in specs]
+    inputs = [None if a is None else nd.array(a, dtype=a.dtype) for a in arrays]
+    with pytest.raises(MXNetError) as caught:
+        invoke(op, inputs, attrs)
+    assert re.search(pattern, str(caught.value)), f"{pattern!r} is not in: {caught.value}"
+
+
+@pytest.mark.parametrize("op", list(TABLE.values()), ids=name_of)
+def test_every_name_is_in_nd(op: OpDef) -> None:
+    from glueball.ndarray.generate import place
+    for name in (op.name, *op.aliases):
+        namespace, public = place(name)
+        home = nd
+        for part in filter(None, namespace.split(".")):
+            home = getattr(home, part)
+        assert callable(getattr(home, public))
