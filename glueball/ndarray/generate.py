@@ -15,7 +15,7 @@ from ..base.errors import MXNetError
 from ..base.modes import is_recording, is_training
 from ..dispatch import CURRENT, copy_views, explain_failure, finish, invoke
 from ..ops.attributes import PARSERS
-from ..ops.opdef import REQUIRED, OpDef
+from ..ops.opdef import REQUIRED, OpDef, Tensor
 
 __all__ = ["build_function", "build_method", "place", "NAMESPACES", "compile_source", "signature_source", "given"]
 
@@ -86,7 +86,8 @@ def _result_source(op: OpDef) -> list[str]:
                 "    r = new(ND); r._t = t; r._ctx = context; r._ag = None", "    return r"]
     copy = ["    t = copy_views(t)"] if op.view == "copy" else []
     if op.visible == 1:
-        return [*copy, "    t = t[0]", "    if t.requires_grad and not is_recording(): t = t.detach()",
+        first = "    t = t[0]" if isinstance(op.outputs, int) else "    t = t if type(t) is Tensor else t[0]"
+        return [*copy, first, "    if t.requires_grad and not is_recording(): t = t.detach()",
                 "    r = new(ND); r._t = t; r._ctx = context; r._ag = None", "    return r"]
     return [*copy, "    return finish(op, {**op.defaults, **given(ATTRS)}, t, context, None)"]
 
@@ -107,7 +108,7 @@ def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
     if op.takes_training:
         arguments.append("training=is_training()")
     attrs = ", ".join(f"{a.name}={a.name}" for a in op.attrs)
-    lines = [f"if {' and '.join(guard)}:", f"    context = {first}._ctx", "    try:", f"        t = kernel({', '.join(arguments)})",
+    lines = [f"if {' and '.join(guard)}:", f"    context = {first}._ctx", "    try:", f"        t = run_kernel({', '.join(arguments)})",
              "    except Exception as error:",
              "        if isinstance(error, MXNetError): raise",
              f"        raise failure(op, ({', '.join(tensors)},), given({attrs}), error) from error"]
@@ -117,9 +118,9 @@ def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
 def build_function(op: OpDef, public: str, array: Any, label: str, self_name: str | None = None) -> Callable[..., Any]:
     """Return the generated function of an operator; with `self_name`, as a method whose first input is the array itself."""
     names: dict[str, Any] = {
-        "op": op, "kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED, "current": CURRENT.get, "is_recording": is_recording,
+        "op": op, "run_kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED, "current": CURRENT.get, "is_recording": is_recording,
         "is_training": is_training, "invoke": invoke, "failure": explain_failure, "given": given, "as_torch": dtypes.as_torch,
-        "copy_views": copy_views, "finish": finish, "MXNetError": MXNetError}
+        "copy_views": copy_views, "Tensor": Tensor, "finish": finish, "MXNetError": MXNetError}
     parameters, inputs, attrs = signature_source(op, names, skip_first=self_name is not None)
     if self_name is not None:
         first = op.inputs[0].name
