@@ -1,4 +1,4 @@
-"""Golden files: `.params` in all key styles, `-symbol.json` exports, with inputs and the outputs the oracle computes."""
+"""Golden files: `.params` in all key styles, `-symbol.json` exports, with inputs and the outputs of the oracle."""
 
 from __future__ import annotations
 
@@ -62,10 +62,19 @@ def misc_net() -> Any:
 
 
 NETS = {
-    "mlp": (mlp, (2, 4)), "resnetv1": (lambda: vision.ResNetV1(vision.BasicBlockV1, [1, 1], [4, 4, 8], classes=3, thumbnail=True, prefix="rv1_"), (2, 3, 8, 8)),
-    "resnetv2": (lambda: vision.ResNetV2(vision.BasicBlockV2, [1, 1], [4, 4, 8], classes=3, thumbnail=True, prefix="rv2_"), (2, 3, 8, 8)),
-    "cells": (lambda: CellNet(prefix="cells_"), (2, 3, 4)), "lstm": (lstm_layer, (2, 3, 4)), "misc": (misc_net, (2, 3, 7, 6)),
-}  # fmt: skip
+    "mlp": (mlp, (2, 4)),
+    "resnetv1": (
+        lambda: vision.ResNetV1(vision.BasicBlockV1, [1, 1], [4, 4, 8], classes=3, thumbnail=True, prefix="rv1_"),
+        (2, 3, 8, 8),
+    ),
+    "resnetv2": (
+        lambda: vision.ResNetV2(vision.BasicBlockV2, [1, 1], [4, 4, 8], classes=3, thumbnail=True, prefix="rv2_"),
+        (2, 3, 8, 8),
+    ),
+    "cells": (lambda: CellNet(prefix="cells_"), (2, 3, 4)),
+    "lstm": (lstm_layer, (2, 3, 4)),
+    "misc": (misc_net, (2, 3, 7, 6)),
+}
 
 
 def network(store: Store, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Remakes all golden data: run this file with a Python that has MXNet 1.9.1 and NumPy 1.23.5 (`make_all.py [topic ...]`).
+"""Remakes all golden data, with a Python that has MXNet 1.9.1 and NumPy 1.23.5: `make_all.py [topic ...]`.
 
 Each topic runs in its own process, because the oracle now and then brings its process down.
 """

@@ -1,4 +1,4 @@
-"""Golden facts: every network of `gluon.model_zoo.vision.get_model`: parameter names and shapes, output shapes, values of a few."""
+"""Golden facts: every network of `model_zoo.vision.get_model`: parameter names and shapes, output shapes, some values."""
 
 from __future__ import annotations
 
@@ -25,8 +25,17 @@ PREFIXED = [
     "alexnet",
     "inceptionv3",
 ]
-VALUED = {"resnet18_v1": 32, "resnet18_v2": 32, "resnet50_v1": 32, "mobilenet0.25": 32, "mobilenetv2_0.25": 32, "squeezenet1.1": 224, "squeezenet1.0": 224,
-          "densenet121": 224, "inceptionv3": 299}  # fmt: skip
+VALUED = {
+    "resnet18_v1": 32,
+    "resnet18_v2": 32,
+    "resnet50_v1": 32,
+    "mobilenet0.25": 32,
+    "mobilenetv2_0.25": 32,
+    "squeezenet1.1": 224,
+    "squeezenet1.0": 224,
+    "densenet121": 224,
+    "inceptionv3": 299,
+}
 TRAINED = 64  # networks with larger inputs are compared in predict mode only
 
 

@@ -80,8 +80,8 @@ def case(
     return {"op": op, "inputs": inputs, "train": _train, "grad": _grad, "listed": _listed, "out": _out, "attrs": attrs}
 
 
-def _resolve(path: str) -> Callable[..., Any]:
-    found: Any = mx.nd
+def _resolve(path: str, space: Any = None) -> Callable[..., Any]:
+    found: Any = space or mx.nd
     for part in path.split("."):
         found = getattr(found, part)
     return found
@@ -135,6 +135,11 @@ def run_case(name: str, spec: dict[str, Any], store: Store) -> None:
         "attrs": spec["attrs"],
         "inputs": store.tree(raw),
     }
+    try:
+        _resolve(spec["op"], mx.sym)
+        record["symbolic"] = not (spec["listed"] or spec["out"])
+    except AttributeError:
+        record["symbolic"] = False
     if spec["listed"]:
         record["listed"] = True
     if spec["out"]:
