@@ -34,6 +34,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 TORCH_ALLOWED = {
     "base": "private torch interfaces live in one file there",
     "ops": "an operator's body is its ATen kernel",
+    "dispatch": "the one door looks at torch's modes",
     "ndarray": "arrays are torch storage",
     "random": "generators of torch",
     "autograd": "gradients ride on torch's tape",
