@@ -13,7 +13,7 @@ from typing import Any
 from .. import ndarray as nd
 from ..base.errors import ArgumentError, ShapeError, explain
 from ..dispatch import CURRENT
-from .block import HybridBlock
+from .hybrid import HybridBlock
 
 __all__ = ["Loss", "L2Loss", "L1Loss", "SigmoidBinaryCrossEntropyLoss", "SigmoidBCELoss", "SoftmaxCrossEntropyLoss", "SoftmaxCELoss", "KLDivLoss",
            "CTCLoss", "HuberLoss", "HingeLoss", "SquaredHingeLoss", "LogisticLoss", "TripletLoss", "PoissonNLLLoss", "CosineEmbeddingLoss",

@@ -7,7 +7,9 @@
 Here are the names only. containers.py holds other layers; basic_layers.py Dense, Dropout, Embedding; normalization.py, activations.py,
 conv_layers.py and pooling.py what they say. Recurrent layers are in gluon.rnn, rarer ones in gluon.contrib.nn.
 """
-from ..block import Block, HybridBlock, SymbolBlock
+from ..block import Block
+from ..hybrid import HybridBlock
+from ..symbol_block import SymbolBlock
 from . import activations, basic_layers, conv_layers
 from .activations import *
 from .basic_layers import *

@@ -10,7 +10,7 @@ from typing import Any
 from ...base.errors import ArgumentError, explain
 from ...base.registry import closest
 from ...initializer import Constant, Initializer
-from ..block import HybridBlock
+from ..hybrid import HybridBlock
 
 __all__ = ["Activation", "LeakyReLU", "PReLU", "ELU", "SELU", "Swish", "GELU"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...base.errors import ArgumentError, explain
-from ..block import HybridBlock
+from ..hybrid import HybridBlock
 from .activations import Activation
 from .containers import Flatten, HybridLambda, HybridSequential, Lambda, Sequential
 from .normalization import BatchNorm, BatchNormReLU, GroupNorm, InstanceNorm, LayerNorm

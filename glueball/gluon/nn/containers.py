@@ -13,7 +13,8 @@ from ... import ndarray as nd
 from ... import symbol as sym
 from ...base.errors import ArgumentError, explain
 from ...base.registry import closest
-from ..block import Block, HybridBlock
+from ..block import Block
+from ..hybrid import HybridBlock
 
 __all__ = ["Sequential", "HybridSequential", "Lambda", "HybridLambda", "Flatten"]
 
@@ -34,6 +35,12 @@ def _pick(container: Any, key: int | slice) -> Any:
     with part.name_scope():
         part.add(*layers)
     return part
+
+
+def _show(container: Any) -> str:
+    """Return the children as text, one per line under its position."""
+    lines = [f"  ({key}): " + repr(child).replace("\n", "\n  ") for key, child in container._children.items()]
+    return f"{type(container).__name__}(\n" + "\n".join(lines) + "\n)"
 
 
 class Sequential(Block):
@@ -84,6 +91,9 @@ class Sequential(Block):
 
     def __iter__(self) -> Iterator[Block]:
         return iter(list(self._children.values()))
+
+    def __repr__(self) -> str:
+        return _show(self)
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
         """Hybridize every child that can be; warns when all of them can, because HybridSequential would then run as one graph."""
@@ -136,6 +146,9 @@ class HybridSequential(HybridBlock):
 
     def __iter__(self) -> Iterator[HybridBlock]:
         return iter(list(self._children.values()))
+
+    def __repr__(self) -> str:
+        return _show(self)
 
 
 def _unknown_function(owner: str, function: Any, where: str) -> ArgumentError:

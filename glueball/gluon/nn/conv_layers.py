@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...base.errors import ArgumentError, explain
-from ..block import HybridBlock
+from ..hybrid import HybridBlock
 from .activations import Activation
 from .pooling import (AvgPool1D, AvgPool2D, AvgPool3D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D, GlobalMaxPool1D, GlobalMaxPool2D,
                       GlobalMaxPool3D, MaxPool1D, MaxPool2D, MaxPool3D, ReflectionPad2D, sizes)

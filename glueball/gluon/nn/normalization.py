@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..block import HybridBlock
+from ..hybrid import HybridBlock
 
 __all__ = ["BatchNorm", "BatchNormReLU", "GroupNorm", "InstanceNorm", "LayerNorm"]
 

@@ -9,7 +9,7 @@ from numbers import Number
 from typing import Any
 
 from ...base.errors import ArgumentError, explain
-from ..block import HybridBlock
+from ..hybrid import HybridBlock
 
 __all__ = ["MaxPool1D", "MaxPool2D", "MaxPool3D", "AvgPool1D", "AvgPool2D", "AvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
            "GlobalAvgPool1D", "GlobalAvgPool2D", "GlobalAvgPool3D", "ReflectionPad2D", "sizes"]

@@ -10,7 +10,8 @@ from typing import Any
 
 from .... import ndarray as nd
 from ....base.errors import UnsupportedError, explain
-from ...block import Block, HybridBlock
+from ...block import Block
+from ...hybrid import HybridBlock
 from ...nn import BatchNorm, HybridSequential, Sequential
 from ...nn.pooling import sizes
 

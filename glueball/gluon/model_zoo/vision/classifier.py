@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...block import HybridBlock
+from ...hybrid import HybridBlock
 from ..model_store import get_model_file
 
 __all__ = ["Classifier", "finish"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from ....base.context import cpu
 from ... import nn
-from ...block import HybridBlock
+from ...hybrid import HybridBlock
 from .classifier import Classifier, finish
 
 __all__ = ["MobileNet", "MobileNetV2", "mobilenet1_0", "mobilenet_v2_1_0", "mobilenet0_75", "mobilenet_v2_0_75", "mobilenet0_5",

@@ -11,7 +11,7 @@ from typing import Any
 from ....base.context import cpu
 from ....base.errors import ArgumentError, explain
 from ... import nn
-from ...block import HybridBlock
+from ...hybrid import HybridBlock
 from .classifier import Classifier, finish
 
 __all__ = ["ResNetV1", "ResNetV2", "BasicBlockV1", "BasicBlockV2", "BottleneckV1", "BottleneckV2", "resnet18_v1", "resnet34_v1", "resnet50_v1",
