@@ -23,8 +23,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(*command: str, directory: Path = ROOT) -> str:
     """Run Python with the checkout on its path and return what it printed."""
-    done = subprocess.run([sys.executable, *command], cwd=directory, capture_output=True, text=True, timeout=120, check=False,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -130,7 +137,9 @@ def test_files_both_ways(in_tmp_path: Path) -> None:
 def test_a_script_for_mxnet_runs_unchanged(tmp_path: Path) -> None:
     """Through the door."""
     script = tmp_path / "script.py"
-    script.write_text("import mxnet as mx\nfrom mxnet.gluon import nn\nprint(mx.nd.ones((2, 3)).sum().asscalar(), nn.Dense.__name__)\n")
+    script.write_text(
+        "import mxnet as mx\nfrom mxnet.gluon import nn\nprint(mx.nd.ones((2, 3)).sum().asscalar(), nn.Dense.__name__)\n"
+    )
     assert run("-m", "glueball", "run", str(script)).split() == ["6.0", "Dense"]
 
 
@@ -138,7 +147,10 @@ def test_needs_torch_and_numpy_alone() -> None:
     """Importing touches none of the optional packages."""
     optional = ("PIL", "tqdm", "matplotlib", "safetensors", "scipy", "graphviz", "onnx", "sklearn")
     blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in optional)
-    assert run("-c", f"import sys; {blocked}; import glueball as mx; print(mx.nd.ones((2,)).sum().asscalar())").strip() == "2.0"
+    assert (
+        run("-c", f"import sys; {blocked}; import glueball as mx; print(mx.nd.ones((2,)).sum().asscalar())").strip()
+        == "2.0"
+    )
 
 
 def test_memory_is_shared() -> None:

@@ -93,14 +93,18 @@ def test_consistency_between_devices_and_dtypes() -> None:
 
 def test_gluon_hybridize_consistency() -> None:
     """The harness for blocks."""
-    tu.check_gluon_hybridize_consistency(lambda prefix: mx.gluon.nn.Dense(3, prefix=prefix), [nd.random.normal(shape=(2, 4))])
+    tu.check_gluon_hybridize_consistency(
+        lambda prefix: mx.gluon.nn.Dense(3, prefix=prefix), [nd.random.normal(shape=(2, 4))]
+    )
 
 
 def test_compare_optimizer_accepts_and_refuses() -> None:
     """Equal optimisers pass, different ones do not."""
     tu.compare_optimizer(mx.optimizer.SGD(learning_rate=0.1), mx.optimizer.SGD(learning_rate=0.1), (3, 4), "float32")
     with pytest.raises(AssertionError):
-        tu.compare_optimizer(mx.optimizer.SGD(learning_rate=0.1), mx.optimizer.SGD(learning_rate=0.9), (3, 4), "float32")
+        tu.compare_optimizer(
+            mx.optimizer.SGD(learning_rate=0.1), mx.optimizer.SGD(learning_rate=0.9), (3, 4), "float32"
+        )
 
 
 def test_symbol_structure() -> None:

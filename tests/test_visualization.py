@@ -15,7 +15,15 @@ def symbol():
     """A network with every kind of row: convolution, normalisation, activation, pooling, dense, dropout."""
     net = nn.HybridSequential(prefix="net_")
     with net.name_scope():
-        net.add(nn.Conv2D(8, 3), nn.BatchNorm(), nn.Activation("relu"), nn.MaxPool2D(), nn.Flatten(), nn.Dense(10), nn.Dropout(0.5))
+        net.add(
+            nn.Conv2D(8, 3),
+            nn.BatchNorm(),
+            nn.Activation("relu"),
+            nn.MaxPool2D(),
+            nn.Flatten(),
+            nn.Dense(10),
+            nn.Dropout(0.5),
+        )
     return mx.sym.SoftmaxOutput(net(mx.sym.var("data")), name="softmax")
 
 

@@ -40,12 +40,44 @@ def run_script(text: str, directory: Path, *arguments: str, door: bool = True) -
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("name", [
-    "gluon", "gluon.nn", "gluon.rnn", "gluon.loss", "gluon.data", "gluon.data.vision", "gluon.data.vision.transforms",
-    "gluon.parameter", "gluon.block", "gluon.utils", "gluon.trainer", "gluon.model_zoo", "gluon.model_zoo.vision",
-    "gluon.contrib", "ndarray", "ndarray.random", "symbol", "autograd", "test_utils", "initializer", "io", "image", "metric",
-    "optimizer", "lr_scheduler", "context", "random", "recordio", "callback", "kvstore", "profiler", "visualization", "executor",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gluon",
+        "gluon.nn",
+        "gluon.rnn",
+        "gluon.loss",
+        "gluon.data",
+        "gluon.data.vision",
+        "gluon.data.vision.transforms",
+        "gluon.parameter",
+        "gluon.block",
+        "gluon.utils",
+        "gluon.trainer",
+        "gluon.model_zoo",
+        "gluon.model_zoo.vision",
+        "gluon.contrib",
+        "ndarray",
+        "ndarray.random",
+        "symbol",
+        "autograd",
+        "test_utils",
+        "initializer",
+        "io",
+        "image",
+        "metric",
+        "optimizer",
+        "lr_scheduler",
+        "context",
+        "random",
+        "recordio",
+        "callback",
+        "kvstore",
+        "profiler",
+        "visualization",
+        "executor",
+    ],
+)
 def test_submodules_are_the_same_modules(door: ModuleType, name: str) -> None:
     """`mxnet.x` is `glueball.x`, and importing it under the other name leaves its own name as it was."""
     theirs = importlib.import_module(f"mxnet.{name}")
