@@ -8,7 +8,6 @@ Optimisers with random noise (SGLD) are not here; ``test_optimizer.py`` tests th
 import json
 import sys
 
-import mxnet as mx
 import numpy as np
 
 CASES = [
@@ -72,7 +71,7 @@ def gradient(step: int) -> np.ndarray:
     return np.sin(np.arange(6) * 1.7 + 0.5 + step).astype("float32").reshape(3, 2)
 
 
-def trajectory(name: str, arguments: dict, dtype: str = "float32") -> list:
+def trajectory(mx, name: str, arguments: dict, dtype: str = "float32") -> list:
     optimizer = mx.optimizer.create(name, param_idx2name={0: "fc_weight"}, **arguments)
     updater = mx.optimizer.get_updater(optimizer)
     array = mx.nd.array(weight(), dtype=dtype)
@@ -84,11 +83,13 @@ def trajectory(name: str, arguments: dict, dtype: str = "float32") -> list:
 
 
 def main() -> None:
-    records = [{"name": n, "arguments": a, "dtype": "float32", "weights": trajectory(n, a)} for n, a in CASES]
+    import mxnet as mx  # here, so that the tests can use `weight` and `gradient` without it
+
+    records = [{"name": n, "arguments": a, "dtype": "float32", "weights": trajectory(mx, n, a)} for n, a in CASES]
     for name, arguments in [("sgd", {"learning_rate": 0.1, "momentum": 0.9}), ("adam", {}), ("nag", {"momentum": 0.9})]:
         arguments = dict(arguments, multi_precision=True)
         records.append(
-            {"name": name, "arguments": arguments, "dtype": "float16", "weights": trajectory(name, arguments, "float16")}
+            {"name": name, "arguments": arguments, "dtype": "float16", "weights": trajectory(mx, name, arguments, "float16")}
         )
     lines = ",\n".join(json.dumps(record) for record in records)
     sys.stdout.write('{"mxnet": "%s", "numpy": "%s", "records": [\n%s\n]}\n' % (mx.__version__, np.__version__, lines))
