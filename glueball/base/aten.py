@@ -14,7 +14,7 @@ import torch
 
 __all__ = [
     "TensorList", "foreach", "fused_sgd_", "fused_adam_", "has_fused_sgd", "has_fused_adam", "threshold_backward",
-    "sigmoid_backward", "tanh_backward", "softplus_backward", "log_sigmoid_backward", "mish_backward",
+    "sigmoid_backward", "tanh_backward", "softplus_backward",
     "gelu_backward", "elu_backward", "leaky_relu_backward", "prelu_kernel", "prelu_backward", "softmax",
     "softmax_backward", "log_softmax", "log_softmax_backward", "convolution_backward", "batch_norm",
     "batch_norm_backward", "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward", "dropout",
@@ -227,8 +227,6 @@ threshold_backward = _kernel("threshold_backward")  # (grad, result, threshold)
 sigmoid_backward = _kernel("sigmoid_backward")  # (grad, result)
 tanh_backward = _kernel("tanh_backward")  # (grad, result)
 softplus_backward = _kernel("softplus_backward")  # (grad, data, beta, threshold)
-log_sigmoid_backward = _kernel("log_sigmoid_backward")  # (grad, data, buffer)
-mish_backward = _kernel("mish_backward")  # (grad, data)
 gelu_backward = _kernel("gelu_backward")  # (grad, data)
 elu_backward = _kernel("elu_backward")  # (grad, alpha, scale, input_scale, is_result, data)
 leaky_relu_backward = _kernel("leaky_relu_backward")  # (grad, data, slope, is_result)

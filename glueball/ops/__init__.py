@@ -11,7 +11,7 @@ from .opdef import TABLE, OpDef, freeze, known, lookup
 __all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
 
 FAMILIES = ("elementwise", "scalar", "broadcast", "comparison", "trigonometry", "passing", "random_ops", "rnn", "linear", "convolution", "pooling",
-            "normalization")
+            "normalization", "activation", "dropout")
 
 for _family in FAMILIES:
     importlib.import_module(f"{__name__}.{_family}")

@@ -34,6 +34,8 @@ _EVAL = "the oracle's gradient of BatchNorm outside training is not the derivati
 _MORE = "the oracle refuses on the CPU what we can do: "
 DIFFERENT: dict[str, str] = {
     "BatchNorm-1": _EVAL, "BatchNorm-3": _EVAL, "BatchNorm-5": _EVAL, "BatchNorm-9": _EVAL,
+    "LeakyReLU-4": "the oracle's gradient of selu is not the derivative; ours is", "LeakyReLU-5": "as LeakyReLU-4",
+    "LeakyReLU-10": "the oracle shows the mask of rrelu, too, which holds arbitrary memory outside training",
     "Pooling-15": "the oracle divides the gradient of a window that is cut off by the size of a whole window; ours is the derivative",
     "Convolution-8": _MORE + "channels last", "Deconvolution-5": _MORE + "the gradient with a target_shape",
     "Pooling-10": _MORE + "pooling_convention='same'", "Pooling-22": _MORE + "pooling_convention='same'",
