@@ -32,13 +32,15 @@ def prepare(case: dict[str, Any]) -> tuple[Any, list[Any]]:
 
 
 def compare(case: dict[str, Any], block: Any, inputs: list[Any]) -> None:
-    for x, golden in zip(inputs, case["grads"], strict=True):
+    for x, golden in zip(inputs, case.get("grads", []), strict=False):
         if golden is not None:
             x.attach_grad()
     with mx.autograd.record(train_mode=case["train"]):
         outputs = call(block, inputs, case["how"])
     same_all(outputs, case["outputs"], "output")
-    mx.autograd.backward(outputs, [array(head) for head in case["heads"]])
+    if "heads" not in case:
+        return
+    mx.autograd.backward(outputs, [array(head) for head in case["heads"]], train_mode=case["train"])
     same_all([x.grad for x in inputs], case["grads"], "gradient of input")
     parameters = block._collect_params_with_prefix()
     for key, golden in case["param_grads"].items():

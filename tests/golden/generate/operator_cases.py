@@ -109,10 +109,10 @@ def _gradients(
     if not used or not wanted:
         return
     try:
-        mx.autograd.backward([y for y, _ in used], [h for _, h in used])
+        mx.autograd.backward([y for y, _ in used], [h for _, h in used], train_mode=record["train"])
         record["heads"] = store.tree(heads)
         record["grads"] = [store.array(x.grad) if k in wanted else None for k, x in enumerate(inputs)]
-    except Exception as error:  # the oracle may define no gradient: that is a fact too
+    except mx.base.MXNetError as error:  # the oracle may define no gradient: that is a fact too
         record["gradient_refused"] = type(error).__name__
         clear_errors()
 

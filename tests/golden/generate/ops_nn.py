@@ -25,7 +25,6 @@ def dense() -> list:
     out += [
         case("LeakyReLU", [f(2, 3, 4), u(0.1, 0.4, 3)], act_type="prelu"),
         case("LeakyReLU", [f(2, 3), u(0.1, 0.4, 1)], act_type="prelu"),
-        case("LeakyReLU", [f(2, 3)], _train=False, act_type="rrelu"),
     ]
     return out
 

@@ -205,7 +205,7 @@ def image() -> list:
         case("image.normalize", [small], mean=0.5, std=0.2),
         case("image.normalize", [small], mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)),
         case("image.normalize", [u(0, 1, 2, 3, 4, 5)], mean=(0.1, 0.2, 0.3), std=0.5),
-        case("image.flip_left_right", [picture]),
+        case("image.flip_left_right", [u(0, 255, 4, 6, 3)]),
         case("image.flip_top_bottom", [picture]),
         case("image.crop", [picture], x=1, y=0, width=3, height=2),
         case("image.resize", [picture], size=(3, 2)),

@@ -207,6 +207,7 @@ NAMES = [
 def initializers() -> None:
     store = Store("initializers")
     for number, (name, args, kwargs, kind) in enumerate(INITIALIZERS):
+        mx.random.seed(number)
         instance = getattr(mx.init, name)(*args, **kwargs)
         for shape in ((40, 30, 2, 3), (60, 50)) if kind == "facts" else ((4, 2, 4, 4), (8,)):
             record: dict[str, Any] = {
