@@ -1,0 +1,18 @@
+"""Experimental recurrent cells: variational dropout, LSTM with projection (rnn_cell.py), convolutional cells (conv_rnn_cell.py)."""
+from __future__ import annotations
+
+from . import conv_rnn_cell, rnn_cell
+from .conv_rnn_cell import (
+    Conv1DGRUCell,
+    Conv1DLSTMCell,
+    Conv1DRNNCell,
+    Conv2DGRUCell,
+    Conv2DLSTMCell,
+    Conv2DRNNCell,
+    Conv3DGRUCell,
+    Conv3DLSTMCell,
+    Conv3DRNNCell,
+)
+from .rnn_cell import LSTMPCell, VariationalDropoutCell
+
+__all__ = ["VariationalDropoutCell", "LSTMPCell", *conv_rnn_cell.__all__]
