@@ -461,6 +461,10 @@ class Mixed(Initializer):
         super().__init__(patterns=list(patterns), initializers=[each.dumps() for each in made])
         self.map = list(zip([re.compile(pattern) for pattern in patterns], made))
 
+    def _init_weight(self, name: str, arr: NDArray) -> None:
+        """As the initialiser of a whole network, whose description names this object as ``__init__``."""
+        self(InitDesc(name), arr)
+
     def __call__(self, desc: str, arr: NDArray) -> None:
         for pattern, initializer in self.map:
             if pattern.match(desc):
@@ -493,6 +497,10 @@ class Load(Initializer):
         self.param = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in loaded.items()}
         self.default_init = None if default_init is None else create(default_init)
         self.verbose = verbose
+
+    def _init_weight(self, name: str, arr: NDArray) -> None:
+        """As the initialiser of a whole network, whose description names this object as ``__init__``."""
+        self(InitDesc(name), arr)
 
     def __call__(self, desc: str, arr: NDArray) -> None:
         found = self.param.get(str(desc))

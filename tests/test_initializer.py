@@ -155,6 +155,14 @@ def test_load_takes_saved_values_and_falls_back() -> None:
     assert filled(load, "other_weight", (2,)).tolist() == [1, 1]
 
 
+def test_mixed_and_load_serve_a_whole_network() -> None:
+    mixed = init.Mixed(["a_", ".*"], [init.One(), init.Constant(2)])
+    for name, value in [("a_weight", 1), ("b_weight", 2)]:  # Parameter.initialize describes its initializer like this
+        assert (filled(init.Zero(), name, attrs={"__init__": mixed}) == value).all()
+    load = init.Load({"w_weight": nd.array([4.0, 5.0])})
+    assert filled(load, "w_weight", (2,), attrs={"__init__": load}).tolist() == [4, 5]
+
+
 def test_verbose_initializers_report(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="glueball"):
         filled(init.Constant(2).set_verbosity(True), "fc_weight")
