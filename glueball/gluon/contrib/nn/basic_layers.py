@@ -166,6 +166,10 @@ running_variance_initializer
         super().__init__(1, momentum, epsilon, center, scale, use_global_stats, beta_initializer, gamma_initializer, running_mean_initializer,
                          running_variance_initializer, in_channels, **kwargs)
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self._kwargs.items() if key != "axis")
+        return f"SyncBatchNorm({settings}, ndev=1, key={self.prefix!r}, in_channels={self.gamma.shape[0] or None})"
+
 
 class _PixelShuffle(HybridBlock):
     """What the three shuffles share: the factors. Each moves blocks of channels into space."""

@@ -1,0 +1,145 @@
+"""Every layer of gluon.nn and gluon.contrib.nn goes through the harness (tests/gluon/check_layer.py); one row per layer and variant."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from check_layer import CHECKS, check_layer
+
+from glueball import nd
+from glueball.gluon import nn
+from glueball.gluon.contrib import nn as contrib
+
+VECTOR, SERIES, IMAGE, VOLUME = (4, 5), (2, 3, 8), (2, 3, 7, 6), (2, 3, 4, 5, 4)
+GAMMA_BETA = {"gamma": (3,), "beta": (3,)}
+NORM = {**GAMMA_BETA, "running_mean": (3,), "running_var": (3,)}
+NO_KEYWORDS = ("names_start_with_the_prefix",)  # the constructor takes neither prefix nor params
+
+LAYERS: dict[str, dict[str, Any]] = {
+    # ---- everyday
+    "Dense": dict(make=lambda **k: nn.Dense(3, **k), shapes=[VECTOR], parameters={"weight": (3, 5), "bias": (3,)}, out=(4, 3)),
+    "Dense merges axes": dict(make=lambda **k: nn.Dense(3, **k), shapes=[SERIES], parameters={"weight": (3, 24), "bias": (3,)}, out=(2, 3)),
+    "Dense last axis": dict(make=lambda **k: nn.Dense(3, flatten=False, use_bias=False, **k), shapes=[SERIES], parameters={"weight": (3, 8)},
+                            out=(2, 3, 3)),
+    "Dense tanh": dict(make=lambda **k: nn.Dense(3, activation="tanh", in_units=5, **k), shapes=[VECTOR],
+                       parameters={"weight": (3, 5), "bias": (3,)}, wrong=(4, 6)),
+    "Dropout": dict(make=lambda **k: nn.Dropout(0.5, **k), shapes=[VECTOR], random=True, out=VECTOR),
+    "Dropout by row": dict(make=lambda **k: nn.Dropout(0.5, axes=(1,), **k), shapes=[VECTOR], random=True, out=VECTOR),
+    "Dropout of nothing": dict(make=lambda **k: nn.Dropout(0, **k), shapes=[VECTOR], out=VECTOR),
+    "Embedding": dict(make=lambda **k: nn.Embedding(6, 3, **k), shapes=[(2, 4)], parameters={"weight": (6, 3)}, integers=6, out=(2, 4, 3)),
+    "Flatten": dict(make=lambda **k: nn.Flatten(**k), shapes=[IMAGE], out=(2, 126)),
+    "Lambda": dict(make=lambda prefix=None, params=None: nn.Lambda("tanh", prefix=prefix), shapes=[VECTOR], out=VECTOR),
+    "HybridLambda": dict(make=lambda prefix=None, params=None: nn.HybridLambda(lambda F, x: F.tanh(x) * 2, prefix=prefix), shapes=[VECTOR],
+                         out=VECTOR),
+    # ---- normalisation
+    "BatchNorm": dict(make=lambda **k: nn.BatchNorm(**k), shapes=[IMAGE], parameters=NORM, out=IMAGE),
+    "BatchNorm last axis": dict(make=lambda **k: nn.BatchNorm(axis=-1, momentum=0.5, epsilon=1e-3, **k), shapes=[(4, 3)], parameters=NORM),
+    "BatchNorm frozen": dict(make=lambda **k: nn.BatchNorm(center=False, scale=False, use_global_stats=True, in_channels=3, **k), shapes=[SERIES],
+                             parameters=NORM),
+    "BatchNormReLU": dict(make=lambda **k: nn.BatchNormReLU(**k), shapes=[IMAGE], parameters=NORM, out=IMAGE),
+    "InstanceNorm": dict(make=lambda **k: nn.InstanceNorm(scale=True, **k), shapes=[SERIES], parameters=GAMMA_BETA, out=SERIES),
+    "InstanceNorm last axis": dict(make=lambda **k: nn.InstanceNorm(axis=2, **k), shapes=[(2, 8, 3)], parameters=GAMMA_BETA),
+    "LayerNorm": dict(make=lambda **k: nn.LayerNorm(**k), shapes=[(2, 8, 3)], parameters=GAMMA_BETA),
+    "LayerNorm middle axis": dict(make=lambda **k: nn.LayerNorm(axis=1, scale=False, **k), shapes=[SERIES], parameters=GAMMA_BETA),
+    "GroupNorm": dict(make=lambda **k: nn.GroupNorm(num_groups=2, **k), shapes=[(2, 4, 5)], parameters={"gamma": (2,), "beta": (2,)}),
+    "SyncBatchNorm": dict(make=lambda **k: contrib.SyncBatchNorm(**k), shapes=[IMAGE], parameters=NORM),
+    # ---- activations
+    **{f"Activation {name}": dict(make=lambda name=name, **k: nn.Activation(name, **k), shapes=[VECTOR], out=VECTOR)
+       for name in ("relu", "sigmoid", "tanh", "softrelu", "softsign")},
+    "LeakyReLU": dict(make=lambda **k: nn.LeakyReLU(0.1, **k), shapes=[VECTOR], out=VECTOR),
+    "PReLU": dict(make=lambda **k: nn.PReLU(**k), shapes=[VECTOR], parameters={"alpha": (1,)}, out=VECTOR),
+    "PReLU by channel": dict(make=lambda **k: nn.PReLU(in_channels=3, **k), shapes=[SERIES], parameters={"alpha": (3,)}),
+    "ELU": dict(make=lambda **k: nn.ELU(0.7, **k), shapes=[VECTOR], out=VECTOR),
+    "SELU": dict(make=lambda **k: nn.SELU(**k), shapes=[VECTOR], out=VECTOR),
+    "GELU": dict(make=lambda **k: nn.GELU(**k), shapes=[VECTOR], out=VECTOR),
+    "Swish": dict(make=lambda **k: nn.Swish(1.5, **k), shapes=[VECTOR], out=VECTOR),
+    # ---- convolution
+    "Conv1D": dict(make=lambda **k: nn.Conv1D(4, 3, **k), shapes=[SERIES], parameters={"weight": (4, 3, 3), "bias": (4,)}, out=(2, 4, 6), wrong=IMAGE),
+    "Conv2D": dict(make=lambda **k: nn.Conv2D(4, (3, 2), strides=2, padding=1, activation="relu", **k), shapes=[IMAGE],
+                   parameters={"weight": (4, 3, 3, 2), "bias": (4,)}, out=(2, 4, 4, 4), wrong=VECTOR),
+    "Conv2D groups": dict(make=lambda **k: nn.Conv2D(6, 3, groups=3, dilation=2, use_bias=False, **k), shapes=[IMAGE],
+                          parameters={"weight": (6, 1, 3, 3)}, out=(2, 6, 3, 2)),
+    "Conv2D channels last": dict(make=lambda **k: nn.Conv2D(4, 3, layout="NHWC", **k), shapes=[(2, 7, 6, 3)],
+                                 parameters={"weight": (4, 3, 3, 3), "bias": (4,)}, out=(2, 5, 4, 4)),
+    "Conv3D": dict(make=lambda **k: nn.Conv3D(2, 2, **k), shapes=[VOLUME], parameters={"weight": (2, 3, 2, 2, 2), "bias": (2,)}, out=(2, 2, 3, 4, 3)),
+    "Conv1DTranspose": dict(make=lambda **k: nn.Conv1DTranspose(4, 3, strides=2, output_padding=1, **k), shapes=[SERIES],
+                            parameters={"weight": (3, 4, 3), "bias": (4,)}, out=(2, 4, 18)),
+    "Conv2DTranspose": dict(make=lambda **k: nn.Conv2DTranspose(4, 3, strides=2, padding=1, **k), shapes=[IMAGE],
+                            parameters={"weight": (3, 4, 3, 3), "bias": (4,)}, out=(2, 4, 13, 11)),
+    "Conv2DTranspose groups": dict(make=lambda **k: nn.Conv2DTranspose(6, 2, groups=3, use_bias=False, activation="sigmoid", **k), shapes=[IMAGE],
+                                   parameters={"weight": (3, 2, 2, 2)}, out=(2, 6, 8, 7)),
+    "Conv3DTranspose": dict(make=lambda **k: nn.Conv3DTranspose(2, 2, **k), shapes=[VOLUME], parameters={"weight": (3, 2, 2, 2, 2), "bias": (2,)},
+                            out=(2, 2, 5, 6, 5)),
+    # ---- pooling and padding
+    "MaxPool1D": dict(make=lambda **k: nn.MaxPool1D(**k), shapes=[SERIES], out=(2, 3, 4)),
+    "MaxPool2D": dict(make=lambda **k: nn.MaxPool2D(**k), shapes=[IMAGE], out=(2, 3, 3, 3), wrong=VECTOR),
+    "MaxPool2D ceil": dict(make=lambda **k: nn.MaxPool2D(3, 2, 1, ceil_mode=True, **k), shapes=[IMAGE], out=(2, 3, 4, 4)),
+    "MaxPool2D channels last": dict(make=lambda **k: nn.MaxPool2D(layout="NHWC", **k), shapes=[(2, 7, 6, 3)], out=(2, 3, 3, 3)),
+    "MaxPool3D": dict(make=lambda **k: nn.MaxPool3D(**k), shapes=[VOLUME], out=(2, 3, 2, 2, 2)),
+    "AvgPool1D": dict(make=lambda **k: nn.AvgPool1D(3, 2, 1, **k), shapes=[SERIES], out=(2, 3, 4)),
+    "AvgPool2D": dict(make=lambda **k: nn.AvgPool2D(**k), shapes=[IMAGE], out=(2, 3, 3, 3)),
+    "AvgPool2D without zeros": dict(make=lambda **k: nn.AvgPool2D((3, 2), 2, 1, ceil_mode=True, count_include_pad=False, **k), shapes=[IMAGE],
+                                    out=(2, 3, 4, 4)),
+    "AvgPool3D": dict(make=lambda **k: nn.AvgPool3D(**k), shapes=[VOLUME], out=(2, 3, 2, 2, 2)),
+    "GlobalMaxPool1D": dict(make=lambda **k: nn.GlobalMaxPool1D(**k), shapes=[SERIES], out=(2, 3, 1)),
+    "GlobalMaxPool2D": dict(make=lambda **k: nn.GlobalMaxPool2D(**k), shapes=[IMAGE], out=(2, 3, 1, 1)),
+    "GlobalMaxPool3D": dict(make=lambda **k: nn.GlobalMaxPool3D(**k), shapes=[VOLUME], out=(2, 3, 1, 1, 1)),
+    "GlobalAvgPool1D": dict(make=lambda **k: nn.GlobalAvgPool1D(**k), shapes=[SERIES], out=(2, 3, 1)),
+    "GlobalAvgPool2D": dict(make=lambda **k: nn.GlobalAvgPool2D(**k), shapes=[IMAGE], out=(2, 3, 1, 1)),
+    "GlobalAvgPool3D": dict(make=lambda **k: nn.GlobalAvgPool3D(**k), shapes=[VOLUME], out=(2, 3, 1, 1, 1)),
+    "ReflectionPad2D": dict(make=lambda **k: nn.ReflectionPad2D(2, **k), shapes=[IMAGE], out=(2, 3, 11, 10)),
+    # ---- rarer ones
+    "Identity": dict(make=lambda **k: contrib.Identity(**k), shapes=[VECTOR], out=VECTOR),
+    "SparseEmbedding": dict(make=lambda **k: contrib.SparseEmbedding(6, 3, **k), shapes=[(2, 4)], parameters={"weight": (6, 3)}, integers=6),
+    "PixelShuffle1D": dict(make=lambda **k: contrib.PixelShuffle1D(2), shapes=[(2, 4, 3)], out=(2, 2, 6), skip=NO_KEYWORDS),
+    "PixelShuffle2D": dict(make=lambda **k: contrib.PixelShuffle2D((2, 3)), shapes=[(2, 12, 2, 3)], out=(2, 2, 4, 9), skip=NO_KEYWORDS),
+    "PixelShuffle3D": dict(make=lambda **k: contrib.PixelShuffle3D((1, 2, 3)), shapes=[(1, 12, 2, 1, 2)], out=(1, 2, 2, 2, 6), skip=NO_KEYWORDS),
+}
+
+
+def _stack(container: type, *layers: Any) -> Any:
+    def make(prefix: str | None = None, params: Any = None) -> Any:
+        made = container(prefix=prefix, params=params)
+        with made.name_scope():
+            made.add(*[layer() for layer in layers])
+        return made
+    return make
+
+
+TWO_DENSE = {"0.weight": (3, 5), "0.bias": (3,), "1.weight": (2, 3), "1.bias": (2,)}
+BESIDE = {"0.weight": (3, 5), "0.bias": (3,), "1.weight": (2, 5), "1.bias": (2,)}
+LAYERS |= {
+    "Sequential": dict(make=_stack(nn.Sequential, lambda: nn.Dense(3), lambda: nn.Dense(2)), shapes=[VECTOR], parameters=TWO_DENSE, out=(4, 2)),
+    "HybridSequential": dict(make=_stack(nn.HybridSequential, lambda: nn.Dense(3, activation="tanh"), lambda: nn.Dense(2)), shapes=[VECTOR],
+                             parameters=TWO_DENSE, out=(4, 2)),
+    "Concurrent": dict(make=_stack(contrib.Concurrent, lambda: nn.Dense(3), lambda: nn.Dense(2)), shapes=[VECTOR], parameters=BESIDE, out=(4, 5)),
+    "HybridConcurrent": dict(make=_stack(contrib.HybridConcurrent, lambda: nn.Dense(3), lambda: nn.Dense(2)), shapes=[VECTOR], parameters=BESIDE,
+                             out=(4, 5)),
+}
+for row in ("Sequential", "HybridSequential", "Concurrent", "HybridConcurrent"):
+    LAYERS[row]["skip"] = ("shared_parameters_are_the_same_objects",)  # a container's own dictionary is empty: its children's are shared
+
+
+@pytest.mark.parametrize("name", list(LAYERS))
+def test_layer(name: str) -> None:
+    facts = dict(LAYERS[name])
+    check_layer(facts.pop("make"), *facts.pop("shapes"), **facts)
+
+
+def test_every_layer_is_in_the_table() -> None:
+    tested = {name.split()[0] for name in LAYERS}
+    blocks = {"Block", "HybridBlock", "SymbolBlock"}
+    assert set(nn.__all__) - blocks <= tested
+    assert set(contrib.__all__) <= tested
+
+
+def test_the_harness_finds_a_layer_that_breaks_the_laws() -> None:
+    class Wrong(nn.Dense):
+        def hybrid_forward(self, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+            return super().hybrid_forward(F, x, weight, bias) * (1 if F is nd else 2)
+
+    with pytest.raises(AssertionError, match="hybridized equals eager in predict mode"):
+        check_layer(lambda **k: Wrong(3, **k), VECTOR, parameters={"weight": (3, 5), "bias": (3,)})
+    with pytest.raises(AssertionError, match="parameters have the stated shapes"):
+        check_layer(lambda **k: nn.Dense(3, **k), VECTOR, parameters={"weight": (3, 4), "bias": (3,)})
+    assert len(CHECKS) >= 20
