@@ -2,8 +2,48 @@
 
     import glueball as mx
     from glueball import autograd, gluon, nd
+
+The one idea: `nd` and `autograd` are imported at once; every other module when it is first used, so that import stays quick.
 """
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from . import autograd, base, ndarray
 from . import ndarray as nd
+from .base import context, errors
+from .base.context import Context, cpu, cpu_pinned, cpu_shared, current_context, gpu, gpu_memory_info, num_gpus
+from .base.errors import GlueballError, MXNetError
+from .base.naming import AttrScope
+
+__version__ = "0.1.0"
+
+# public name -> module below this package that holds it
+_LAZY = {
+    "symbol": "symbol", "sym": "symbol", "gluon": "gluon", "initializer": "initializer", "init": "initializer", "optimizer": "optimizer",
+    "opt": "optimizer", "lr_scheduler": "lr_scheduler", "metric": "metric", "kvstore": "kvstore", "kv": "kvstore", "callback": "callback",
+    "random": "random", "rnd": "random", "image": "image", "img": "image", "io": "io", "recordio": "recordio", "profiler": "profiler",
+    "visualization": "visualization", "viz": "visualization", "test_utils": "test_utils", "model": "model", "executor": "executor",
+    "operator": "operator", "contrib": "contrib", "name": "name", "attribute": "attribute", "runtime": "runtime", "util": "util", "engine": "engine",
+    "monitor": "monitor", "mon": "monitor", "rnn": "rnn", "compat": "compat", "ops": "ops",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        from .base.registry import closest
+        raise AttributeError(f"glueball has no attribute {name!r}; {closest(name, [*_LAZY, 'nd', 'autograd', 'cpu', 'gpu'])}")
+    try:
+        found = importlib.import_module(f"{__name__}.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{module}":
+            raise
+        raise AttributeError(f"glueball has no module {name!r}; docs/coverage.md lists what there is") from None
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

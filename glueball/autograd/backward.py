@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..base.errors import AutogradError, MXNetError, ShapeError, UnsupportedError, explain
-from ..base.modes import RECORDING
+from ..base.modes import RECORDING, RETAINING
 from ..ndarray.leaf import Leaf
 from ..ndarray.ndarray import NDArray
 
@@ -78,12 +78,15 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
     """
     heads = _list(heads)
     tensors, grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
+    before, RETAINING.value = RETAINING.value, retain_graph
     try:
         torch.autograd.backward(tensors, grads, retain_graph=retain_graph)
     except MXNetError:
         raise
     except RuntimeError as error:
         raise _failed("backward", error) from error
+    finally:
+        RETAINING.value = before
     if not retain_graph:
         for head in heads:
             if not isinstance(head._ag, Leaf):
@@ -106,12 +109,15 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
             raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.", received=f"shape {variable.shape}",
                                         fix="call variable.attach_grad() before autograd.record()"))
     keep = create_graph if retain_graph is None else retain_graph
+    before, RETAINING.value = RETAINING.value, bool(keep)
     try:
         found = torch.autograd.grad(tensors, [v._t for v in wanted], grads, retain_graph=keep, create_graph=create_graph, allow_unused=True)
     except MXNetError:
         raise
     except RuntimeError as error:
         raise _failed("autograd.grad", error) from error
+    finally:
+        RETAINING.value = before
     token = RECORDING.set(create_graph or RECORDING.get())
     try:
         result = [NDArray._wrap(torch.zeros_like(v._t) if g is None else g, v._ctx) for v, g in zip(wanted, found)]

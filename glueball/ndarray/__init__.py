@@ -11,6 +11,7 @@ from typing import Any
 from . import creation, generate, namespace
 from .creation import *  # noqa: F403 (the names are the public API)
 from .ndarray import NDArray, from_torch, to_array
+from .serialize import load, load_frombuffer, save
 
 float32, float64, float16, int32, int64, int8, uint8 = "float32", "float64", "float16", "int32", "int64", "int8", "uint8"
 

@@ -1,0 +1,226 @@
+"""CachedOp: a hybridized block's callable: signature → plan, built at the first call of each signature.
+
+The one idea: what a plan depends on (structure, shapes and dtypes of the arguments, mode, device, which inputs need gradients) is a key; a hit
+costs a dictionary look-up. Recorded calls put ONE node on torch's tape whose backward is the plan's; gradients of gradients replay the
+graph through the interpreter. Statistics and `explain()` are here, too. How a block is traced is gluon/trace.py.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from ..base import config
+from ..base.errors import AutogradError, MXNetError, explain
+from ..base.modes import RETAINING, is_recording, is_training
+from ..base.tree import flatten, unflatten
+from ..ndarray.ndarray import NDArray, to_array
+from ..ops.opdef import TensorType
+from ..symbol.graph import Node, Value
+from ..symbol.text import to_text
+from .interpret import interpret
+from .plan import Plan, make_plan
+
+__all__ = ["CachedOp", "TracedGraph", "run_plan"]
+
+_LEAF = "*"
+_ONE = ("list", _LEAF)  # the structure of a call with one array
+
+
+@final
+@dataclass(slots=True)
+class TracedGraph:
+    """A graph traced for one signature. Parameters are any objects with `_data[ctx]` arrays."""
+
+    outputs: list[Value]
+    structure: Any
+    data: list[Node]
+    parameters: list[tuple[Node, Any]]
+    constants: list[tuple[Node, NDArray]]
+    types: Mapping[Node, tuple[TensorType, ...]]
+
+
+@final
+@dataclass(slots=True)
+class _Entry:
+    """One signature: its graph and the plans made for it so far, by which inputs need gradients."""
+
+    graph: TracedGraph
+    training: bool
+    trace_seconds: float
+    plans: dict[Any, Plan] = field(default_factory=dict)
+    calls: int = 0
+    one: bool = False
+
+
+class CachedOp:
+    """The compiled callable of a block; see the module's text."""
+
+    def __init__(self, name: str, build: Callable[[tuple[Any, ...], bool], TracedGraph], **flags: Any) -> None:
+        self.name, self.build, self.flags = name, build, flags
+        self.entries: dict[Any, _Entry] = {}
+        self.last_args: tuple[Any, ...] | None = None
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        """Run the block's graph on arrays (nested lists of arrays, None and numbers are part of the signature)."""
+        if len(args) == 1 and type(args[0]) is NDArray:
+            found, structure = args, _ONE
+        else:
+            args = tuple(to_array(a) if isinstance(a, np.ndarray) else a for a in args)
+            found, structure = flatten(list(args), NDArray)
+            if not found:
+                raise MXNetError(explain(self.name, "A hybridized block needs at least one array.", received=repr(args)))
+        training = is_training()
+        ctx = found[0]._ctx
+        tensors = [a._t for a in found]
+        key = (structure, training, ctx, *[(t.shape, t.dtype) for t in tensors])
+        try:
+            entry = self.entries.get(key)
+        except TypeError:
+            raise MXNetError(explain(self.name, "An argument of a hybridized block cannot be part of its signature.",
+                                     expected="arrays, None, numbers, text, and lists, tuples or dicts of these", received=repr(args)[:200])) from None
+        if entry is None:
+            entry = self._trace(key, args, training)
+        entry.calls += 1
+        for _, parameter in entry.graph.parameters:
+            held = parameter._data
+            array = held.get(ctx) if held is not None else None
+            tensors.append((parameter.data(ctx) if array is None else array)._t)
+        tensors += [array._t for _, array in entry.graph.constants]
+        results = self._run(entry, tensors)
+        wrap = NDArray._wrap
+        if entry.one:
+            return wrap(results[0], ctx)
+        return unflatten(entry.graph.structure, [wrap(t, ctx) for t in results])
+
+    def _trace(self, key: Any, args: tuple[Any, ...], training: bool) -> _Entry:
+        start = time.perf_counter()
+        graph = self.build(args, training)
+        entry = self.entries[key] = _Entry(graph, training, time.perf_counter() - start, one=graph.structure == _LEAF)
+        found, structure = flatten(list(args), NDArray)
+        # enough to trace once more (export), without holding the caller's data
+        self.last_args = tuple(unflatten(structure, [NDArray(torch.empty_like(a._t.detach(), device="cpu"), a._ctx) for a in found]))
+        return entry
+
+    def _run(self, entry: _Entry, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        recording = is_recording() and torch.is_grad_enabled()
+        mask = tuple(i for i, t in enumerate(tensors) if t.requires_grad) if recording else ()
+        plan = entry.plans.get(mask)
+        if plan is None:
+            graph = entry.graph
+            inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
+            plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training, [inputs[i] for i in mask])
+        return run_plan(plan, tensors, mask)
+
+    # -- insight -------------------------------------------------------------------------------------------------------------------------
+    def explain(self) -> str:
+        """Return every signature's graph, pass log, generated source and statistics as text."""
+        lines = [f"{self.name}: {len(self.entries)} signature(s)"]
+        for key, entry in self.entries.items():
+            shapes = ", ".join(f"{tuple(s)} {str(d).removeprefix('torch.')}" for s, d in key[3:])
+            lines.append(f"\nsignature: {shapes}; {'train' if entry.training else 'predict'} mode on {key[2]}; called {entry.calls}×; "
+                         f"traced in {entry.trace_seconds * 1e3:.1f} ms")
+            lines.append(to_text(entry.graph.outputs, entry.graph.types))
+            for mask, plan in entry.plans.items():
+                lines.append(f"plan {'with gradients for ' + str(len(mask)) + ' input(s)' if mask else 'forward only'}: compiled in "
+                             f"{plan.seconds * 1e3:.1f} ms; nodes after each pass: {', '.join(f'{n} {c}' for n, c in plan.log)}; "
+                             f"{sum(s.inplace for s in plan.sources.values())} in-place; saved for backward {_bytes(plan) / 1e6:.2f} MB")
+                lines += [source.text.rstrip() for source in plan.sources.values()]
+        return "\n".join(lines)
+
+
+def _bytes(plan: Plan) -> int:
+    inputs = set(plan.inputs)
+    total = 0
+    for value in plan.saved:
+        if value.node not in inputs:
+            kind = plan.types[value.node][value.index]
+            size = kind.dtype.itemsize
+            for s in kind.shape or ():
+                size *= s or 0
+            total += size
+    return total
+
+
+def run_plan(plan: Plan, tensors: Sequence[torch.Tensor], mask: Sequence[int]) -> Sequence[torch.Tensor]:
+    """Run a plan; with gradients wanted (`mask` not empty), as one node on torch's tape."""
+    if config_interpret():
+        return interpret(plan.outputs, dict(zip(plan.inputs, tensors)), plan.training)
+    if mask:
+        return _Recorded.apply(plan, mask, *tensors)
+    if torch.is_grad_enabled():
+        with torch.no_grad():
+            return plan.forward(*tensors)
+    return plan.forward(*tensors)
+
+
+def config_interpret() -> bool:
+    """Whether plans are to be interpreted (GLUEBALL_PLAN=interpret), looked up once."""
+    global _interpret
+    if _interpret is None:
+        _interpret = config.get("GLUEBALL_PLAN") == "interpret"
+    return _interpret
+
+
+_interpret: bool | None = None
+
+
+class _Recorded(torch.autograd.Function):
+    """A plan on torch's tape."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, mask: Sequence[int], *tensors: torch.Tensor) -> Any:
+        if plan.random:
+            ctx.rng = torch.get_rng_state()
+        found = plan.forward(*tensors)
+        outputs, saved = tuple(found[:plan.count]), found[plan.count:]
+        ctx.plan, ctx.mask, ctx.saved, ctx.tensors = plan, mask, saved, tensors
+        ctx.versions = [tensors[i]._version for i in plan.saved_inputs]
+        ctx.set_materialize_grads(True)
+        if not all(plan.differentiable):
+            ctx.mark_non_differentiable(*[t for t, yes in zip(outputs, plan.differentiable) if not yes])
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        plan, mask, tensors = ctx.plan, ctx.mask, ctx.tensors
+        if torch.is_grad_enabled():  # gradients of gradients: replay on the tape
+            found = _replayed(ctx, grads)
+        else:
+            if ctx.saved is None:
+                raise AutogradError(explain("backward", "Part of this tape has been used up by an earlier backward().",
+                                            fix="pass retain_graph=True to the first backward(), or add the losses up and call backward() once"))
+            for index, version in zip(plan.saved_inputs, ctx.versions):
+                if tensors[index]._version != version:
+                    raise AutogradError(explain("backward", "An array that backward() needs was changed in place after it was recorded.",
+                                                received=f"input {plan.inputs[index].name!r} of a hybridized block",
+                                                fix="update parameters only after backward()"))
+            saved = list(ctx.saved) if RETAINING.value else ctx.saved
+            if not RETAINING.value:
+                ctx.saved = ctx.tensors = None
+                del tensors
+            saved.extend(grads)
+            found = plan.backward(saved)
+        result: list[torch.Tensor | None] = [None] * (2 + len(plan.inputs))
+        for index, gradient in zip(mask, found):
+            result[2 + index] = gradient
+        return tuple(result)
+
+
+def _replayed(ctx: Any, grads: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
+    plan, tensors = ctx.plan, ctx.tensors
+    if tensors is None:
+        raise AutogradError(explain("backward", "Part of this tape has been used up by an earlier backward().",
+                                    fix="pass retain_graph=True to the first backward()"))
+    after = torch.get_rng_state() if plan.random else None
+    if plan.random:
+        torch.set_rng_state(ctx.rng)
+    outputs = plan.replay(tensors)
+    if after is not None:
+        torch.set_rng_state(after)
+    pairs = [(o, g) for o, g in zip(outputs, grads) if o.requires_grad]
+    return torch.autograd.grad([o for o, _ in pairs], [tensors[i] for i in ctx.mask], [g for _, g in pairs], create_graph=True, allow_unused=True)

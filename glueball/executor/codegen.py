@@ -1,0 +1,193 @@
+"""Writes a plan: a straight line of ATen calls as one Python function, with in-place writes and lifetimes decided here.
+
+The one idea: names in the function are values of the graph; each line is an operator's `emit` text or a call of its kernel with the
+attributes bound as constants; a value is deleted after its last use, and an operator with an `inplace` template overwrites its first
+input when nobody else can see that buffer. The same writer makes forward and backward functions.
+
+Not here: which values are computed (plan.py), what is equal to what (passes/).
+"""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from ..base import aten
+from ..ndarray.generate import compile_source
+from ..ops.opdef import TensorType
+from ..symbol.graph import Node, Value, present
+
+__all__ = ["write_function", "Source", "root_of"]
+
+_serial = itertools.count()
+
+# Operators whose kernel always returns new memory, so that overwriting it cannot be seen through an alias.
+FRESH = frozenset({
+    "FullyConnected", "Convolution", "Deconvolution", "elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div", "broadcast_add",
+    "broadcast_sub", "broadcast_mul", "broadcast_div", "dot", "batch_dot", "Pooling", "BatchNorm", "LayerNorm", "sigmoid", "tanh", "exp", "relu",
+    "Activation", "_plus_scalar", "_minus_scalar", "_mul_scalar", "_div_scalar", "_rminus_scalar", "_rdiv_scalar", "_relu_backward",
+    "_sigmoid_backward", "_tanh_backward", "sqrt", "square", "Concat", "sum", "mean", "softmax", "log_softmax",
+    "_convolution_backward", "_batch_norm_backward", "_pooling_backward", "_layer_norm_backward"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A generated function: its text, and the callable."""
+
+    text: str
+    function: Any
+    inplace: int
+
+
+def root_of(value: Value) -> Value:
+    """Return the value whose memory `value` may share, through operators that return views."""
+    while value.node.inputs and (value.node.op.view is not None or (value.index == 0 and _may_alias(value.node))):  # type: ignore[union-attr]
+        value = value.node.inputs[0]
+    return value
+
+
+def _may_alias(node: Node) -> bool:
+    return node.op is not None and node.op.name not in FRESH
+
+
+class _Writer:
+    def __init__(self, types: Mapping[Node, tuple[TensorType, ...]], training: bool) -> None:
+        self.types, self.training = types, training
+        self.names: dict[Value, str] = {}
+        self.constants: dict[str, Any] = {"torch": torch, "aten": aten}
+        self.lines: list[str] = []
+        self.inplace = 0
+        self._interned: dict[int, str] = {}
+
+    def name(self, value: Value) -> str:
+        if value not in self.names:
+            self.names[value] = f"v{len(self.names)}"
+        return self.names[value]
+
+    def constant(self, value: Any) -> str:
+        """Return source for a constant: its literal where that is exact, else a bound name."""
+        if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, tuple) and all(isinstance(v, (bool, int, str)) for v in value)):
+            return repr(value)
+        name = self._interned.get(id(value))
+        if name is None:
+            name = f"c{len(self._interned)}"
+            self._interned[id(value)] = name
+            self.constants[name] = value
+        return name
+
+    def call(self, node: Node) -> str:
+        """Return the source of a node's computation."""
+        op = node.op
+        assert op is not None  # variables are inputs of the function
+        args = [self.name(v) for v in node.inputs]
+        names = present(node)
+        if op.emit is not None:
+            text = op.emit(args, node.attrs, self.training)
+            if text is not None:
+                return text
+        kernel = self.constant(op.kernel)
+        if op.variadic:
+            rest = [f"{k}={self.constant(v)}" for k, v in node.attrs.items()]
+        else:
+            by_name = dict(zip(names, args))
+            args = [by_name.get(n, "None") for n in op.input_names]
+            rest = [self.constant(node.attrs[k]) for k in op.attr_names]
+        if op.takes_training:
+            rest.append(f"training={self.training}")
+        return f"{kernel}({', '.join([*args, *rest])})"
+
+    def write(self, node: Node, overwrite: bool) -> None:
+        """Append the line(s) of a node."""
+        if overwrite:
+            assert node.op is not None and node.op.inplace is not None  # the caller looked
+            self.inplace += 1
+            self.lines.append(f"{self.name(Value(node, 0))} = {node.op.inplace.format(*[self.name(v) for v in node.inputs])}")
+            return
+        targets = [self.name(Value(node, i)) for i in range(node.num_outputs)]
+        left = targets[0] if node.num_outputs == 1 and not _returns_tuple(node) else ", ".join(targets) + ("," if len(targets) == 1 else "")
+        self.lines.append(f"{left} = {self.call(node)}")
+
+
+def _returns_tuple(node: Node) -> bool:
+    """Kernels with a variable number of results return a tuple even of one."""
+    return node.op is not None and callable(node.op.outputs)
+
+
+def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None], types: Mapping[Node, Any],
+                   training: bool, held: Mapping[Node, torch.Tensor], protected: frozenset[Value] = frozenset(), from_list: bool = False,
+                   copies: int = 0) -> Source:
+    """Write and compile one function.
+
+    Parameters
+    ----------
+    nodes : operators to run, in order
+    arguments : values that come in; as one list named `S` whose entries are taken out and freed when `from_list`, plus head gradients
+    results : values to return (None stays None)
+    held : constants
+    protected : values whose memory must not be overwritten (what backward needs is in `results`)
+    copies : so many leading results are copied when they may share memory with an argument or another result
+    """
+    writer = _Writer(types, training)
+    for node, tensor in held.items():
+        writer.names[Value(node, 0)] = writer.constant(tensor)
+    fixed = set(writer.names)
+    arguments = [a for a in arguments if a not in fixed]
+    names = [writer.name(a) for a in arguments]
+    last: dict[Value, int] = {}
+    readers: dict[Value, list[int]] = {}
+    for position, node in enumerate(nodes):
+        for value in node.inputs:
+            last[value] = position
+            readers.setdefault(root_of(value), []).append(position)
+    keep = {v for v in results if v is not None}
+    kept_roots = {root_of(v) for v in keep} | {root_of(v) for v in protected}
+    owned = {Value(n, i) for n in nodes for i in range(n.num_outputs)}
+    taken = list(arguments) if from_list else []
+    if from_list:
+        writer.lines += [f"{n} = S[{i}]; S[{i}] = None" for i, n in enumerate(names)] if names else []
+    for position, node in enumerate(nodes):
+        writer.write(node, _can_overwrite(node, position, readers, kept_roots, owned, types))
+        dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed and (v in owned or v in taken)}
+        dead |= {Value(node, i) for i in range(node.num_outputs) if Value(node, i) not in last and Value(node, i) not in keep}
+        if dead:
+            writer.lines.append("del " + ", ".join(sorted(writer.name(v) for v in dead)))
+    returned = _results(writer, results, owned, copies)
+    writer.lines.append(f"return [{', '.join(returned)}]")
+    parameters = "S" if from_list else ", ".join(names)
+    text = f"def {name}({parameters}):\n    " + "\n    ".join(writer.lines) + "\n"
+    label = f"plan {next(_serial)} {name}"
+    return Source(text, compile_source(text, label, writer.constants, name), writer.inplace)
+
+
+def _can_overwrite(node: Node, position: int, readers: Mapping[Value, list[int]], kept_roots: set[Value], owned: set[Value],
+                   types: Mapping[Node, Any]) -> bool:
+    """Whether a node may write its result over its first input's memory."""
+    op = node.op
+    if op is None or op.inplace is None:
+        return False
+    source = node.inputs[0]
+    if source not in owned or source.node.op is None or source.node.op.name not in FRESH or root_of(source) != source or source in kept_roots:
+        return False
+    if any(v == source for v in node.inputs[1:]):
+        return False
+    if types[source.node][source.index] != types[node][0]:
+        return False
+    return all(p <= position for p in readers.get(source, []))
+
+
+def _results(writer: _Writer, results: Sequence[Value | None], owned: set[Value], copies: int) -> list[str]:
+    texts: list[str] = []
+    roots: set[Value] = set()
+    for position, value in enumerate(results):
+        if value is None:
+            texts.append("None")
+            continue
+        root = root_of(value)
+        shared = root not in owned or root in roots
+        roots.add(root)
+        texts.append(f"{writer.name(value)}.clone()" if position < copies and shared else writer.name(value))
+    return texts

@@ -1,0 +1,114 @@
+"""A plan: the compiled forward and, where gradients are wanted, backward function of one graph in one mode.
+
+The one idea: forward and gradient graph are optimised as one program; what backward reads of forward's values is saved, as a list that
+backward empties as it goes, so memory is freed at the earliest moment. The pieces: differentiate → optimise → split → write.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from ..base import config
+from ..ops.opdef import TensorType
+from ..passes.gradient import differentiate
+from ..passes.pipeline import optimise
+from ..passes.program import Program
+from ..symbol.graph import Node, Value, topological, variables
+from .codegen import Source, write_function
+from .interpret import interpret, run_operator
+
+__all__ = ["Plan", "make_plan"]
+
+
+@final
+@dataclass(slots=True)
+class Plan:
+    """What runs. `forward(*inputs) -> outputs + saved`; `backward(saved + head gradients as one list) -> gradients`."""
+
+    inputs: list[Node]
+    outputs: list[Value]
+    wrt: list[Node]
+    training: bool
+    random: bool
+    mutated: list[int]
+    forward: Any
+    backward: Any
+    count: int
+    saved: list[Value]
+    saved_inputs: list[int]
+    differentiable: list[bool]
+    types: Mapping[Node, tuple[TensorType, ...]]
+    program: Program
+    sources: dict[str, Source]
+    log: list[tuple[str, int]]
+    seconds: float
+
+    def replay(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Run the graph through the interpreter, on torch's tape when it is on (gradients of gradients)."""
+        given = [t.clone() if i in self.mutated else t for i, t in enumerate(tensors)]
+        return interpret(self.outputs, dict(zip(self.inputs, given)), self.training)
+
+
+def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return run_operator(op, tensors, attrs)[0]
+
+
+def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]], training: bool,
+              wrt: Sequence[Node]) -> Plan:
+    """Compile a graph for one mode; `wrt` are the inputs for which backward returns gradients (none: forward only)."""
+    start = time.perf_counter()
+    order = topological(outputs)
+    heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
+    grads: list[Value | None] = []
+    all_types: Mapping[Node, Any] = types
+    out_types = [types[v.node][v.index] for v in outputs]
+    if wrt:
+        grads, all_types = differentiate(outputs, order, types, wrt, heads, out_types, training)
+    program = Program((*outputs, *grads), all_types, training)
+    log = [("traced", len(order)), ("with gradient", len(program.order))] if wrt else [("traced", len(order))]
+    if config.get("GLUEBALL_PASSES"):
+        program, passed = optimise(program, _run)
+        log += passed[1:]
+    count = len(outputs)
+    new_outputs = [v for v in program.outputs[:count] if v is not None]
+    new_grads = list(program.outputs[count:])
+    head_nodes = {h.node for h in heads}
+    forward_nodes, backward_nodes = _split(program, new_outputs, head_nodes)
+    saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
+    input_values = [Value(n) for n in inputs]
+    sources = {"forward": write_function("forward", forward_nodes, input_values, [*new_outputs, *saved], program.types, training, program.constants,
+                                        copies=count)}
+    if wrt:
+        sources["backward"] = write_function("backward", backward_nodes, [*saved, *heads], new_grads, program.types, training, program.constants,
+                                             from_list=True)
+    if config.get("GLUEBALL_SUBGRAPH_DEBUG"):
+        print("\n".join(s.text for s in sources.values()))
+    auxiliary = set(variables(order)[1])
+    number = {node: i for i, node in enumerate(inputs)}
+    return Plan(list(inputs), list(outputs), list(wrt), training, any(n.op is not None and n.op.random for n in order),
+                [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function, sources["backward"].function if wrt else None,
+                count, saved, [number[v.node] for v in saved if v.node in number], [t.dtype.is_floating_point for t in out_types], program.types,
+                program, sources, log, time.perf_counter() - start)
+
+
+def _split(program: Program, outputs: Sequence[Value], heads: set[Node]) -> tuple[list[Node], list[Node]]:
+    """Return (nodes of forward, nodes of backward). Forward runs what its outputs need; backward the rest."""
+    forward = {n for n in topological(outputs) if not n.is_variable}
+    forward_nodes = [n for n in program.order if n in forward]
+    backward_nodes = [n for n in program.order if not n.is_variable and n not in forward]
+    return forward_nodes, backward_nodes
+
+
+def _saved(backward: Sequence[Node], grads: Sequence[Value | None], forward: set[Node], inputs: set[Node], heads: set[Node]) -> list[Value]:
+    """Return the values that backward reads and forward (or the caller) has, each once."""
+    found: dict[Value, None] = {}
+    reads = [v for node in backward for v in node.inputs] + [g for g in grads if g is not None]
+    for value in reads:
+        if value.node in forward or (value.node in inputs):
+            found.setdefault(value)
+    return list(found)

@@ -1,0 +1,311 @@
+"""Block: a layer or network written as ordinary Python; it owns parameters and children, and names them.
+
+The one idea: assigning a Block or Parameter to an attribute registers it; names come from the class, a counter and the scope
+(`net0_dense1_weight`), while files use the path of attributes (`features.0.weight`). Compilation is in hybrid.py, files in files.py,
+the table that `summary` prints in summary.py.
+"""
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import Any
+
+import numpy as np
+
+from .. import initializer
+from ..base.errors import MXNetError, explain
+from ..base.modes import is_recording, no_tape, torch_grad_enabled
+from ..base.naming import NameManager, Prefix, current_names
+from ..dispatch import Symbolic
+from ..ndarray import NDArray, to_array
+from . import files
+from .parameter import Parameter
+from .parameter_dict import ParameterDict
+from .utils import HookHandle
+
+__all__ = ["Block"]
+
+
+class _BlockScope:
+    """The name scope of a block: counts children by class and prefixes their names."""
+
+    current: ContextVar[_BlockScope | None] = ContextVar("glueball_block_scope", default=None)
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._counter: dict[str, int] = {}
+        self._tokens: list[tuple[Token[_BlockScope | None], NameManager]] = []
+
+    @staticmethod
+    def create(prefix: str | None, params: ParameterDict | None, hint: str) -> tuple[str, ParameterDict]:
+        """Return the prefix and the parameter dictionary of a new block."""
+        scope = _BlockScope.current.get()
+        if scope is None:
+            if prefix is None:
+                prefix = current_names().get(None, hint) + "_"
+            made = ParameterDict(prefix) if params is None else ParameterDict(params.prefix, params)
+            return prefix, made
+        if prefix is None:
+            count = scope._counter.get(hint, 0)
+            prefix = f"{hint}{count}_"
+            scope._counter[hint] = count + 1
+        if params is None:
+            parent = scope._block.params
+            made = ParameterDict(parent.prefix + prefix, parent._shared)
+        else:
+            made = ParameterDict(params.prefix, params)
+        return scope._block.prefix + prefix, made
+
+    def __enter__(self) -> _BlockScope:
+        names = Prefix(self._block.prefix)
+        names.__enter__()
+        self._tokens.append((_BlockScope.current.set(self), names))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        token, names = self._tokens.pop()
+        names.__exit__()
+        _BlockScope.current.reset(token)
+
+
+class _NoScope:
+    """The scope of a block whose prefix is empty: it leaves names alone."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+
+class Block:
+    """Base of all layers and networks.
+
+    Parameters
+    ----------
+    prefix : start of the names of parameters; made of class and counter when None
+    params : ParameterDict to share parameters with
+
+    >>> from glueball import gluon, nd
+    >>> class Twice(gluon.Block):
+    ...     def __init__(self, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.dense = gluon.nn.Dense(3)
+    ...     def forward(self, x):
+    ...         return self.dense(x) * 2
+    >>> net = Twice(); net.initialize()
+    >>> net(nd.ones((2, 5))).shape
+    (2, 3)
+    """
+
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+        self._empty_prefix = prefix == ""
+        self._prefix, self._params = _BlockScope.create(prefix, params, self._alias())
+        self._name = self._prefix[:-1] if self._prefix.endswith("_") else self._prefix
+        self._scope = _BlockScope(self)
+        self._children: OrderedDict[str, Block] = OrderedDict()
+        self._reg_params: dict[str, Parameter] = {}
+        self._forward_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+        self._forward_pre_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+
+    def _alias(self) -> str:
+        return self.__class__.__name__.lower()
+
+    def __repr__(self) -> str:
+        lines = [f"  ({key}): " + repr(child).replace("\n", "\n  ") for key, child in self.__dict__.items() if isinstance(child, Block)]
+        return f"{self.__class__.__name__}(\n" + "\n".join(lines) + "\n)"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_children" not in self.__dict__ and isinstance(value, (Block, Parameter)):
+            raise MXNetError(explain(type(self).__name__, f"The attribute {name!r} is set before the block is made.",
+                                     fix=f"call super().__init__(**kwargs) at the start of {type(self).__name__}.__init__"))
+        existing = self.__dict__.get(name)
+        if isinstance(existing, (Parameter, Block)) and not isinstance(value, type(existing)) and not isinstance(existing, type(value)):
+            raise TypeError(f"Changing attribute type for {name} from {type(existing)} to {type(value)} is not allowed.")
+        if isinstance(value, Block):
+            self.register_child(value, name)
+        elif isinstance(value, Parameter):
+            self._reg_params[name] = value
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._children.pop(name, None)
+        self._reg_params.pop(name, None)
+        object.__delattr__(self, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Block:
+        made = object.__new__(type(self))
+        memo[id(self)] = made
+        for key, value in self.__dict__.items():
+            object.__setattr__(made, key, self._copied(key, value, memo, made))
+        return made
+
+    def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
+        return _BlockScope(made) if key == "_scope" else copy.deepcopy(value, memo)
+
+    # -- names and parts ---------------------------------------------------------------------------------------------------------------
+    @property
+    def prefix(self) -> str:
+        """Start of the names of this block's parameters."""
+        return self._prefix
+
+    @property
+    def name(self) -> str:
+        """The prefix without its underscore."""
+        return self._name
+
+    def name_scope(self) -> Any:
+        """Return the scope in which children get names inside this block's."""
+        return _NoScope() if self._empty_prefix else self._scope
+
+    @property
+    def params(self) -> ParameterDict:
+        """This block's own parameters (not its children's)."""
+        return self._params
+
+    def collect_params(self, select: str | None = None) -> ParameterDict:
+        """Return all parameters of this block and its children, or those whose name matches the regular expression `select`."""
+        found = ParameterDict(self._params.prefix)
+        found.update(self._params if select is None else self._params.select(select))
+        for child in self._children.values():
+            found.update(child.collect_params(select))
+        return found
+
+    def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
+        start = prefix + "." if prefix else ""
+        found = {start + key: value for key, value in self._reg_params.items()}
+        for name, child in self._children.items():
+            found.update(child._collect_params_with_prefix(start + name))
+        return found
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Make `block` a child: its parameters count as this block's."""
+        self._children[name if name is not None else str(len(self._children))] = block
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call ``hook(block, inputs)`` before every forward."""
+        handle = HookHandle()
+        handle.attach(self._forward_pre_hooks, hook)
+        return handle
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
+        """Call ``hook(block, inputs, output)`` after every forward."""
+        handle = HookHandle()
+        handle.attach(self._forward_hooks, hook)
+        return handle
+
+    def register_op_hook(self, callback: Callable[..., Any], monitor_all: bool = False) -> None:
+        """Call ``callback(node_name, op_name, array)`` for the outputs of every child layer (`monitor_all`: its inputs, too)."""
+        for child in self._children.values():
+            child.register_op_hook(callback, monitor_all)
+        if not self._children:
+            def report(block: Block, inputs: Any, output: Any) -> None:
+                from ..base.tree import leaves
+                for i, array in enumerate(leaves(list(inputs), NDArray) if monitor_all else []):
+                    callback(f"{block.name}_input{i}", block._alias(), array)
+                for i, array in enumerate(leaves(output, NDArray)):
+                    callback(f"{block.name}_output{i}", block._alias(), array)
+            self.register_forward_hook(report)
+
+    def apply(self, fn: Callable[[Block], Any]) -> Block:
+        """Call ``fn(block)`` on all children, then on this block; returns this block."""
+        for child in self._children.values():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    # -- parameters --------------------------------------------------------------------------------------------------------------------
+    def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
+        """Initialise all parameters; those of unknown size get their arrays at the first forward.
+
+        init : for parameters without an initialiser of their own; Uniform(0.07) when None. ctx : device or list of devices.
+        """
+        self.collect_params().initialize(initializer.Uniform() if init is None else init, ctx, verbose, force_reinit)
+
+    def hybridize(self, active: bool = True, **kwargs: Any) -> None:
+        """Compile every HybridBlock among the children."""
+        for child in self._children.values():
+            child.hybridize(active, **kwargs)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type of all parameters."""
+        for child in self._children.values():
+            child.cast(dtype)
+        for parameter in self.params.values():
+            parameter.cast(dtype)
+
+    def reset_ctx(self, ctx: Any) -> None:
+        """Move all parameters to other devices."""
+        self.collect_params().reset_ctx(ctx)
+
+    def zero_grad(self) -> None:
+        """Set all gradient arrays to zeros."""
+        self.collect_params().zero_grad()
+
+    def setattr(self, name: str, value: Any) -> None:
+        """Set an attribute of all parameters, for example ``net.setattr('grad_req', 'null')``."""
+        self.collect_params().setattr(name, value)
+
+    # -- files -------------------------------------------------------------------------------------------------------------------------
+    def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
+        """Write parameters by structural name: `.params` (MXNet-compatible), or safetensors when the name ends in `.safetensors`."""
+        files.save_parameters(self, filename, deduplicate)
+
+    def load_parameters(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False, cast_dtype: bool = False,
+                        dtype_source: str = "current") -> None:
+        """Read parameters from a file that `save_parameters` (or `export`, or a compatible program) wrote; on any error nothing changes."""
+        files.load_parameters(self, filename, ctx, allow_missing, ignore_extra, cast_dtype, dtype_source)
+
+    def save_params(self, filename: str) -> None:
+        """Old name: write parameters by full name less this block's prefix."""
+        self.collect_params().save(filename, strip_prefix=self.prefix)
+
+    def load_params(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False) -> None:
+        """Old name of load_parameters."""
+        self.load_parameters(filename, ctx, allow_missing, ignore_extra)
+
+    def save(self, prefix: str) -> None:
+        """Write structure names (`prefix-model.json`) and parameters (`prefix-model.params`)."""
+        files.save_model(self, prefix)
+
+    def load(self, prefix: str) -> None:
+        """Read what `save` wrote into a network of the same structure."""
+        files.load_model(self, prefix)
+
+    # -- running -----------------------------------------------------------------------------------------------------------------------
+    def __call__(self, *args: Any) -> Any:
+        if not is_recording() and torch_grad_enabled():
+            with no_tape():
+                return self._call(args)
+        return self._call(args)
+
+    def _call(self, args: tuple[Any, ...]) -> Any:
+        if self._forward_pre_hooks:
+            for hook in self._forward_pre_hooks.values():
+                hook(self, args)
+        out = self.forward(*args)
+        if self._forward_hooks:
+            for hook in self._forward_hooks.values():
+                hook(self, args, out)
+        return out
+
+    def forward(self, *args: Any) -> Any:
+        """Compute the output. Written by the user."""
+        raise NotImplementedError(explain(type(self).__name__, "A Block must define what it computes.", fix="write `def forward(self, x): ...`"))
+
+    def summary(self, *inputs: Any) -> None:
+        """Print a table of layers with output shapes and parameter counts for the given inputs."""
+        from .summary import print_summary
+        print_summary(self, inputs)
+
+
+def as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments with NumPy arrays turned into NDArrays, so that they just work."""
+    return tuple(to_array(a) if isinstance(a, np.ndarray) else a for a in args)
+
+
+def is_value(value: Any) -> bool:
+    """Whether a value is an array or a symbol."""
+    return isinstance(value, (NDArray, Symbolic))

@@ -1,0 +1,214 @@
+"""HybridBlock: a block that can be compiled.
+
+The one idea: the same forward runs on arrays (F = nd) and on symbols (F = sym). Called imperatively it just runs, filling in unknown
+parameter sizes from a trace the first time; after `hybridize()` a call goes through a CachedOp, which traces once per signature, derives
+the gradient, optimises and runs a generated plan (executor/). Both `hybrid_forward(self, F, x, **params)` and plain `forward(self, x)`
+are understood. Tracing itself is in trace.py, SymbolBlock in symbol_block.py.
+"""
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import ndarray, symbol
+from ..base import config
+from ..base.context import Context
+from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain
+from ..base.tree import leaves
+from ..dispatch import CURRENT, Symbolic
+from ..ndarray import NDArray
+from ..symbol.tracer import current_tracer
+from .block import Block, as_arrays
+from .parameter import Parameter, tracer_symbol
+
+__all__ = ["HybridBlock"]
+
+
+class HybridBlock(Block):
+    """Base of layers and networks that can be compiled: write `hybrid_forward(self, F, x, **params)` or `forward(self, x)`.
+
+    >>> from glueball import gluon, nd
+    >>> class Net(gluon.HybridBlock):
+    ...     def __init__(self, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         with self.name_scope():
+    ...             self.fc = gluon.nn.Dense(2)
+    ...     def hybrid_forward(self, F, x):
+    ...         return F.relu(self.fc(x))
+    >>> net = Net(); net.initialize(); net.hybridize()
+    >>> net(nd.ones((4, 3))).shape
+    (4, 2)
+    """
+
+    def __init__(self, prefix: str | None = None, params: Any = None) -> None:
+        super().__init__(prefix, params)
+        self._active = False
+        self._flags: dict[str, Any] = {}
+        self._cached: Any = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, (Block, Parameter)):
+            self._clear_cached_op()
+
+    def _clear_cached_op(self) -> None:
+        self.__dict__["_cached"] = None
+
+    def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
+        return None if key == "_cached" else super()._copied(key, value, memo, made)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cached": None}
+
+    def register_child(self, block: Block, name: str | None = None) -> None:
+        """Make `block` a child; it must be a HybridBlock, too."""
+        if not isinstance(block, HybridBlock):
+            raise ValueError(explain(type(self).__name__, "Children of a HybridBlock must be HybridBlocks.", received=f"{type(block).__name__} "
+                                     f"as {name!r}", fix=f"derive {type(block).__name__} from HybridBlock, or {type(self).__name__} from Block; "
+                                     "nn.HybridSequential instead of nn.Sequential"))
+        super().register_child(block, name)
+        self._clear_cached_op()
+
+    def hybridize(self, active: bool = True, backend: str | None = None, clear: bool = True, **kwargs: Any) -> None:
+        """Compile this block and its children (or stop doing so with ``active=False``).
+
+        static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size are accepted; the plan decides by itself.
+        """
+        if backend is not None:
+            raise MXNetError(explain("hybridize", "There is no such backend.", expected="backend=None", received=repr(backend)))
+        known = {"static_alloc", "static_shape", "inline_limit", "forward_bulk_size", "backward_bulk_size", "backend_opts", "partition_if_dynamic"}
+        for key in kwargs:
+            if key not in known:
+                raise MXNetError(explain("hybridize", f"There is no option {key!r}.", expected=", ".join(sorted(known))))
+        self._active = active and config.get("GLUEBALL_HYBRIDIZE")
+        self._flags = kwargs
+        if clear:
+            self._clear_cached_op()
+        for child in self._children.values():
+            child.hybridize(active, **kwargs)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type of all parameters; the next call is traced anew."""
+        self._clear_cached_op()
+        super().cast(dtype)
+
+    def _clear_all(self) -> None:
+        self._clear_cached_op()
+        for child in self._children.values():
+            if isinstance(child, HybridBlock):
+                child._clear_all()
+
+    def reset_ctx(self, ctx: Any) -> None:
+        """Move all parameters to other devices."""
+        super().reset_ctx(ctx)
+        self._clear_all()
+
+    # -- running -----------------------------------------------------------------------------------------------------------------------
+    def _call(self, args: tuple[Any, ...]) -> Any:
+        if not self._active or CURRENT.get() is not None or (args and isinstance(args[0], Symbolic)):
+            return super()._call(args)
+        for hook in self._forward_pre_hooks.values():
+            hook(self, args)
+        out = self._run_cached(args)
+        for hook in self._forward_hooks.values():
+            hook(self, args, out)
+        return out
+
+    def _run_cached(self, args: tuple[Any, ...]) -> Any:
+        cached = self._cached
+        if cached is None:
+            from .trace import make_cached_op
+            cached = self.__dict__["_cached"] = make_cached_op(self)
+        return cached(args)
+
+    def forward(self, x: Any, *args: Any) -> Any:
+        """Run `hybrid_forward` on arrays or symbols, with this block's parameters by attribute name."""
+        tracer = CURRENT.get()
+        if tracer is None and isinstance(x, NDArray):
+            try:
+                ctx = x._ctx
+                params = {name: p._data[ctx] for name, p in self._reg_params.items()}  # type: ignore[index]  # None: the slow way below
+            except (TypeError, KeyError):
+                params = self._ready_params(x, args)
+            return self.hybrid_forward(ndarray, x, *args, **params)
+        if current_tracer() is not None:
+            params = {name: tracer_symbol(tracer, p) for name, p in self._reg_params.items()}
+            with self.name_scope():
+                return self.hybrid_forward(symbol, x, *args, **params)
+        if isinstance(x, Symbolic) or any(isinstance(v, Symbolic) for v in leaves([x, *args], (NDArray, Symbolic))):
+            params = {name: p.var() for name, p in self._reg_params.items()}
+            with self.name_scope():
+                return self.hybrid_forward(symbol, x, *args, **params)
+        x, *rest = as_arrays((x, *args))
+        found = leaves([x, *rest], NDArray)
+        if not found:
+            raise MXNetError(explain(type(self).__name__, "A block is called with arrays or symbols.", expected="at least one NDArray, NumPy array or Symbol",
+                                     received=", ".join(type(a).__name__ for a in (x, *rest)), fix="convert the data with nd.array(data)"))
+        if isinstance(x, NDArray) and x is not args:
+            return self.forward(x, *rest)
+        params = self._ready_params(x, tuple(rest), found[0]._ctx)
+        return self.hybrid_forward(ndarray, x, *rest, **params)
+
+    def _ready_params(self, x: Any, args: tuple[Any, ...], ctx: Context | None = None) -> dict[str, NDArray]:
+        """Return the parameters, after making those whose size or value was not known before this call."""
+        ctx = ctx or x._ctx
+        try:
+            return {name: p.data(ctx) for name, p in self._reg_params.items()}
+        except DeferredInitializationError:
+            self._infer_attrs(x, *args)
+        except UninitializedError:
+            self._initialize_late(ctx)
+            return self._ready_params(x, args, ctx)
+        for parameter in self._reg_params.values():
+            parameter._finish_deferred_init()
+        return {name: p.data(ctx) for name, p in self._reg_params.items()}
+
+    def _initialize_late(self, ctx: Context) -> None:
+        """The network was used without initialize(): do it now, and say so."""
+        warnings.warn(f"{self.name}: the network was used before initialize(), so its parameters are initialised now with Uniform(0.07) on {ctx}. "
+                      "Call net.initialize() (or net.load_parameters(...)) first to choose.", UserWarning, stacklevel=6)
+        for parameter in self._reg_params.values():
+            if parameter._data is None and parameter._deferred is None:
+                parameter.initialize(ctx=ctx)
+
+    def _infer_attrs(self, *args: Any) -> None:
+        from .trace import infer_parameters
+        infer_parameters(self, args)
+
+    def infer_shape(self, *args: Any) -> None:
+        """Fill in unknown sizes of parameters from the inputs, without computing."""
+        self._infer_attrs(*args)
+
+    def infer_type(self, *args: Any) -> None:
+        """Cast parameters to the dtype of the inputs where they were left at the default."""
+        dtype = leaves(list(args), NDArray)[0].dtype
+        for parameter in self.collect_params().values():
+            if np.dtype(parameter.dtype) != np.dtype(dtype):
+                parameter.cast(dtype)
+
+    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+        """Compute the output with the operators of `F`. Written by the user."""
+        raise NotImplementedError(explain(type(self).__name__, "A HybridBlock must define what it computes.",
+                                          fix="write `def hybrid_forward(self, F, x): ...` or `def forward(self, x): ...`"))
+
+    # -- files and insight ---------------------------------------------------------------------------------------------------------------
+    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True) -> tuple[str, str]:
+        """Write `path-symbol.json` and `path-0000.params`, which any MXNet 1.x and `SymbolBlock.imports` can read.
+
+        The block must have been hybridized and called once.
+        """
+        from .trace import export_block
+        return export_block(self, path, epoch)
+
+    def explain(self) -> str:
+        """Return the compiled plans as text: the graph's steps, memory, statistics and time of compilation, per signature."""
+        if self._cached is None:
+            raise MXNetError(explain("explain", "Nothing has been compiled yet.", fix="call net.hybridize() and then net(data) once"))
+        return self._cached.explain()
+
+    def optimize_for(self, x: Any, *args: Any, backend: str | None = None, clear: bool = False, **kwargs: Any) -> None:
+        """Compile for inputs like these."""
+        self.hybridize(True, backend=backend, clear=clear, **kwargs)
+        self(x, *args)

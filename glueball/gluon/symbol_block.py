@@ -1,0 +1,174 @@
+"""SymbolBlock: a graph as a block; how exported models come back.
+
+The one idea: the graph's variables are either inputs (named at construction) or parameters; running it composes the graph onto the inputs,
+or, on arrays, runs the graph's operators one by one through the door, so recording, hybridizing and fine-tuning work as for any block.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from .. import symbol as sym
+from ..base import dtype as dtypes
+from ..base.errors import MXNetError, explain
+from ..dispatch import Symbolic, invoke
+from ..ndarray import NDArray, serialize
+from ..symbol.graph import Node, present, topological, variables
+from ..symbol.rewrite import substitute
+from ..symbol.symbol import Symbol, declared_type
+from ..symbol.tracer import current_tracer
+from .hybrid import HybridBlock
+from .parameter import tracer_symbol
+
+__all__ = ["SymbolBlock"]
+
+
+class SymbolBlock(HybridBlock):
+    """A block made of symbols.
+
+    Parameters
+    ----------
+    outputs : Symbol or list of Symbols to compute
+    inputs : Symbol or list of Symbols (variables) that the block is called with
+    params : ParameterDict to take parameters from
+    """
+
+    def __init__(self, outputs: Any, inputs: Any, params: Any = None) -> None:
+        super().__init__(prefix="", params=params)
+        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        flat = [s for i in inputs for s in i]
+        for value in flat:
+            if not isinstance(value, Symbol) or not value._outputs[0].node.is_variable:
+                raise MXNetError(explain("SymbolBlock", "Inputs must be variables.", received=repr(value), fix="use sym.Variable('data')"))
+        self._values = [v for o in outputs for v in o._outputs]
+        order = topological(self._values)
+        by_name = {n.name: n for n in order if n.is_variable}
+        self._data_nodes: list[Node] = [by_name.get(s.name, s._outputs[0].node) for s in flat]
+        chosen = set(self._data_nodes)
+        arguments, auxiliary = variables(order)
+        self._nodes: dict[Node, Any] = {}
+        for node in [*arguments, *auxiliary]:
+            if node in chosen:
+                continue
+            kind = declared_type(node)
+            shape = None if kind.shape is None else tuple(0 if s is None else s for s in kind.shape)
+            options: dict[str, Any] = {"allow_deferred_init": True, "shape": shape, "dtype": dtypes.as_numpy(kind.dtype)}
+            if node in auxiliary:
+                options["grad_req"] = "null"
+            options["lr_mult"] = float(node.hints.get("__lr_mult__", 1.0))
+            options["wd_mult"] = float(node.hints.get("__wd_mult__", 1.0))
+            parameter = self.params.get(node.name, **options)
+            self._nodes[node] = parameter
+            self._reg_params[node.name] = parameter
+        self._prefix = ""
+
+    def _alias(self) -> str:
+        return "symbolblock"
+
+    def __repr__(self) -> str:
+        outputs = ", ".join(v.node.name for v in self._values)
+        return f"SymbolBlock(\n<{outputs}> : {', '.join(n.name for n in self._data_nodes)} -> {len(self._nodes)} parameters\n)"
+
+    @staticmethod
+    def imports(symbol_file: str, input_names: Any, param_file: str | None = None, ctx: Any = None, allow_missing: bool = False,
+                ignore_extra: bool = False) -> SymbolBlock:
+        """Return a block from `-symbol.json` and `.params` files; see HybridBlock.export.
+
+        input_names : names of the variables that are data. Labels of old output layers need not be listed.
+        """
+        graph = sym.load(symbol_file)
+        names = [input_names] if isinstance(input_names, str) else list(input_names)
+        known = graph.list_inputs()
+        for name in names:
+            if name not in known:
+                raise MXNetError(explain("SymbolBlock.imports", f"The graph has no input {name!r}.", expected=", ".join(known[:5]), received=symbol_file))
+        values = list(graph._outputs)
+        arrays = {} if param_file is None else serialize.load(param_file)
+        if isinstance(arrays, list):
+            raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.", received=param_file))
+        bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
+        values, extra = _drop_labels(values, names, bare, param_file is not None)
+        block = SymbolBlock([Symbol(values)], [sym.Variable(n) for n in [*names, *extra]])
+        block._data_nodes = block._data_nodes[:len(names)]
+        if param_file is not None:
+            block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, "", param_file, cast_dtype=True, dtype_source="saved")
+        elif ctx is not None:
+            block.collect_params().reset_ctx(ctx)
+        return block
+
+    def forward(self, x: Any, *args: Any) -> Any:
+        """Run the graph on arrays, or compose it onto symbols."""
+        given = [v for a in (x, *args) for v in (a if isinstance(a, (list, tuple)) else [a])]
+        if len(given) != len(self._data_nodes):
+            raise MXNetError(explain("SymbolBlock", "The number of inputs does not fit.", expected=", ".join(n.name for n in self._data_nodes),
+                                     received=len(given)))
+        tracer = current_tracer()
+        if tracer is not None or any(isinstance(v, Symbolic) for v in given):
+            mapping = {}
+            for node, value in zip(self._data_nodes, given):
+                mapping[node] = value._outputs[0] if isinstance(value, Symbol) else Symbol._of(tracer.constant(value))._outputs[0]  # type: ignore[union-attr]
+            for node, parameter in self._nodes.items():
+                mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None else parameter.var())._outputs[0]
+            return _grouped([Symbol([v]) for v in substitute(self._values, mapping)])
+        values: dict[Node, list[Any]] = {node: [value] for node, value in zip(self._data_nodes, given)}
+        params = self._ready_params(given[0], tuple(given[1:]), given[0]._ctx) if self._nodes else {}
+        for node, parameter in self._nodes.items():
+            values[node] = [params[parameter.name]]
+        for node in topological(self._values):
+            if node not in values:
+                values[node] = _run(node, [values[v.node][v.index] for v in node.inputs])
+        return _grouped([values[v.node][v.index] for v in self._values])
+
+    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+        """Not used: `forward` does it all."""
+        return self.forward(x, *args)
+
+    def cast(self, dtype: Any) -> None:
+        """Change the element type of all parameters but those that normalisation keeps in float32."""
+        self._clear_cached_op()
+        for node, parameter in self._nodes.items():
+            if not (dtypes.name_of(dtype) in ("float16", "bfloat16") and node.name.endswith(("gamma", "beta", "mean", "var"))):
+                parameter.cast(dtype)
+
+
+def _grouped(results: list[Any]) -> Any:
+    return results[0] if len(results) == 1 else results
+
+
+def _run(node: Node, inputs: list[NDArray]) -> list[Any]:
+    op = node.op
+    assert op is not None  # variables have values
+    if op.variadic:
+        result = invoke(op, inputs, dict(node.attrs))
+    else:
+        by_name = dict(zip(present(node), inputs))
+        result = invoke(op, [by_name.get(n) for n in op.input_names], dict(node.attrs))
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
+def _drop_labels(values: list[Any], names: list[str], given: dict[str, Any], have_params: bool) -> tuple[list[Any], list[str]]:
+    """Return outputs in which labels of loss layers that nobody feeds stand for nothing: prediction does not read them."""
+    if not have_params:
+        return values, []
+    order = topological(values)
+    labels = [n for n in order if n.is_variable and n.name not in names and n.name not in given and n.name.endswith("label")]
+    if not labels:
+        return values, []
+    from ..symbol.graph import Value
+    mapping: dict[Node, Value] = {}
+    for node in order:
+        if node.op is not None and node.op.name in ("SoftmaxOutput", "LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput",
+                                                    "SVMOutput") and any(v.node in labels for v in node.inputs):
+            from ..ops.opdef import lookup
+            plain = {"SoftmaxOutput": "softmax", "LogisticRegressionOutput": "sigmoid"}.get(node.op.name, "_copy")
+            op = lookup(plain)
+            attrs = op.typed({"axis": 1} if plain == "softmax" and node.attrs.get("multi_output") else {})
+            mapping[node] = Value(Node(op, node.name, (node.inputs[0],), attrs, origin=node.origin))
+    return _replace(values, mapping), []
+
+
+def _replace(values: list[Any], mapping: dict[Node, Any]) -> list[Any]:
+    """Substitute operator nodes, whose replacements read other parts of the graph; innermost first."""
+    for node, value in mapping.items():
+        values = substitute(values, {node: value})
+    return values

@@ -1,0 +1,239 @@
+"""Files of arrays: MXNet-compatible `.params` (lists and dictionaries of arrays) and safetensors, chosen by the name's ending.
+
+The one idea: a reader trusts nothing: every length is checked against the bytes that are left before anything is allocated, and an error
+names the byte offset. Writing goes to a temporary file that is renamed. Layout: docs/formats.md. No pickle, nothing is executed.
+"""
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..base import dtype as dtypes
+from ..base.errors import DTypeError, FileFormatError, UnsupportedError, explain
+from ..base.files import write_atomically
+from .ndarray import NDArray
+
+__all__ = ["save", "load", "load_frombuffer", "dump_bytes", "parse_bytes"]
+
+LIST_MAGIC = 0x112
+V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
+MAX_AXES = 32
+
+
+class _Reader:
+    """A cursor over bytes whose every step is checked."""
+
+    def __init__(self, data: memoryview, where: str) -> None:
+        self.data, self.where, self.at = data, where, 0
+
+    def fail(self, problem: str, at: int | None = None) -> FileFormatError:
+        return FileFormatError(explain(self.where, problem, received=f"at byte {self.at if at is None else at} of {len(self.data)}",
+                                       fix="the file is truncated, corrupted or of another format; copy it again"))
+
+    def take(self, count: int, what: str) -> memoryview:
+        if count < 0 or count > len(self.data) - self.at:
+            raise self.fail(f"{what} needs {count} bytes but only {len(self.data) - self.at} are left.")
+        part = self.data[self.at:self.at + count]
+        self.at += count
+        return part
+
+    def number(self, code: str, what: str) -> Any:
+        return struct.unpack("<" + code, self.take(struct.calcsize(code), what))[0]
+
+    def shape(self, code: str, ndim: int | None = None) -> tuple[int, ...]:
+        if ndim is None:
+            ndim = self.number("i", "a shape")
+        if not -1 <= ndim <= MAX_AXES:
+            raise self.fail(f"a shape of {ndim} axes is not possible.")
+        size = struct.calcsize(code)
+        sizes = tuple(struct.unpack(f"<{ndim}{code}", self.take(ndim * size, "a shape"))) if ndim > 0 else ()
+        if any(s < -1 for s in sizes):
+            raise self.fail(f"a shape has a negative size: {sizes}.")
+        return sizes
+
+    def values(self, shape: Sequence[int], flag: int) -> torch.Tensor:
+        try:
+            dtype = dtypes.from_flag(flag)
+        except DTypeError:
+            raise self.fail(f"type flag {flag} is unknown.") from None
+        count = 1
+        for s in shape:
+            count *= s
+        raw = self.take(count * dtype.itemsize, f"an array of shape {tuple(shape)}")
+        if count == 0:
+            return torch.empty(tuple(shape), dtype=dtype)
+        return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(shape))
+
+
+def _read_array(reader: _Reader) -> NDArray | None:
+    start = reader.at
+    magic = reader.number("I", "an array")
+    if magic in (V2, V3):
+        stype = reader.number("i", "a storage type")
+        if stype in (1, 2):
+            return _read_sparse(reader, stype)
+        if stype not in (0, -1):
+            raise reader.fail(f"storage type {stype} is unknown.", start)
+        ndim = reader.number("i", "a shape")
+        shape = reader.shape("q", ndim)
+        if (magic == V2 and ndim == 0) or (magic == V3 and (ndim == -1 or -1 in shape)):
+            return None
+    elif magic == V1:
+        shape = reader.shape("q")
+        if not shape:
+            return None
+    elif magic <= MAX_AXES:
+        shape = reader.shape("I", magic)
+        if not shape:
+            return None
+    else:
+        raise reader.fail(f"{magic:#x} does not begin an array.", start)
+    reader.take(8, "a device")
+    return NDArray(reader.values(shape, reader.number("i", "a type flag")))
+
+
+def _read_sparse(reader: _Reader, stype: int) -> NDArray:
+    stored = reader.shape("q")
+    shape = reader.shape("q")
+    reader.take(8, "a device")
+    flag = reader.number("i", "a type flag")
+    aux = [(reader.number("i", "an index type"), reader.shape("q")) for _ in range(1 if stype == 1 else 2)]
+    data = reader.values(stored, flag)
+    indices = [reader.values(s, f).long() for f, s in aux]
+    count = 1
+    for s in shape:
+        count *= s
+    if count > 1 << 31:
+        raise reader.fail(f"a sparse array of shape {shape} is too large to be made dense.")
+    dense = torch.zeros(shape, dtype=data.dtype)
+    try:
+        if stype == 1:
+            dense[indices[0]] = data
+        else:
+            rows = torch.repeat_interleave(torch.arange(shape[0]), indices[0].diff())
+            dense[rows, indices[1]] = data
+    except (IndexError, RuntimeError) as error:
+        raise reader.fail(f"the indices of a sparse array do not fit its shape {shape}: {error}") from None
+    return NDArray(dense)
+
+
+def parse_bytes(data: bytes | memoryview, where: str = "buffer") -> dict[str, NDArray] | list[NDArray]:
+    """Return what the bytes of a `.params` file hold: a dictionary, or a list when there are no names."""
+    reader = _Reader(memoryview(data), where)
+    if reader.number("Q", "the header") != LIST_MAGIC:
+        raise reader.fail("this is not a file of arrays: its first 8 bytes are not 0x112.", 0)
+    reader.take(8, "the header")
+    count = reader.number("Q", "the number of arrays")
+    if count > len(data) // 8:
+        raise reader.fail(f"{count} arrays cannot be in a file of this size.")
+    arrays = [_read_array(reader) for _ in range(count)]
+    name_count = reader.number("Q", "the number of names")
+    if name_count not in (0, count):
+        raise reader.fail(f"there are {name_count} names for {count} arrays.")
+    names: list[str] = []
+    for _ in range(name_count):
+        length = reader.number("Q", "a name")
+        try:
+            names.append(bytes(reader.take(length, "a name")).decode("utf-8"))
+        except UnicodeDecodeError:
+            raise reader.fail("a name is not UTF-8 text.") from None
+    if reader.at != len(data):
+        raise reader.fail(f"{len(data) - reader.at} bytes follow the end.")
+    if names:
+        if len(set(names)) != len(names):
+            raise reader.fail("a name occurs twice.")
+        return {name: array for name, array in zip(names, arrays) if array is not None}
+    return [array for array in arrays if array is not None]
+
+
+def _array_bytes(array: NDArray) -> list[bytes]:
+    tensor = array._t.detach().cpu().contiguous()
+    shape = tuple(tensor.shape)
+    zero = 0 in shape or not shape
+    header = struct.pack("<Iii", V3 if zero else V2, 0, len(shape)) + struct.pack(f"<{len(shape)}q", *shape)
+    header += struct.pack("<iii", 1, 0, dtypes.flag_of(tensor.dtype))
+    raw = tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
+    return [header, raw.numpy().tobytes()]
+
+
+def dump_bytes(data: Any) -> list[bytes]:
+    """Return the pieces of a `.params` file for an array, a list or a dictionary of arrays."""
+    if isinstance(data, NDArray):
+        data = [data]
+    named = isinstance(data, Mapping)
+    arrays = list(data.values()) if named else list(data)
+    for array in arrays:
+        if not isinstance(array, NDArray):
+            raise DTypeError(explain("nd.save", "Only NDArrays can be saved.", expected="an NDArray, or a list or dict of them",
+                                     received=type(array).__name__))
+    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays))]
+    for array in arrays:
+        parts += _array_bytes(array)
+    names = [str(name).encode("utf-8") for name in data] if named else []
+    parts.append(struct.pack("<Q", len(names)))
+    parts += [struct.pack("<Q", len(name)) + name for name in names]
+    return parts
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise UnsupportedError(explain("safetensors", "The package that reads and writes .safetensors is not installed.",
+                                       fix="pip install safetensors, or use a name that ends in .params")) from None
+    return safetensors.torch
+
+
+def save(fname: str, data: Any) -> None:
+    """Write an array, a list or a dictionary of arrays; `.safetensors` by the ending, the compatible `.params` layout otherwise.
+
+    >>> import tempfile, os
+    >>> from glueball import nd
+    >>> path = os.path.join(tempfile.mkdtemp(), "a.params")
+    >>> nd.save(path, {"x": nd.ones((2,))})
+    >>> nd.load(path)["x"].asnumpy().tolist()
+    [1.0, 1.0]
+    """
+    if str(fname).endswith(".safetensors"):
+        named = data if isinstance(data, Mapping) else {str(i): a for i, a in enumerate([data] if isinstance(data, NDArray) else data)}
+        tensors = {name: array._t.detach().cpu().contiguous().clone() for name, array in named.items()}
+        write_atomically(fname, _safetensors().save(tensors, metadata={"format": "glueball"}))
+        return
+    write_atomically(fname, dump_bytes(data))
+
+
+def load(fname: str) -> Any:
+    """Return what a file holds: a dictionary of arrays, or a list when they have no names. The format is told by its first bytes."""
+    with open(fname, "rb") as file:
+        data = file.read()
+    return load_frombuffer(data, os.fspath(fname))
+
+
+def load_frombuffer(buf: bytes, where: str = "buffer") -> Any:
+    """Return what bytes in the format of a file hold."""
+    if buf[:4] in (b"PK\x03\x04", b"PK\x05\x06") or buf[:6] == b"\x93NUMPY":
+        return _load_numpy(buf, where)
+    if len(buf) > 9 and buf[8:9] == b"{":
+        try:
+            return {name: NDArray(tensor) for name, tensor in _safetensors().load(buf).items()}
+        except UnsupportedError:
+            raise
+        except Exception as error:
+            raise FileFormatError(explain(where, f"This is not a valid safetensors file: {error}")) from None
+    return parse_bytes(buf, where)
+
+
+def _load_numpy(buf: bytes, where: str) -> Any:
+    import io
+    try:
+        loaded = np.load(io.BytesIO(buf), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return [NDArray(torch.from_numpy(loaded))]
+        return {name: NDArray(torch.from_numpy(np.array(loaded[name]))) for name in loaded.files}
+    except Exception as error:
+        raise FileFormatError(explain(where, f"This NumPy file cannot be read: {error}")) from None

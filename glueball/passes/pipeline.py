@@ -1,0 +1,33 @@
+"""The ordered list of passes that a plan goes through, with a reason for each place in the order."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ops.opdef import OpDef
+from .common import merge_common
+from .constants import fold_constants
+from .program import Program
+from .simplify import simplify
+
+__all__ = ["optimise", "PASSES"]
+
+Run = Callable[[OpDef, Sequence[Any], Any], Any]
+
+PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
+    ("simplify", lambda p, run: simplify(p)),  # first: what does nothing would hide that two expressions are equal
+    ("constants", fold_constants),  # before merging: equal constants then have equal values already
+    ("common", lambda p, run: merge_common(p)),  # forward and backward ask for the same things
+    ("simplify", lambda p, run: simplify(p)),  # folding may have left new no-ops
+)
+# dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by executor/codegen.py, which
+# alone knows the order of execution.
+
+
+def optimise(program: Program, run: Run) -> tuple[Program, list[tuple[str, int]]]:
+    """Return the optimised program and, per pass, how many nodes were left after it."""
+    log = [("traced", len(program.order))]
+    for name, apply in PASSES:
+        program = apply(program, run)
+        log.append((name, len(program.order)))
+    return program, log

@@ -1,0 +1,25 @@
+"""`sym`: graphs of operators that are composed now and run later.
+
+Public names are MXNet's. graph.py has the immutable graph, symbol.py the class users hold, compose.py how calls become nodes, infer.py
+shapes and dtypes, tracer.py what hybridize() uses, json.py the file format. Operators are generated from the table at first use.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from ..ndarray import namespace
+from . import generate
+from .compose import compose
+from .creation import arange, full, linspace, ones, zeros
+from .symbol import Group, Symbol, Variable, var
+from .json import load, load_json, fromjson
+
+__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "zeros", "ones", "full", "arange", "linspace"]
+
+
+def _build(op: Any, public: str, label: str) -> Any:
+    return generate.build_function(op, public, f"sym.{label}")
+
+
+__getattr__, __dir__ = namespace.install(__name__, _build)
+namespace.install_methods(Symbol, generate.build_method)

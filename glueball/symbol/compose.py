@@ -1,0 +1,70 @@
+"""Composition: an operator call on symbols becomes a node.
+
+The one idea: attributes are typed at once, inputs that are missing but take part become variables named after the node
+(`fullyconnected0_weight`), and arrays met while tracing become constants.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..base.errors import MXNetError, explain, user_frame
+from ..base.naming import current_attrs, current_names
+from ..dispatch import set_composer
+from ..ops.opdef import OpDef
+from .graph import Node, Value
+from .symbol import Symbol
+from .tracer import current_tracer
+
+__all__ = ["compose"]
+
+
+def _value(op: OpDef, given: Any, name: str) -> Value:
+    if isinstance(given, Symbol):
+        if len(given._outputs) != 1:
+            raise MXNetError(explain(op.name, f"The input {name!r} must be one value.", received=f"a symbol of {len(given._outputs)} outputs",
+                                     fix="choose one, for example s[0]"))
+        return given._outputs[0]
+    tracer = current_tracer()
+    if tracer is not None and hasattr(given, "_t"):
+        return Value(tracer.constant(given))
+    if tracer is not None:
+        from ..ndarray import to_array
+        return Value(tracer.constant(to_array(given)))
+    raise MXNetError(explain(op.name, f"The input {name!r} must be a Symbol when another one is.", received=type(given).__name__,
+                             fix="use sym.Variable(...) and bind the array to it"))
+
+
+def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None = None) -> Symbol:
+    """Return the symbol of an operator call."""
+    attrs = dict(attrs)
+    user = attrs.pop("attr", None)
+    attrs.pop("ctx", None)
+    hints = {k: attrs.pop(k) for k in list(attrs) if k.startswith("__") and k.endswith("__")}
+    typed = op.typed(attrs)
+    if op.variadic and op.variadic_count is not None:
+        typed[op.variadic_count] = len(inputs)
+    hint = op.name.lower() if not op.name.startswith("_") else op.name.lower()
+    node_name = current_names().get(name, hint)
+    hints.update(current_attrs().get(user))
+    values: list[Value] = []
+    if op.variadic:
+        values = [_value(op, given, op.inputs[0].name) for given in inputs]
+    else:
+        wanted = op.present_inputs(typed)
+        used: list[str] = []
+        for index, spec in enumerate(op.inputs):
+            given = inputs[index] if index < len(inputs) else None
+            if given is not None:
+                values.append(_value(op, given, spec.name))
+                used.append(spec.name)
+            elif spec.name in wanted:
+                values.append(Value(Node(None, f"{node_name}_{spec.name}", hints={k: v for k, v in hints.items() if k.startswith("__")})))
+                used.append(spec.name)
+        if tuple(used) != wanted:
+            hints["__inputs__"] = ",".join(used)
+    node = Node(op, node_name, tuple(values), typed, hints, user_frame(2))
+    return Symbol._of(node)
+
+
+set_composer(compose)

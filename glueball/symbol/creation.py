@@ -1,0 +1,37 @@
+"""Values out of nothing in a graph: zeros, ones, full, arange, linspace, as operators without inputs."""
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops.opdef import lookup
+from .compose import compose
+from .symbol import Symbol
+
+__all__ = ["zeros", "ones", "full", "arange", "linspace"]
+
+
+def zeros(shape: Any, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:
+    """Return a symbol of zeros."""
+    return compose(lookup("_zeros"), (), {"shape": shape, "dtype": dtype or "float32"}, name)
+
+
+def ones(shape: Any, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:
+    """Return a symbol of ones."""
+    return compose(lookup("_ones"), (), {"shape": shape, "dtype": dtype or "float32"}, name)
+
+
+def full(shape: Any, val: float, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:
+    """Return a symbol filled with `val`."""
+    return compose(lookup("_full"), (), {"shape": shape, "value": float(val), "dtype": dtype or "float32"}, name)
+
+
+def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: bool = False, name: str | None = None,
+           dtype: Any = None, **kwargs: Any) -> Symbol:
+    """Return a symbol of start, start + step, … below stop."""
+    return compose(lookup("_arange"), (), {"start": start, "stop": stop, "step": step, "repeat": repeat, "infer_range": infer_range,
+                                           "dtype": dtype or "float32"}, name)
+
+
+def linspace(start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None, **kwargs: Any) -> Symbol:
+    """Return a symbol of `num` evenly spaced numbers."""
+    return compose(lookup("_linspace"), (), {"start": start, "stop": stop, "num": num, "endpoint": endpoint, "dtype": dtype or "float32"}, name)
