@@ -36,6 +36,9 @@ DIFFERENT: dict[str, str] = {
     "BatchNorm-1": _EVAL, "BatchNorm-3": _EVAL, "BatchNorm-5": _EVAL, "BatchNorm-9": _EVAL,
     "LeakyReLU-4": "the oracle's gradient of selu is not the derivative; ours is", "LeakyReLU-5": "as LeakyReLU-4",
     "LeakyReLU-10": "the oracle shows the mask of rrelu, too, which holds arbitrary memory outside training",
+    "SoftmaxActivation-0": "the oracle's CPU library normalises along the last axis and differentiates along axis 1; ours does as documented",
+    "SoftmaxOutput-14": "out_grad: the oracle multiplies by the result instead of the gradient from above",
+    "SoftmaxOutput-18": _MORE + "one label per row of data with more than two axes", "ctc_loss-0": "a label holds the blank; we refuse it",
     "Pooling-15": "the oracle divides the gradient of a window that is cut off by the size of a whole window; ours is the derivative",
     "Convolution-8": _MORE + "channels last", "Deconvolution-5": _MORE + "the gradient with a target_shape",
     "Pooling-10": _MORE + "pooling_convention='same'", "Pooling-22": _MORE + "pooling_convention='same'",
@@ -62,11 +65,11 @@ def call(case: dict[str, Any], record: bool) -> tuple[list[Any], list[Any]]:
     return inputs, list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-def close(found: Any, wanted: np.ndarray, what: str) -> None:
-    """Compare as precisely as float32 arithmetic in another order allows."""
+def close(found: Any, wanted: np.ndarray, what: str, half: bool) -> None:
+    """Compare as precisely as float32 (or `half` precision) arithmetic in another order allows."""
     assert found.shape == wanted.shape, what
     assert np.dtype(found.dtype) == wanted.dtype, what
-    np.testing.assert_allclose(found.asnumpy().astype(np.float64), wanted.astype(np.float64), rtol=2e-4, atol=2e-5, err_msg=what)
+    np.testing.assert_allclose(found.asnumpy().astype(np.float64), wanted.astype(np.float64), rtol=2e-3 if half else 2e-4, atol=2e-3 if half else 2e-5, err_msg=what)
 
 
 @pytest.mark.parametrize(("topic", "name"), CASES, ids=[name for _, name in CASES])
@@ -78,11 +81,12 @@ def test_as_in_the_oracle(topic: str, name: str) -> None:
         with pytest.raises(MXNetError):
             call(case, record=False)
         return
+    half = any(x.dtype == np.float16 for x in case["inputs"])
     heads, grads = case.get("heads"), case.get("grads")
     inputs, outputs = call(case, record=grads is not None)
     assert len(outputs) == len(case["outputs"])
     for index, (found, wanted) in enumerate(zip(outputs, case["outputs"])):
-        close(found, wanted, f"output {index}")
+        close(found, wanted, f"output {index}", half)
     if grads is None:
         return
     pairs = [(y, mx.nd.array(h, dtype=h.dtype)) for y, h in zip(outputs, heads) if h is not None and y._t.requires_grad]
@@ -90,4 +94,4 @@ def test_as_in_the_oracle(topic: str, name: str) -> None:
         autograd.backward([y for y, _ in pairs], [h for _, h in pairs])
     for index, (array, wanted) in enumerate(zip(inputs, grads)):
         if wanted is not None:
-            close(array.grad, wanted, f"gradient of input {index}")
+            close(array.grad, wanted, f"gradient of input {index}", half)
