@@ -18,7 +18,7 @@ from typing import Any
 
 from ..base.errors import MXNetError, explain
 from ..base.registry import closest
-from .names import ABSENT, ALIASES, COMPATIBLE_VERSION
+from .names import ABSENT, ALIASES, COMPATIBLE_VERSION, SHORT_NAMES
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -157,9 +157,10 @@ class _SameModuleLoader(Loader):
         for key in _LABELS:
             module.__dict__.pop(key, None)
         module.__dict__.update(self.labels)
-        for alias in ALIASES:  # mxnet.io.io is our file io.py, which is no package and so cannot be searched
-            if alias.startswith(door_name + ".") and resolve(alias) == self.ours:
-                sys.modules.setdefault(alias, module)
+        if not hasattr(module, "__path__"):  # mxnet.image.image is our file image.py: no package, so it cannot be searched
+            for alias, candidates in ALIASES.items():
+                if alias.startswith(door_name + ".") and candidates[-1] == self.ours:
+                    sys.modules.setdefault(alias, module)
 
 
 _LABELS = ("__name__", "__loader__", "__package__", "__spec__", "__path__", "__file__", "__cached__")
@@ -195,9 +196,10 @@ class _TopModule(ModuleType):
             raise AttributeError(f"module {_THEIRS!r} has no attribute {name!r}")
         try:  # `import mxnet as mx; mx.test_utils.same(...)` without importing the submodule, as 1.9.1 allows
             return importlib.import_module(f"{_THEIRS}.{name}")
-        except ModuleNotFoundError as error:
-            if f"{_THEIRS}.{name}" in ABSENT:
-                raise AttributeError(str(error)) from None
+        except ModuleNotFoundError:
+            long_name = f"{_THEIRS}.{SHORT_NAMES.get(name, name)}"
+            if long_name in ABSENT:
+                raise AttributeError(_why_absent(long_name)) from None
         known = [each for each in dir(ours) if not each.startswith("_")]
         raise AttributeError(
             f"mxnet.{name} does not exist behind the compatibility door: {closest(name, known)[:400]} {_DOCUMENT}"
@@ -208,6 +210,12 @@ class _TopModule(ModuleType):
             super().__setattr__(name, value)
         else:  # mx.something = ... patches the library that is really running
             setattr(self.__dict__["_ours"], name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__:
+            super().__delattr__(name)
+        else:
+            delattr(self.__dict__["_ours"], name)
 
     def __dir__(self) -> list[str]:
         return sorted({*dir(self.__dict__["_ours"]), *self.__dict__})

@@ -2,6 +2,7 @@
 
 ALIASES   modules whose path in 1.9.1 differs from ours. A key also covers what lies below it.
 ABSENT    modules of 1.9.1 that Glueball does not have, each with the reason and what to use instead.
+SHORT_NAMES   their short names.
 The finder that reads these tables is door.py. Single operators and their state are in docs/coverage.md.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ABSENT", "ALIASES", "COMPATIBLE_VERSION"]
+__all__ = ["ABSENT", "ALIASES", "COMPATIBLE_VERSION", "SHORT_NAMES"]
 
 COMPATIBLE_VERSION: Final = "1.9.1"
 """The version whose interface the door offers, and what `mxnet.__version__` says."""
@@ -17,6 +18,7 @@ COMPATIBLE_VERSION: Final = "1.9.1"
 ALIASES: Final[dict[str, tuple[str, ...]]] = {
     # 1.9.1's module            candidates of ours, the first that exists is taken
     "mxnet.base": ("glueball.compat.base",),
+    "mxnet.context": ("glueball.base.context",),
     "mxnet.libinfo": ("glueball.compat.libinfo",),
     "mxnet.ndarray.ndarray": ("glueball.ndarray.ndarray", "glueball.ndarray"),
     "mxnet.ndarray.op": ("glueball.ndarray",),
@@ -45,6 +47,9 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "mxnet.img": ("glueball.image",),
 }
 
+SHORT_NAMES: Final = {"mod": "module", "np": "numpy", "npx": "numpy_extension", "th": "torch"}
+"""Short names of modules that are absent, as attributes of the top module."""
+
 _NUMPY = "the NumPy-like arrays of 1.6 and later are not part of Glueball; use mx.nd, or NumPy itself"
 _NATIVE = "it binds to the C++ library of MXNet, which Glueball does not have"
 
@@ -69,7 +74,7 @@ ABSENT: Final[dict[str, str]] = {
     "mxnet.th": "it bound to Lua Torch; nd.from_torch(t) and x.to_torch() share memory with PyTorch",
     "mxnet.notebook": "it drew live plots with a removed version of bokeh; use callback functions and matplotlib",
     "mxnet.module": "the Module interface is deprecated since 1.5; use gluon.Trainer, or Symbol.bind for plain graphs",
-    "mxnet.model": "the FeedForward interface is deprecated; use gluon.Trainer, and gluon.SymbolBlock.imports for files",
+    "mxnet.model": "the FeedForward interface is deprecated; use gluon.Trainer, and SymbolBlock.imports for files",
     "mxnet.executor_manager": "it served the Module interface; use gluon.utils.split_and_load and gluon.Trainer",
     "mxnet.rnn": "the symbolic cells are deprecated since 1.4; gluon.rnn has the same cells",
     "mxnet.contrib.onnx": "ONNX export is not part of this version",
