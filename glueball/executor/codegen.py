@@ -108,13 +108,15 @@ class _Writer:
             self.lines.append(f"{self.name(Value(node, 0))} = {node.op.inplace.format(*[self.name(v) for v in node.inputs])}")
             return
         targets = [self.name(Value(node, i)) for i in range(node.num_outputs)]
-        left = targets[0] if node.num_outputs == 1 and not _returns_tuple(node) else ", ".join(targets) + ("," if len(targets) == 1 else "")
-        self.lines.append(f"{left} = {self.call(node)}")
+        call = self.call(node)
+        if len(targets) == 1 and node.op is not None and callable(node.op.outputs):
+            call = f"{self.constant(_only)}({call})"
+        self.lines.append(f"{', '.join(targets)} = {call}")
 
 
-def _returns_tuple(node: Node) -> bool:
-    """Kernels with a variable number of results return a tuple even of one."""
-    return node.op is not None and callable(node.op.outputs)
+def _only(result: Any) -> torch.Tensor:
+    """Return the single result of a kernel that can have several: some give it bare, some in a tuple."""
+    return result if isinstance(result, torch.Tensor) else result[0]
 
 
 def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None], types: Mapping[Node, Any],
