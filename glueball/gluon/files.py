@@ -30,7 +30,7 @@ def save_parameters(block: Block, filename: str, deduplicate: bool = False) -> N
 def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False, cast_dtype: bool = False,
                     dtype_source: str = "current") -> None:
     """Read parameters by structural name, or by full name when the file has those."""
-    loaded = serialize.load(filename)
+    loaded = serialize.load(filename) or {}  # the file of a network without parameters holds an empty list
     if isinstance(loaded, list):
         raise FileFormatError(explain(filename, "The file holds a list of arrays without names.", expected="named parameters"))
     named = block._collect_params_with_prefix()

@@ -83,7 +83,7 @@ class SymbolBlock(HybridBlock):
             if name not in known:
                 raise MXNetError(explain("SymbolBlock.imports", f"The graph has no input {name!r}.", expected=", ".join(known[:5]), received=symbol_file))
         values = list(graph._outputs)
-        arrays = {} if param_file is None else serialize.load(param_file)
+        arrays = {} if param_file is None else serialize.load(param_file) or {}  # a network without parameters has an empty file
         if isinstance(arrays, list):
             raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.", received=param_file))
         bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
