@@ -223,6 +223,8 @@ class OpDef:
         result = dict(self.defaults)
         for name, value in attrs.items():
             spec = self.attr_by_name.get(name)
+            if spec is None and name == self.variadic_count:
+                continue  # num_args=2: the inputs say it themselves
             if spec is None:
                 raise ArgumentError(explain(self.name, f"There is no argument {name!r}.", expected=", ".join(self.attr_names) or "no attributes",
                                             received=f"{name}={value!r}", fix=closest(name, list(self.attr_names + self.input_names))))

@@ -40,9 +40,10 @@ def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: st
     attrs = dict(attrs)
     user = attrs.pop("attr", None)
     attrs.pop("ctx", None)
+    attrs.pop(op.variadic_count, None)  # the number of inputs is counted, not believed
     hints = {k: attrs.pop(k) for k in list(attrs) if k.startswith("__") and k.endswith("__")}
     typed = op.typed(attrs)
-    if op.variadic and op.variadic_count is not None:
+    if op.variadic_count in op.attr_by_name:
         typed[op.variadic_count] = len(inputs)
     hint = op.name.lower() if not op.name.startswith("_") else op.name.lower()
     node_name = current_names().get(name, hint)
