@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import initializer
-from ..base.errors import MXNetError, explain
+from ..base.errors import DTypeError, MXNetError, ShapeError, explain
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.naming import NameManager, Prefix, current_names
 from ..dispatch import Symbolic
@@ -285,7 +285,11 @@ class Block:
         if self._forward_pre_hooks:
             for hook in self._forward_pre_hooks.values():
                 hook(self, args)
-        out = self.forward(*args)
+        try:
+            out = self.forward(*args)
+        except (ShapeError, DTypeError) as error:
+            name_layer(error, self)
+            raise
         if self._forward_hooks:
             for hook in self._forward_hooks.values():
                 hook(self, args, out)
@@ -299,6 +303,12 @@ class Block:
         """Print a table of layers with output shapes and parameter counts for the given inputs."""
         from .summary import print_summary
         print_summary(self, inputs)
+
+
+def name_layer(error: ShapeError | DTypeError, block: Block) -> None:
+    """Add the name of the innermost layer to the message of an error, once."""
+    if "\n  Layer: " not in str(error):
+        error.args = (f"{error}\n  Layer: {block.name} ({type(block).__name__})",)
 
 
 def as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
