@@ -156,7 +156,11 @@ def _plain(argument: Any) -> Any:
 
 def _factor(value: Any, tensors: list[Tensor]) -> Any:
     """A factor in the form that kernels take fastest: on a CPU a tensor of no dimension, else made of the number for every weight."""
-    return torch.tensor(value, dtype=torch.float64) if isinstance(value, float) and tensors[0].is_cpu else value
+    first = tensors[0]
+    return torch.full((), value, dtype=first.dtype) if first.is_cpu and first.dtype in _WIDE and isinstance(value, float) else value
+
+
+_WIDE = (torch.float32, torch.float64)
 
 
 has_fused_sgd: bool = hasattr(torch, "_fused_sgd_")

@@ -85,7 +85,7 @@ class Adam(Optimizer):
 
 
 def _count(t: int, device: torch.device) -> Tensor:
-    return torch.tensor(float(t), device=device)
+    return torch.full((), float(t), device=device)
 
 
 @register
