@@ -81,7 +81,7 @@ open_door(invoke)
 
 
 def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any) -> Any:
-    typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr")})
+    typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr") and (k != op.variadic_count or k in op.attr_by_name)})
     context = next((v._ctx for v in inputs if isinstance(v, _array)), None)
     if context is None and not op.inputs:  # numbers out of nothing (random, zeros): made on the device asked for, or the current one
         with as_context(attrs.get("ctx") or None) as context:

@@ -33,7 +33,7 @@ class Function:
     >>> x = nd.zeros((1,)); x.attach_grad()
     >>> with autograd.record():
     ...     y = Sigmoid()(x)
-    >>> y.backward(); x.grad.asscalar()
+    >>> y.backward(); x.grad.item()
     0.25
     """
 

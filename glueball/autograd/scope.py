@@ -65,7 +65,7 @@ def record(train_mode: bool = True) -> _Scope:
     >>> with autograd.record():
     ...     y = x * x
     >>> y.backward()
-    >>> x.grad.asscalar()
+    >>> x.grad.item()
     6.0
     """
     return _Scope(True, train_mode)

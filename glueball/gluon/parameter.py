@@ -312,7 +312,7 @@ class Constant(Parameter):
 
     >>> from glueball import gluon
     >>> c = gluon.Constant("two", [[2.0]])
-    >>> c.initialize(); c.data().asscalar()
+    >>> c.initialize(); c.data().item()
     2.0
     """
 

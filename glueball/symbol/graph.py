@@ -5,6 +5,7 @@ nodes freely and passes build new ones. Shapes and dtypes are not in the graph: 
 """
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
@@ -14,15 +15,18 @@ from ..ops.opdef import OpDef, TensorType
 __all__ = ["Node", "Value", "Graph", "topological", "variables"]
 
 
+_serial = itertools.count()
+
+
 @final
 class Node:
     """One operator call or variable.
 
     attrs : typed values, complete (defaults filled in). hints : textual attributes (`__shape__`, `__lr_mult__`, user attributes).
-    origin : `file:line` of the user's code that made it, for error messages.
+    origin : `file:line` of the user's code that made it, for error messages. serial : counts nodes in the order they were made.
     """
 
-    __slots__ = ("op", "name", "inputs", "attrs", "hints", "origin", "_key")
+    __slots__ = ("op", "name", "inputs", "attrs", "hints", "origin", "serial", "_key")
 
     def __init__(self, op: OpDef | None, name: str, inputs: tuple[Value, ...] = (), attrs: Mapping[str, Any] | None = None,
                  hints: Mapping[str, str] | None = None, origin: str = "") -> None:
@@ -32,6 +36,7 @@ class Node:
         self.attrs: Mapping[str, Any] = attrs or {}
         self.hints: Mapping[str, str] = hints or {}
         self.origin = origin
+        self.serial = next(_serial)
         self._key: tuple[Any, ...] | None = None
 
     @property

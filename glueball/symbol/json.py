@@ -29,6 +29,8 @@ def node_attrs(node: Node) -> dict[str, str]:
             value = node.attrs[spec.name]
             if spec.required or value != spec.default:
                 texts[spec.name] = to_text(value)
+        if node.op.variadic_count is not None:
+            texts[node.op.variadic_count] = str(len(node.inputs))
     texts.update({k: v for k, v in node.hints.items() if k != "__inputs__"})
     return dict(sorted(texts.items()))
 
@@ -74,6 +76,8 @@ def _split(op: OpDef, texts: Mapping[str, str], version: int) -> tuple[dict[str,
     attrs: dict[str, Any] = {}
     hints: dict[str, str] = {}
     for key, text in texts.items():
+        if key == op.variadic_count and key not in op.attr_by_name:
+            continue
         if key in op.attr_by_name:
             if op.name in ("argmax", "argmin") and key == "axis" and version < 905 and text == "-1":
                 continue
