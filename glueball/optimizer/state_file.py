@@ -78,20 +78,27 @@ def decode(data: bytes, optimizer: Optimizer) -> dict[Any, State]:
     try:
         arrays = {name: _array(name, entry, body) for name, entry in header.items()}
         states = {index: _unflatten(shape, str(index), arrays) for index, shape in json.loads(metadata["structure"])}
-        settings = json.loads(metadata["optimizer"]) if "optimizer" in metadata else None
-        counts = None if settings is None else {device: {index: int(n) for index, n in own} for device, own in settings["counts"]}
+        settings = _read_settings(metadata["optimizer"]) if "optimizer" in metadata else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise _broken(f"The header is inconsistent: {type(error).__name__}: {error}.", "a file written by Trainer.save_states") from None
     if settings is not None:
-        _restore(optimizer, settings, counts or {})
+        _restore(optimizer, *settings)
     return states
+
+
+def _read_settings(text: str) -> tuple[str, dict[str, Any], dict[Any, dict[Any, int]], tuple[str, dict[str, Any]] | None]:
+    """Return class, plain values, counts and (class, values) of the scheduler; any surprise is a KeyError, TypeError or ValueError."""
+    settings = json.loads(text)
+    scheduler = None if settings["scheduler"] is None else (str(settings["scheduler"][0]), dict(settings["scheduler"][1]))
+    counts = {device: {index: int(n) for index, n in own} for device, own in settings["counts"]}
+    return str(settings["class"]), dict(settings["values"]), counts, scheduler
 
 
 def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the header and the bytes behind it."""
-    if data[:1] == b"\x80" or data[:2] in (b"(d", b"(l", b"c_"):
+    if data[:1] == b"\x80" or data[:2] in (b"(d", b"(l", b"c_", b"}q"):
         raise FileFormatError(explain(
             "optimizer states", "This is a Python pickle, as MXNet writes it. It is not read: loading a pickle runs the code inside it.",
             expected="a file written by Glueball's Trainer.save_states",
@@ -129,14 +136,15 @@ def _unflatten(shape: Any, name: str, arrays: dict[str, NDArray]) -> State:
     return arrays[name]
 
 
-def _restore(optimizer: Optimizer, settings: dict[str, Any], counts: dict[Any, dict[Any, int]]) -> None:
-    name = type(optimizer).__name__
-    if settings["class"] != name:
-        raise FileFormatError(explain("optimizer states", "They were saved by another optimizer.", expected=name, received=settings["class"],
-                                      fix=f"create the Trainer with {settings['class'].lower()!r}"))
-    _set_values(optimizer, settings["values"])
-    if settings["scheduler"] is not None and type(optimizer.lr_scheduler).__name__ == settings["scheduler"][0]:
-        _set_values(optimizer.lr_scheduler, settings["scheduler"][1])
+def _restore(optimizer: Optimizer, name: str, values: dict[str, Any], counts: dict[Any, dict[Any, int]],
+             scheduler: tuple[str, dict[str, Any]] | None) -> None:
+    own = type(optimizer).__name__
+    if name != own:
+        raise FileFormatError(explain("optimizer states", "They were saved by another optimizer.", expected=own, received=name,
+                                      fix=f"create the Trainer with {name.lower()!r}"))
+    _set_values(optimizer, values)
+    if scheduler is not None and type(optimizer.lr_scheduler).__name__ == scheduler[0]:
+        _set_values(optimizer.lr_scheduler, scheduler[1])
     current = next((device for device, own in optimizer._all_index_update_counts.items() if own is optimizer._index_update_count), 0)
     optimizer._all_index_update_counts = counts
     optimizer._set_current_context(current)
