@@ -85,9 +85,9 @@ def refused_too(run: Callable[[], Any]) -> None:
     pytest.fail("the oracle refuses this case, Glueball answers")
 
 
-def checked(topic: str, name: str, run: Callable[[], Any]) -> None:
+def checked(topic: str, name: str, run: Callable[[], Any], way: str = "") -> None:
     """Run the comparison; a listed difference must really differ, in the way the entry says."""
-    difference: Difference | None = find(topic, name)
+    difference: Difference | None = find(topic, name, way)
     if difference is None:
         run()
         return

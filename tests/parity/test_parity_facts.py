@@ -12,6 +12,7 @@ from programs import execute, result_of, scope
 from support import checked, same_tree
 
 import glueball as mx
+from glueball.ops.opdef import lookup
 
 FACTS = {case["id"]: case for case in reader.load("facts")}
 SYMBOLS = [case["id"] for case in reader.load("symbols")]
@@ -50,9 +51,15 @@ def evaluate(code: str) -> Any:
 
 
 def nodes(text: str) -> list[tuple[Any, ...]]:
-    """The graph of a symbol JSON without what does not matter: hidden attributes' order, version, row pointers."""
-    graph = json.loads(text)
-    return [(n["op"], n["name"], [tuple(i[:2]) for i in n["inputs"]]) for n in graph["nodes"]]
+    """The graph of a symbol JSON: operators with typed attributes, names, edges; not the version or the row pointers."""
+    found = []
+    for n in json.loads(text)["nodes"]:
+        attrs: dict[str, Any] = {}
+        if n["op"] != "null":
+            known = lookup(n["op"])
+            attrs = known.typed({k: v for k, v in n.get("attrs", {}).items() if k in known.attr_by_name})
+        found.append((n["op"], n["name"], attrs, [tuple(i[:2]) for i in n["inputs"]]))
+    return found
 
 
 @pytest.mark.parametrize("name", SYMBOLS)

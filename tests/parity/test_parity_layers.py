@@ -59,7 +59,7 @@ def test_eager(topic: str, name: str) -> None:
         else:
             compare(case, *prepare(case))
 
-    checked(topic, name, run)
+    checked(topic, name, run, "eager")
 
 
 @pytest.mark.parametrize(("topic", "name"), ANSWERED)
@@ -74,7 +74,7 @@ def test_hybridized(topic: str, name: str) -> None:
                 block._collect_params_with_prefix()[key].set_data(array(values))
             compare(case, block, inputs)
 
-    checked(topic, name, run)
+    checked(topic, name, run, "hybridized")
 
 
 @pytest.mark.parametrize(("topic", "name"), ANSWERED)

@@ -66,7 +66,7 @@ def test_eager(topic: str, name: str) -> None:
         for number, golden in case.get("inputs_after", {}).items():
             same(inputs[int(number)], golden, f"input {number} after the call")
 
-    checked(topic, name, compare)
+    checked(topic, name, compare, "eager")
 
 
 @pytest.mark.parametrize(("topic", "name"), SYMBOLIC, **IDS)
@@ -92,4 +92,4 @@ def test_symbolic(topic: str, name: str) -> None:
                 if golden is not None:
                     same(grads[f"in{number}"], golden, f"gradient of input {number}")
 
-    checked(topic, name, compare)
+    checked(topic, name, compare, "symbolic")

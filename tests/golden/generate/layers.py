@@ -376,7 +376,9 @@ def write(topic: str, cases: list) -> None:
         for train in modes:
             name = f"{kind}-{counts[kind]}" + ("" if train else "-predict")
             # the oracle's gradient of BatchNorm in predict mode reads memory that nobody has written
-            run_block(store, name, spec, recipes, train, how if train or len(modes) == 1 else {**how, "no_backward": True})
+            run_block(
+                store, name, spec, recipes, train, how if train or len(modes) == 1 else {**how, "no_backward": True}
+            )
     store.write()
 
 

@@ -176,7 +176,7 @@ def scalars() -> list:
 def reductions() -> list:
     out = []
     for name in REDUCE:
-        x = distinct(2, 3, 4)
+        x = u(0.5, 2, 2, 3, 4) if name.endswith("prod") else distinct(2, 3, 4)
         out += [
             case(name, [x]),
             case(name, [x], axis=1),
@@ -186,6 +186,7 @@ def reductions() -> list:
             case(name, [f(5, dtype="float64")]),
         ]
     out += [case("max", [d([[1, 2, 2], [3, 3, 1]])], axis=1), case("min", [d([[1, 1, 2], [3, 0, 0]])], axis=1)]
+    out += [case("prod", [d([[1, 0, 2], [3, 4, 5]])], axis=1)]
     out += [case("nansum", [d([1, float("nan"), 3])]), case("nanprod", [d([2, float("nan"), 3])])]
     out += [
         case("sum", [i(9, 3, 2, dtype="int32")], axis=0),

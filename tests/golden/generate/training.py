@@ -35,6 +35,7 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("adamax", {}),
     ("adamax", {"learning_rate": 0.1, "beta1": 0.5, "wd": 0.1}),
     ("nadam", {}),
+    ("nadam", {"learning_rate": 0.1, "wd": 0.05, "weights": 1}),
     ("nadam", {"learning_rate": 0.1, "schedule_decay": 0.1, "wd": 0.1}),
     ("signum", {}),
     ("signum", {"learning_rate": 0.1, "momentum": 0.0}),
@@ -90,8 +91,10 @@ def optimizers() -> None:
     for number, (name, options) in enumerate(OPTIMIZERS):
         label = f"{name}-{number}"
         random = random_for(label)
+        options = dict(options)
+        count = options.pop("weights", 2)
         kind = "float16" if options.get("multi_precision") else "float32"
-        shapes = [(3, 2), (4,)]
+        shapes = [(3, 2), (4,)][:count]
         start = [random.standard_normal(shape).astype(kind) for shape in shapes]
         grads = [[random.standard_normal(shape).astype(kind) for shape in shapes] for _ in range(3)]
         record: dict[str, Any] = {
@@ -209,7 +212,7 @@ def initializers() -> None:
     for number, (name, args, kwargs, kind) in enumerate(INITIALIZERS):
         mx.random.seed(number)
         instance = getattr(mx.init, name)(*args, **kwargs)
-        for shape in ((40, 30, 2, 3), (60, 50)) if kind == "facts" else ((4, 2, 4, 4), (8,)):
+        for shape in ((80, 60, 3, 3), (300, 200)) if kind == "facts" else ((4, 2, 4, 4), (8,)):
             record: dict[str, Any] = {
                 "id": f"{name}-{number}-{'x'.join(map(str, shape))}",
                 "name": name,
