@@ -17,7 +17,7 @@ from ..base.errors import ShapeError, explain
 from .ndarray import NDArray, from_torch, to_array
 
 __all__ = ["array", "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "from_numpy", "from_dlpack", "to_dlpack_for_read",
-           "to_dlpack_for_write", "from_torch", "concatenate", "moveaxis", "onehot_encode", "imdecode", "waitall"]
+           "to_dlpack_for_write", "from_torch", "concatenate", "Custom", "moveaxis", "onehot_encode", "imdecode", "waitall"]
 
 
 def _made(tensor: torch.Tensor, context: Context) -> NDArray:
@@ -132,6 +132,15 @@ def concatenate(arrays: Any, axis: int = 0, always_copy: bool = True) -> NDArray
     """Join arrays along an existing axis."""
     from ..ops.opdef import lookup
     return lookup("Concat")(*arrays, dim=axis)
+
+
+def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Any:  # noqa: N802 (compatible name)
+    """Run a user-defined operator (glueball.operator); other keyword arguments go to its constructor."""
+    from .. import operator  # upward edge: registering the runner is what importing it does
+    from ..dispatch import invoke
+    del operator
+    from ..ops.opdef import lookup
+    return invoke(lookup("Custom"), data, {"op_type": op_type, "options": tuple((k, str(v)) for k, v in kwargs.items())}, None, name)
 
 
 def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:

@@ -10,11 +10,11 @@ from typing import Any
 from ..ndarray import namespace
 from . import generate
 from .compose import compose
-from .creation import arange, full, linspace, ones, zeros
+from .creation import Custom, arange, full, linspace, ones, zeros
 from .symbol import Group, Symbol, Variable, var
 from .json import load, load_json, fromjson
 
-__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "zeros", "ones", "full", "arange", "linspace"]
+__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "zeros", "ones", "full", "arange", "linspace", "Custom"]
 
 
 def _build(op: Any, public: str, label: str) -> Any:

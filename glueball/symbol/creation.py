@@ -7,7 +7,7 @@ from ..ops.opdef import lookup
 from .compose import compose
 from .symbol import Symbol
 
-__all__ = ["zeros", "ones", "full", "arange", "linspace"]
+__all__ = ["zeros", "ones", "full", "arange", "linspace", "Custom"]
 
 
 def zeros(shape: Any, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:
@@ -35,3 +35,15 @@ def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: i
 def linspace(start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None, **kwargs: Any) -> Symbol:
     """Return a symbol of `num` evenly spaced numbers."""
     return compose(lookup("_linspace"), (), {"start": start, "stop": stop, "num": num, "endpoint": endpoint, "dtype": dtype or "float32"}, name)
+
+
+def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Symbol:  # noqa: N802 (compatible name)
+    """Return the symbol of a user-defined operator (glueball.operator); symbols may be given by keyword."""
+    from .. import operator  # upward edge: registering the runner is what importing it does
+    given = [*data, *(v for v in kwargs.values() if isinstance(v, Symbol))]
+    options = tuple((k, str(v)) for k, v in kwargs.items() if not isinstance(v, Symbol))
+    names = operator._prop(op_type, options).list_arguments()
+    if len(given) < len(names):
+        from .symbol import Variable
+        given += [Variable(f"{name or op_type}_{n}") for n in names[len(given):]]
+    return compose(lookup("Custom"), given, {"op_type": op_type, "options": options}, name)

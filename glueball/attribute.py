@@ -1,0 +1,4 @@
+"""Compatible module name: AttrScope is in base/naming.py."""
+from .base.naming import AttrScope, current_attrs as current
+
+__all__ = ["AttrScope", "current"]

@@ -1,0 +1,4 @@
+"""Compatible module name: NameManager and Prefix are in base/naming.py."""
+from .base.naming import NameManager, Prefix, current_names as current
+
+__all__ = ["NameManager", "Prefix", "current"]

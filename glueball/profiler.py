@@ -1,0 +1,226 @@
+"""The profiler: what ran, how often, for how long; as a table and as a chrome trace.
+
+The one idea: torch's profiler sees every kernel, so it does the measuring; here are the compatible switches (`set_config`, `set_state`,
+`dump`, `dumps`) and the user's own marks (Task, Frame, Event, Marker, Counter), which appear in the same trace.
+"""
+from __future__ import annotations
+
+import json
+import time
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from .base.errors import ArgumentError, MXNetError, explain
+from .base.files import write_atomically
+
+__all__ = ["set_config", "set_state", "dump", "dumps", "pause", "resume", "state", "scope", "Domain", "Task", "Frame", "Event", "Counter", "Marker"]
+
+_CONFIG_KEYS = frozenset({"filename", "profile_all", "profile_symbolic", "profile_imperative", "profile_memory", "profile_api",
+                          "continuous_dump", "dump_period", "aggregate_stats", "profile_process", "gpu_memory_profile_filename_prefix"})
+
+
+class _State:
+    """The running profiler and what has been collected."""
+
+    def __init__(self) -> None:
+        self.filename = "profile.json"
+        self.memory = False
+        self.running: Any = None
+        self.finished: Any = None
+        self.marks: list[dict[str, Any]] = []
+
+
+_state = _State()
+
+
+def set_config(**kwargs: Any) -> None:
+    """Choose the file (``filename='profile.json'``) and whether memory is recorded (``profile_memory=True``).
+
+    The other compatible options are accepted; everything that runs is recorded.
+    """
+    for key in kwargs:
+        if key not in _CONFIG_KEYS:
+            raise ArgumentError(explain("profiler.set_config", f"There is no option {key!r}.", expected=", ".join(sorted(_CONFIG_KEYS))))
+    _state.filename = kwargs.get("filename", _state.filename)
+    _state.memory = bool(kwargs.get("profile_memory", False) or kwargs.get("profile_all", False))
+
+
+def set_state(state: str = "stop", profile_process: str = "worker") -> None:  # noqa: A002 (compatible name)
+    """Start ('run') or stop ('stop') recording."""
+    if state not in ("run", "stop"):
+        raise ArgumentError(explain("profiler.set_state", "Unknown state.", expected="'run' or 'stop'", received=repr(state)))
+    if state == "run" and _state.running is None:
+        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+        _state.running = profile(activities=activities, profile_memory=_state.memory, record_shapes=True)
+        _state.running.__enter__()
+    elif state == "stop" and _state.running is not None:
+        _state.running.__exit__(None, None, None)
+        _state.finished, _state.running = _state.running, None
+
+
+def state() -> str:
+    """Return 'run' or 'stop'."""
+    return "stop" if _state.running is None else "run"
+
+
+def pause(profile_process: str = "worker") -> None:
+    """Stop recording for a while."""
+    set_state("stop")
+
+
+def resume(profile_process: str = "worker") -> None:
+    """Go on recording (what came before is in the last dump)."""
+    set_state("run")
+
+
+def _collected() -> Any:
+    if _state.running is not None:
+        set_state("stop")
+    if _state.finished is None:
+        raise MXNetError(explain("profiler", "Nothing was recorded.", fix="profiler.set_state('run') before, set_state('stop') after what is measured"))
+    return _state.finished
+
+
+def dump(finished: bool = True, profile_process: str = "worker") -> None:
+    """Write the chrome trace (open it in a browser: chrome://tracing or ui.perfetto.dev)."""
+    import os
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "trace.json")
+        _collected().export_chrome_trace(path)
+        with open(path, encoding="utf-8") as file:
+            trace = json.load(file)
+    trace.setdefault("traceEvents", []).extend(_state.marks)
+    write_atomically(_state.filename, json.dumps(trace).encode())
+
+
+def dumps(reset: bool = False, format: str = "table", sort_by: str = "total", ascending: bool = False) -> str:  # noqa: A002 (compatible name)
+    """Return the statistics per operator as a table, or as JSON text."""
+    averages = _collected().key_averages()
+    if format == "json":
+        text = json.dumps([{"name": e.key, "count": e.count, "total_us": e.cpu_time_total, "self_us": e.self_cpu_time_total} for e in averages])
+    elif format == "table":
+        keys = {"total": "cpu_time_total", "avg": "cpu_time", "min": "cpu_time", "max": "cpu_time", "count": "count"}
+        if sort_by not in keys:
+            raise ArgumentError(explain("profiler.dumps", "Unknown order.", expected=", ".join(keys), received=repr(sort_by)))
+        text = str(averages.table(sort_by=keys[sort_by], row_limit=100))
+    else:
+        raise ArgumentError(explain("profiler.dumps", "Unknown format.", expected="'table' or 'json'", received=repr(format)))
+    if reset:
+        _state.finished, _state.marks = None, []
+    return text
+
+
+def scope(name: str = "<unk>:", append_mode: bool = True) -> Any:
+    """Return a context manager whose contents appear under `name` in the trace."""
+    return record_function(name)
+
+
+class Domain:
+    """A group of marks."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def new_task(self, name: str) -> Task:
+        """Return a task of this domain."""
+        return Task(name, self)
+
+    def new_frame(self, name: str) -> Frame:
+        """Return a frame of this domain."""
+        return Frame(name, self)
+
+    def new_counter(self, name: str, value: float | None = None) -> Counter:
+        """Return a counter of this domain."""
+        return Counter(self, name, value)
+
+    def new_marker(self, name: str) -> Marker:
+        """Return a marker of this domain."""
+        return Marker(self, name)
+
+
+class _Span:
+    """Something with a start and a stop; also a context manager."""
+
+    def __init__(self, name: str, domain: Domain | None = None) -> None:
+        self.name, self.domain = name, domain
+        self._open: Any = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._open = record_function(self.name if self.domain is None else f"{self.domain.name}::{self.name}")
+        self._open.__enter__()
+
+    def stop(self) -> None:
+        """End."""
+        if self._open is None:
+            raise MXNetError(explain(type(self).__name__, "stop() before start().", received=self.name))
+        self._open.__exit__(None, None, None)
+        self._open = None
+
+    def __enter__(self) -> _Span:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+class Task(_Span):
+    """A piece of work."""
+
+
+class Frame(_Span):
+    """A repeated unit, such as one batch."""
+
+
+class Event(_Span):
+    """A span without a domain."""
+
+
+def _now() -> float:
+    return time.time_ns() / 1e3
+
+
+class Counter:
+    """A number over time."""
+
+    def __init__(self, domain: Domain, name: str, value: float | None = None) -> None:
+        self.domain, self.name, self.value = domain, name, 0.0
+        if value is not None:
+            self.set_value(value)
+
+    def set_value(self, value: float) -> None:
+        """Record a new value."""
+        self.value = value
+        _state.marks.append({"ph": "C", "name": f"{self.domain.name}::{self.name}", "ts": _now(), "pid": 0, "args": {"value": value}})
+
+    def increment(self, delta: float = 1) -> None:
+        """Record the value plus `delta`."""
+        self.set_value(self.value + delta)
+
+    def decrement(self, delta: float = 1) -> None:
+        """Record the value minus `delta`."""
+        self.set_value(self.value - delta)
+
+    def __iadd__(self, delta: float) -> Counter:
+        self.increment(delta)
+        return self
+
+    def __isub__(self, delta: float) -> Counter:
+        self.decrement(delta)
+        return self
+
+
+class Marker:
+    """A moment."""
+
+    def __init__(self, domain: Domain, name: str) -> None:
+        self.domain, self.name = domain, name
+
+    def mark(self, scope: str = "process") -> None:
+        """Record the moment."""
+        _state.marks.append({"ph": "i", "name": f"{self.domain.name}::{self.name}", "ts": _now(), "pid": 0, "s": scope[0]})
