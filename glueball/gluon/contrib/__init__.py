@@ -1,0 +1,13 @@
+"""Rarer parts of Gluon: layers (`contrib.nn`) and recurrent cells (`contrib.rnn`); each is imported when it is first used."""
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["nn", "rnn"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"glueball.gluon.contrib has no attribute {name!r}")
