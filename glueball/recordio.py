@@ -79,7 +79,7 @@ def _encode_record(payload: bytes) -> bytes:
     return bytes(out)
 
 
-class _RecordFile:
+class RecordFile:
     """Positioned, bounds-checked reads from a record file; safe for threads and across fork."""
 
     def __init__(self, path: str) -> None:
@@ -89,7 +89,12 @@ class _RecordFile:
         self._lock = threading.Lock()  # only where the system has no pread
 
     def close(self) -> None:
+        """Close the file; a second call does nothing."""
         self._file.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:
         if offset + count > self.size:
@@ -198,7 +203,7 @@ class MXRecordIO:
             self._out = open(path + ".partial", "wb")  # noqa: SIM115  (closed by close())
         elif self.flag == "r":
             self.writable = False
-            self._in = _RecordFile(path)
+            self._in = RecordFile(path)
         else:
             raise ArgumentError(explain(type(self).__name__, "A file is opened for reading or for writing.",
                                         expected='flag "r" or "w"', received=repr(self.flag)))
@@ -333,7 +338,7 @@ class MXIndexedRecordIO(MXRecordIO):
         super().open()
         if not self.writable:
             try:
-                self.idx = _read_index(_local_path(self.idx_path), self.key_type, self._in.size)
+                self.idx = read_index(_local_path(self.idx_path), self.key_type, self._in.size)
             except BaseException:
                 self.close()
                 raise
@@ -374,7 +379,7 @@ class MXIndexedRecordIO(MXRecordIO):
                                              expected=f"one of its {len(self.keys)} keys ({sample})", received=repr(key))) from None
 
 
-def _read_index(path: str, key_type: Callable[[str], Any], file_size: int) -> dict[Any, int]:
+def read_index(path: str, key_type: Callable[[str], Any], file_size: int) -> dict[Any, int]:
     if not os.path.exists(path):
         raise FileNotFoundError(explain("MXIndexedRecordIO", "There is no index.", received=repr(path),
                                         fix="Make one: glueball.recordio.rebuild_index(rec_path, idx_path)."))
@@ -414,7 +419,7 @@ def rebuild_index(uri: str | os.PathLike[str], idx_path: str | os.PathLike[str] 
     >>> rebuild_index(path)
     {0: 0, 1: 16}
     """
-    records = _RecordFile(_local_path(uri))
+    records = RecordFile(_local_path(uri))
     try:
         index = dict(enumerate(records.offsets()))
     finally:

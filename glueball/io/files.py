@@ -53,9 +53,12 @@ class RoundIter(DataIter):
 def _load_csv(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any, where: str) -> np.ndarray:
     """Return the rows of a CSV file, each reshaped to `shape`."""
     try:
-        rows = np.loadtxt(path, delimiter=",", dtype=dtype, ndmin=2)
+        try:
+            rows = np.loadtxt(path, delimiter=",", dtype=dtype, ndmin=2)
+        except ValueError:  # integers may be written as 1.0 or 1e3
+            rows = np.loadtxt(path, delimiter=",", dtype=np.float64, ndmin=2).astype(dtype)
     except ValueError as error:
-        raise FileFormatError(explain(where, f"{os.fspath(path)!r} is no table of numbers: {error}.",
+        raise FileFormatError(explain(where, f"{os.fspath(path)!r} is no table of numbers: {str(error).rstrip('.')}.",
                                       expected="rows of numbers separated by commas, of one length, without a heading")) from None
     wanted = int(np.prod(shape))
     if rows.shape[1] != wanted:
