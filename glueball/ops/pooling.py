@@ -211,6 +211,14 @@ def Pooling(data: Tensor, kernel: Shape = (), pool_type: str = "max", global_poo
     axes. An average counts padding unless count_include_pad=False.
     """
     include = count_include_pad is not False
+    if pooling_convention == "valid" and not global_pool and len(kernel) == 2 and layout != "NHWC" and data.dim() == 4:
+        try:  # the usual case costs no arithmetic here; what torch refuses is refused (or padded) below, in words
+            if pool_type == "max":
+                return aten.max_pool2d(data, kernel, stride or (1, 1), pad or (0, 0), (1, 1), False)
+            if pool_type == "avg":
+                return aten.avg_pool2d(data, kernel, stride or (1, 1), pad or (0, 0), False, include, None)
+        except RuntimeError:
+            pass
     if layout in _CHANNELS_LAST:
         found = _pool(data.movedim(-1, 1), kernel, pool_type, global_pool, pooling_convention, stride, pad, p_value, include)
         found = tuple(t.movedim(1, -1) for t in found)
