@@ -1,6 +1,6 @@
 """image: decoding, geometry and augmentation of images, and iterators over them (the older interface; new code takes gluon.data.vision).
 
-codec.py decodes (with Pillow), resample.py resizes, functional.py has the functions, augment.py the same as objects, iterators.py ImageIter,
+codec.py decodes (with Pillow), base/resample.py resizes, functional.py has the functions, augment.py the same as objects, iterators.py ImageIter,
 record_iter.py ImageRecordIter, detection.py images with boxes.
 """
 from __future__ import annotations

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import ndarray as nd
+from ..base import resample
 from ..base.errors import ArgumentError, explain
-from . import functional, resample
+from . import functional
 
 __all__ = ["Augmenter", "BrightnessJitterAug", "CastAug", "CenterCropAug", "ColorJitterAug", "ColorNormalizeAug", "ContrastJitterAug",
            "CreateAugmenter", "ForceResizeAug", "HorizontalFlipAug", "HueJitterAug", "LightingAug", "RandomCropAug", "RandomGrayAug",

@@ -2,7 +2,7 @@
 
 The one idea: an image in memory is always height × width × channels, uint8, channels in the order red, green, blue; what a file holds
 (palettes, 16 bits, CMYK, an EXIF orientation) is turned into that here. Arrays of `nd`, and the public `imread` and `imdecode`, are in
-functional.py; resizing is in resample.py.
+functional.py; resizing is in base/resample.py.
 """
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading, resizing, cropping, turning and normalising images: functions on NDArrays, height × width × channels, red first.
 
-The one idea: geometry is computed on NumPy arrays (resample.py) and the result is an NDArray of the dtype that came in; codec.py decodes.
+The one idea: geometry is computed on NumPy arrays (base/resample.py) and the result is an NDArray of the dtype that came in; codec.py decodes.
 Functions that draw random numbers use Python's generator, as MXNet 1.x does: seed it with `random.seed`. The same as composable objects
 is in augment.py, as layers in gluon/data/vision/transforms.
 """
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from .. import ndarray as nd
+from ..base import resample
 from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
-from . import codec, resample
+from . import codec
 
 __all__ = ["center_crop", "color_normalize", "fixed_crop", "imdecode", "imread", "imresize", "imrotate", "is_np_array",
            "random_crop", "random_rotate", "random_size_crop", "resize_short", "scale_down"]

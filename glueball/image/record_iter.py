@@ -18,9 +18,10 @@ import numpy as np
 
 from .. import ndarray as nd
 from .. import recordio
+from ..base import resample
 from ..base.errors import ArgumentError, ShapeError, explain
 from ..io.batch import DataBatch, DataDesc, DataIter, positive
-from . import codec, resample
+from . import codec
 from .augment import EIGENVALUES, EIGENVECTORS, LUMINANCE, check_data_shape
 from .iterators import read_lst
 

@@ -2,7 +2,8 @@
 
 The one idea: along one axis every method is a table of *taps*, which source positions and with which weights make each output pixel;
 an image is resized by applying the taps along its height and then its width. Pixel centres lie at half-integers and borders repeat.
-Methods: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos; 9 chooses by the sizes and 10 at random. Decoding is in codec.py.
+Methods: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos; 9 chooses by the sizes and 10 at random. The operator that applies the same taps
+to arrays on any device is in ops/image_ops.py; decoding is in image/codec.py.
 """
 from __future__ import annotations
 
@@ -11,15 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base.errors import ArgumentError, ShapeError, explain
+from .errors import ArgumentError, ShapeError, explain
 
-__all__ = ["choose_method", "resize"]
+__all__ = ["choose_method", "resize", "taps", "Taps", "NEAREST"]
 
 NEAREST, LINEAR, CUBIC, AREA, LANCZOS, BY_SIZE, AT_RANDOM = 0, 1, 2, 3, 4, 9, 10
 _CUBIC_A = -0.75  # OpenCV's sharpness; Pillow has -0.5
 
 
-class _Taps(NamedTuple):
+class Taps(NamedTuple):
+    """Where each output position takes its values from."""
+
     index: np.ndarray   # (output size, taps), source positions
     weight: np.ndarray  # (output size, taps), float32, rows sum to one
 
@@ -44,12 +47,12 @@ def choose_method(interp: int, old: tuple[int, int] | None = None, new: tuple[in
     return interp
 
 
-def _taps(old: int, new: int, method: int, shrinking: bool) -> _Taps:
+def taps(old: int, new: int, method: int, shrinking: bool) -> Taps:
     """Return the taps of one axis; `shrinking` says that neither axis grows, which OpenCV's area method asks."""
     scale = old / new
     target = np.arange(new, dtype=np.float64)
     if method == NEAREST:
-        return _Taps(np.minimum((target * scale).astype(np.int64), old - 1)[:, None], np.ones((new, 1), np.float32))
+        return Taps(np.minimum((target * scale).astype(np.int64), old - 1)[:, None], np.ones((new, 1), np.float32))
     if method == AREA and shrinking:
         low, high = target * scale, np.minimum((target + 1) * scale, old)
         first = np.floor(low + 1e-9).astype(np.int64)
@@ -70,7 +73,7 @@ def _taps(old: int, new: int, method: int, shrinking: bool) -> _Taps:
         index = first[:, None] + steps
         weight = _kernel(np.abs(steps - fraction[:, None]), method)
     weight = weight / weight.sum(axis=1, keepdims=True)
-    return _Taps(np.clip(index, 0, old - 1), weight.astype(np.float32))
+    return Taps(np.clip(index, 0, old - 1), weight.astype(np.float32))
 
 
 def _kernel(distance: np.ndarray, method: int) -> np.ndarray:
@@ -84,7 +87,7 @@ def _kernel(distance: np.ndarray, method: int) -> np.ndarray:
     return 1 - distance
 
 
-def _apply(pixels: np.ndarray, taps: _Taps, axis: int) -> np.ndarray:
+def _apply(pixels: np.ndarray, taps: Taps, axis: int) -> np.ndarray:
     shape = [1] * pixels.ndim
     shape[axis] = -1
     out = np.take(pixels, taps.index[:, 0], axis=axis) * taps.weight[:, 0].reshape(shape)
@@ -110,8 +113,8 @@ def resize(pixels: np.ndarray, width: int, height: int, interp: int = LINEAR) ->
         return pixels.copy()
     method = choose_method(interp, (old_height, old_width), (height, width))
     shrinking = height <= old_height and width <= old_width
-    rows = _taps(old_height, height, method, shrinking)
-    columns = _taps(old_width, width, method, shrinking)
+    rows = taps(old_height, height, method, shrinking)
+    columns = taps(old_width, width, method, shrinking)
     if method == NEAREST:
         return pixels[rows.index, columns.index[:, 0]]
     work = pixels.astype(np.float32 if pixels.dtype != np.float64 else np.float64)
