@@ -1,19 +1,29 @@
 """Callbacks for training loops: Speedometer, ProgressBar, checkpoints, metrics in the log.
 
-The one idea: a batch callback is called with a `BatchEndParam` (epoch, nbatch, eval_metric), an epoch callback with (epoch, symbol, args, auxes);
-all report through `logging.info`. Checkpoint files are written in `model.py`; Gluon's event handlers are in `gluon/contrib/estimator`.
+The one idea: a batch callback is called with a `BatchEndParam` (epoch, nbatch, eval_metric), an epoch callback with
+(epoch, symbol, args, auxes); all report through `logging.info`. Checkpoint files are written in `model.py`; Gluon's
+event handlers are in `gluon/contrib/estimator`.
 """
+
 from __future__ import annotations
 
 import logging
 import math
 import time
-from typing import Any, Callable, final
+from collections.abc import Callable
+from typing import Any, final
 
 from .base.errors import ArgumentError, explain
 from .model import BatchEndParam, save_checkpoint
 
-__all__ = ["Speedometer", "ProgressBar", "do_checkpoint", "module_checkpoint", "log_train_metric", "LogValidationMetricsCallback"]
+__all__ = [
+    "Speedometer",
+    "ProgressBar",
+    "do_checkpoint",
+    "module_checkpoint",
+    "log_train_metric",
+    "LogValidationMetricsCallback",
+]
 
 BatchCallback = Callable[[BatchEndParam], None]
 
@@ -44,7 +54,9 @@ class Speedometer:
 
     def __init__(self, batch_size: int, frequent: int = 50, auto_reset: bool = True) -> None:
         if frequent < 1:
-            raise ArgumentError(explain("Speedometer", "frequent is a number of batches.", expected="1 or more", received=frequent))
+            raise ArgumentError(
+                explain("Speedometer", "frequent is a number of batches.", expected="1 or more", received=frequent)
+            )
         self.batch_size = batch_size
         self.frequent = frequent
         self.auto_reset = auto_reset
@@ -131,8 +143,12 @@ def do_checkpoint(prefix: str, period: int = 1) -> Callable[..., None]:
     return callback
 
 
-def module_checkpoint(mod: Any, prefix: str, period: int = 1, save_optimizer_states: bool = False) -> Callable[..., None]:
-    """Return an epoch callback that asks an object with `save_checkpoint(prefix, epoch, save_optimizer_states)` to save itself."""
+def module_checkpoint(
+    mod: Any, prefix: str, period: int = 1, save_optimizer_states: bool = False
+) -> Callable[..., None]:
+    """Return an epoch callback that asks an object with `save_checkpoint(prefix, epoch, save_optimizer_states)` to save
+    itself.
+    """
     period = max(1, int(period))
 
     def callback(iter_no: int, symbol: Any = None, arg_params: Any = None, aux_params: Any = None) -> None:

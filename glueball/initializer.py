@@ -1,16 +1,19 @@
 """Initialisers: what fills a parameter before training. Also reachable as `mx.init`.
 
-The one idea: an initialiser is asked with the parameter's *name*, and the name's ending decides: weights get the initialiser's own rule
-(`_init_weight`), biases 0, gamma 1, running variances 1 (ENDINGS below). A parameter's own initialiser, the ``__init__`` attribute of its
-`InitDesc`, goes before all of that. When parameters are filled is the business of `gluon/parameter.py`.
+The one idea: an initialiser is asked with the parameter's *name*, and the name's ending decides: weights get the
+initialiser's own rule (`_init_weight`), biases 0, gamma 1, running variances 1 (ENDINGS below). A parameter's own
+initialiser, the ``__init__`` attribute of its `InitDesc`, goes before all of that. When parameters are filled is the
+business of `gluon/parameter.py`.
 """
+
 from __future__ import annotations
 
 import json
 import logging
 import math
 import re
-from typing import Any, Callable, Sequence, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,8 +23,24 @@ from .base.registry import Registry
 from .ndarray import NDArray
 
 __all__ = [
-    "InitDesc", "Initializer", "register", "alias", "create", "Zero", "One", "Constant", "Uniform", "Normal", "Orthogonal", "Xavier",
-    "MSRAPrelu", "Bilinear", "LSTMBias", "FusedRNN", "Mixed", "Load",
+    "InitDesc",
+    "Initializer",
+    "register",
+    "alias",
+    "create",
+    "Zero",
+    "One",
+    "Constant",
+    "Uniform",
+    "Normal",
+    "Orthogonal",
+    "Xavier",
+    "MSRAPrelu",
+    "Bilinear",
+    "LSTMBias",
+    "FusedRNN",
+    "Mixed",
+    "Load",
 ]
 
 InitializerClass = TypeVar("InitializerClass", bound="type[Initializer]")
@@ -57,7 +76,9 @@ class InitDesc(str):
     attrs: dict[str, str]
     global_init: Initializer | None
 
-    def __new__(cls, name: str, attrs: dict[str, str] | None = None, global_init: Initializer | None = None) -> InitDesc:
+    def __new__(
+        cls, name: str, attrs: dict[str, str] | None = None, global_init: Initializer | None = None
+    ) -> InitDesc:
         made = super().__new__(cls, name)
         made.attrs = attrs or {}
         made.global_init = global_init
@@ -65,7 +86,8 @@ class InitDesc(str):
 
 
 class Initializer:
-    """Base class: override ``_init_weight(self, name, arr)``, and any other rule of `ENDINGS`, and write into ``arr[:]``.
+    """Base class: override ``_init_weight(self, name, arr)``, and any other rule of `ENDINGS`, and write into
+    ``arr[:]``.
 
     Parameters
     ----------
@@ -92,7 +114,9 @@ class Initializer:
         self._report: Callable[[NDArray], str] | None = None
 
     def set_verbosity(self, verbose: bool = False, print_func: Callable[[NDArray], str] | None = None) -> Initializer:
-        """Log each parameter that is filled (level INFO), with `print_func` of its values: by default their root mean square."""
+        """Log each parameter that is filled (level INFO), with `print_func` of its values: by default their root mean
+        square.
+        """
         self._report = (print_func or _root_mean_square) if verbose else None
         return self
 
@@ -117,8 +141,14 @@ class Initializer:
     def __call__(self, desc: str, arr: NDArray) -> None:
         """Fill `arr` for the parameter that `desc` names."""
         if not isinstance(desc, str):
-            raise ArgumentError(explain(type(self).__name__, "An initializer is called with a name and an array.",
-                                        expected="a str or mx.init.InitDesc", received=type(desc).__name__))
+            raise ArgumentError(
+                explain(
+                    type(self).__name__,
+                    "An initializer is called with a name and an array.",
+                    expected="a str or mx.init.InitDesc",
+                    received=type(desc).__name__,
+                )
+            )
         if not isinstance(desc, InitDesc):
             desc = InitDesc(desc)
         if desc.global_init is None:
@@ -151,11 +181,16 @@ class Initializer:
         arr[:] = 0.0
 
     def _init_default(self, name: str, arr: NDArray) -> None:
-        raise ArgumentError(explain(
-            type(self).__name__, f"It cannot tell from the name {str(name)!r} what kind of parameter this is.",
-            expected=f"a name that ends in {', '.join(ending for ending, _ in ENDINGS)}", received=str(name),
-            fix="give the parameter its own initializer: self.params.get('scale', shape=…, init=mx.init.One()), "
-                "or end its name in '_weight' to use the network's"))
+        raise ArgumentError(
+            explain(
+                type(self).__name__,
+                f"It cannot tell from the name {str(name)!r} what kind of parameter this is.",
+                expected=f"a name that ends in {', '.join(ending for ending, _ in ENDINGS)}",
+                received=str(name),
+                fix="give the parameter its own initializer: self.params.get('scale', shape=…, init=mx.init.One()), "
+                "or end its name in '_weight' to use the network's",
+            )
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -281,7 +316,9 @@ class Orthogonal(Initializer):
     def __init__(self, scale: float = 1.414, rand_type: str = "uniform") -> None:
         super().__init__(scale=scale, rand_type=rand_type)
         if rand_type not in ("uniform", "normal"):
-            raise ArgumentError(explain("Orthogonal", "Unknown rand_type.", expected="'uniform' or 'normal'", received=repr(rand_type)))
+            raise ArgumentError(
+                explain("Orthogonal", "Unknown rand_type.", expected="'uniform' or 'normal'", received=repr(rand_type))
+            )
         self.scale = scale
         self.rand_type = rand_type
 
@@ -306,24 +343,45 @@ class Xavier(Initializer):
 
     Notes
     -----
-    fan_in = shape[1]·k and fan_out = shape[0]·k, with k the product of the remaining axes. *Source*: Glorot and Bengio 2010.
+    fan_in = shape[1]·k and fan_out = shape[0]·k, with k the product of the remaining axes. *Source*: Glorot and Bengio
+    2010.
     """
 
     def __init__(self, rnd_type: str = "uniform", factor_type: str = "avg", magnitude: float = 3) -> None:
         super().__init__(rnd_type=rnd_type, factor_type=factor_type, magnitude=magnitude)
         if rnd_type not in ("uniform", "gaussian"):
-            raise ArgumentError(explain(type(self).__name__, "Unknown random type.", expected="'uniform' or 'gaussian'", received=repr(rnd_type)))
+            raise ArgumentError(
+                explain(
+                    type(self).__name__,
+                    "Unknown random type.",
+                    expected="'uniform' or 'gaussian'",
+                    received=repr(rnd_type),
+                )
+            )
         if factor_type not in ("avg", "in", "out"):
-            raise ArgumentError(explain(type(self).__name__, "Incorrect factor type.", expected="'avg', 'in' or 'out'", received=repr(factor_type)))
+            raise ArgumentError(
+                explain(
+                    type(self).__name__,
+                    "Incorrect factor type.",
+                    expected="'avg', 'in' or 'out'",
+                    received=repr(factor_type),
+                )
+            )
         self.rnd_type = rnd_type
         self.factor_type = factor_type
         self.magnitude = float(magnitude)
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
         if len(arr.shape) < 2:
-            raise ArgumentError(explain(
-                type(self).__name__, f"Parameter {str(name)!r} is a vector: it has no fan-in and fan-out.", expected="two axes or more",
-                received=f"shape {arr.shape}", fix="give this parameter its own initializer, for example init=mx.init.Uniform()"))
+            raise ArgumentError(
+                explain(
+                    type(self).__name__,
+                    f"Parameter {str(name)!r} is a vector: it has no fan-in and fan-out.",
+                    expected="two axes or more",
+                    received=f"shape {arr.shape}",
+                    fix="give this parameter its own initializer, for example init=mx.init.Uniform()",
+                )
+            )
         kernel = math.prod(arr.shape[2:])
         fan_in, fan_out = arr.shape[1] * kernel, arr.shape[0] * kernel
         factor = {"avg": (fan_in + fan_out) / 2.0, "in": fan_in, "out": fan_out}[self.factor_type]
@@ -338,18 +396,26 @@ class MSRAPrelu(Xavier):
     """
 
     def __init__(self, factor_type: str = "avg", slope: float = 0.25) -> None:
-        super().__init__("gaussian", factor_type, 2.0 / (1.0 + slope ** 2))
+        super().__init__("gaussian", factor_type, 2.0 / (1.0 + slope**2))
         self._kwargs = {"factor_type": factor_type, "slope": slope}
 
 
 @register
 class Bilinear(Initializer):
-    """Fill a Deconvolution's weight so that it upsamples bilinearly; every (output, input) pair of channels gets the same kernel."""
+    """Fill a Deconvolution's weight so that it upsamples bilinearly; every (output, input) pair of channels gets the
+    same kernel.
+    """
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
         if len(arr.shape) < 2:
-            raise ArgumentError(explain("Bilinear", f"Parameter {str(name)!r} is no convolution weight.", expected="at least two axes",
-                                        received=f"shape {arr.shape}"))
+            raise ArgumentError(
+                explain(
+                    "Bilinear",
+                    f"Parameter {str(name)!r} is no convolution weight.",
+                    expected="at least two axes",
+                    received=f"shape {arr.shape}",
+                )
+            )
         width = arr.shape[-1]
         factor = math.ceil(width / 2.0)
         centre = (2 * factor - 1 - factor % 2) / (2.0 * factor)
@@ -371,7 +437,7 @@ class LSTMBias(Initializer):
     def _init_weight(self, name: str, arr: NDArray) -> None:
         hidden = arr.shape[0] // 4
         arr[:] = 0.0
-        arr[hidden:2 * hidden] = self.forget_bias
+        arr[hidden : 2 * hidden] = self.forget_bias
 
 
 @register
@@ -391,12 +457,28 @@ class FusedRNN(Initializer):
 
     GATES = {"lstm": ("_i", "_f", "_c", "_o"), "gru": ("_r", "_z", "_o"), "rnn_relu": ("",), "rnn_tanh": ("",)}
 
-    def __init__(self, init: Any, num_hidden: int, num_layers: int, mode: str, bidirectional: bool = False, forget_bias: float = 1.0) -> None:
+    def __init__(
+        self,
+        init: Any,
+        num_hidden: int,
+        num_layers: int,
+        mode: str,
+        bidirectional: bool = False,
+        forget_bias: float = 1.0,
+    ) -> None:
         if mode not in self.GATES:
-            raise ArgumentError(explain("FusedRNN", "Unknown mode.", expected=" or ".join(self.GATES), received=repr(mode)))
+            raise ArgumentError(
+                explain("FusedRNN", "Unknown mode.", expected=" or ".join(self.GATES), received=repr(mode))
+            )
         self._init = None if init is None else create(init)
-        super().__init__(init=None if self._init is None else self._init.dumps(), num_hidden=num_hidden, num_layers=num_layers, mode=mode,
-                         bidirectional=bidirectional, forget_bias=forget_bias)
+        super().__init__(
+            init=None if self._init is None else self._init.dumps(),
+            num_hidden=num_hidden,
+            num_layers=num_layers,
+            mode=mode,
+            bidirectional=bidirectional,
+            forget_bias=forget_bias,
+        )
         self._num_hidden = num_hidden
         self._num_layers = num_layers
         self._mode = mode
@@ -411,9 +493,15 @@ class FusedRNN(Initializer):
         inputs, rest = divmod(size, len(gates) * hidden * sides)
         inputs -= hidden + 2 + deeper
         if rest or inputs < 1:
-            raise ArgumentError(explain("FusedRNN", "The parameter vector does not fit the network.",
-                                        expected=f"a multiple of {len(gates) * hidden * sides} elements", received=size,
-                                        fix="check num_hidden, num_layers, mode and bidirectional"))
+            raise ArgumentError(
+                explain(
+                    "FusedRNN",
+                    "The parameter vector does not fit the network.",
+                    expected=f"a multiple of {len(gates) * hidden * sides} elements",
+                    received=size,
+                    fix="check num_hidden, num_layers, mode and bidirectional",
+                )
+            )
         weights, biases = [], []
         for layer in range(self._num_layers):
             width = inputs if layer == 0 else sides * hidden
@@ -426,8 +514,13 @@ class FusedRNN(Initializer):
     def _init_weight(self, name: str, arr: NDArray) -> None:
         inner = self._init if self._init is not None else getattr(name, "global_init", None)
         if inner is None or isinstance(inner, FusedRNN):
-            raise ArgumentError(explain("FusedRNN", f"There is no initializer for the weights inside {str(name)!r}.",
-                                        fix="pass one: FusedRNN(mx.init.Xavier(), …)"))
+            raise ArgumentError(
+                explain(
+                    "FusedRNN",
+                    f"There is no initializer for the weights inside {str(name)!r}.",
+                    fix="pass one: FusedRNN(mx.init.Xavier(), …)",
+                )
+            )
         position = 0
         for piece, shape in self._pieces(arr.size):
             part = nd.zeros(shape, ctx=arr.context)
@@ -435,7 +528,7 @@ class FusedRNN(Initializer):
                 inner(InitDesc(piece, global_init=inner), part)
             elif self._mode == "lstm" and piece.endswith("_f_bias"):
                 part[:] = self._forget_bias
-            arr[position:position + part.size] = part.reshape((-1,))
+            arr[position : position + part.size] = part.reshape((-1,))
             position += part.size
 
 
@@ -455,8 +548,14 @@ class Mixed(Initializer):
 
     def __init__(self, patterns: Sequence[str], initializers: Sequence[Any]) -> None:
         if len(patterns) != len(initializers):
-            raise ArgumentError(explain("Mixed", "Every pattern needs an initializer.", expected=f"{len(patterns)} initializers",
-                                        received=len(initializers)))
+            raise ArgumentError(
+                explain(
+                    "Mixed",
+                    "Every pattern needs an initializer.",
+                    expected=f"{len(patterns)} initializers",
+                    received=len(initializers),
+                )
+            )
         made = [create(each) for each in initializers]
         super().__init__(patterns=list(patterns), initializers=[each.dumps() for each in made])
         self.map = list(zip([re.compile(pattern) for pattern in patterns], made))
@@ -470,9 +569,15 @@ class Mixed(Initializer):
             if pattern.match(desc):
                 initializer(desc, arr)
                 return
-        raise ArgumentError(explain("Mixed", f"No pattern fits the parameter {str(desc)!r}.",
-                                    expected=" or ".join(pattern.pattern for pattern, _ in self.map), received=str(desc),
-                                    fix="add a last pattern '.*' with a default initializer"))
+        raise ArgumentError(
+            explain(
+                "Mixed",
+                f"No pattern fits the parameter {str(desc)!r}.",
+                expected=" or ".join(pattern.pattern for pattern, _ in self.map),
+                received=str(desc),
+                fix="add a last pattern '.*' with a default initializer",
+            )
+        )
 
 
 @register
@@ -491,8 +596,14 @@ class Load(Initializer):
     def __init__(self, param: Any, default_init: Any = None, verbose: bool = False) -> None:
         loaded = nd.load(param) if isinstance(param, str) else param
         if not isinstance(loaded, dict):
-            raise ArgumentError(explain("Load", "The arrays must have names.", expected="a dict of name to NDArray, or a file of one",
-                                        received=type(loaded).__name__))
+            raise ArgumentError(
+                explain(
+                    "Load",
+                    "The arrays must have names.",
+                    expected="a dict of name to NDArray, or a file of one",
+                    received=type(loaded).__name__,
+                )
+            )
         super().__init__(default_init=default_init, verbose=verbose)
         self.param = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in loaded.items()}
         self.default_init = None if default_init is None else create(default_init)
@@ -505,14 +616,29 @@ class Load(Initializer):
     def __call__(self, desc: str, arr: NDArray) -> None:
         found = self.param.get(str(desc))
         if found is not None and tuple(found.shape) != tuple(arr.shape):
-            raise ArgumentError(explain("Load", f"The saved {str(desc)!r} has another shape.", expected=tuple(arr.shape),
-                                        received=tuple(found.shape), fix="load the file that belongs to this network"))
+            raise ArgumentError(
+                explain(
+                    "Load",
+                    f"The saved {str(desc)!r} has another shape.",
+                    expected=tuple(arr.shape),
+                    received=tuple(found.shape),
+                    fix="load the file that belongs to this network",
+                )
+            )
         if found is not None:
             arr[:] = found.asnumpy()
         elif self.default_init is not None:
             self.default_init(desc, arr)
         else:
-            raise ArgumentError(explain("Load", f"{str(desc)!r} is not among the saved parameters.", received=", ".join(sorted(self.param)),
-                                        fix="pass default_init=mx.init.Uniform() for parameters that are not in the file"))
+            raise ArgumentError(
+                explain(
+                    "Load",
+                    f"{str(desc)!r} is not among the saved parameters.",
+                    received=", ".join(sorted(self.param)),
+                    fix="pass default_init=mx.init.Uniform() for parameters that are not in the file",
+                )
+            )
         if self.verbose:
-            logging.getLogger("glueball").info("%s: %s", desc, "loaded" if found is not None else f"initialized by {self.default_init}")
+            logging.getLogger("glueball").info(
+                "%s: %s", desc, "loaded" if found is not None else f"initialized by {self.default_init}"
+            )

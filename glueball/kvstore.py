@@ -1,13 +1,16 @@
 """KVStore: values under keys that several devices add up and share; how Trainer keeps copies of a network equal.
 
-The one idea: `push` adds up what the devices hold (whole lists of keys with one kernel per device) and either stores the sum or hands it to
-an updater with the stored value; `pull` copies the stored value out. One process only: the `dist_*` names say what to do instead.
-Which keys and when is decided in `gluon/trainer.py`; the updater is `optimizer/updater.py`.
+The one idea: `push` adds up what the devices hold (whole lists of keys with one kernel per device) and either stores
+the sum or hands it to an updater with the stored value; `pull` copies the stored value out. One process only: the
+`dist_*` names say what to do instead. Which keys and when is decided in `gluon/trainer.py`; the updater is
+`optimizer/updater.py`.
 """
+
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, ClassVar, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 
@@ -55,7 +58,9 @@ class KVStoreBase:
 
     def pushpull(self, key: Any, value: Any, out: Any = None, priority: int = 0) -> None:
         """Add up values and copy the sum to `out`, or back to where they came from."""
-        raise NotImplementedError(f"{type(self).__name__} must define pushpull(self, key, value, out=None, priority=0).")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define pushpull(self, key, value, out=None, priority=0)."
+        )
 
     @staticmethod
     def is_capable(capability: str) -> bool:
@@ -110,20 +115,33 @@ class KVStore(KVStoreBase):
         """Store the first value of a key (or of every key of a list)."""
         for one, values in zip(*_paired(key, value, "init")):
             if one in self._values:
-                raise ArgumentError(explain("kvstore.init", f"Key {one!r} has a value already.", fix="use push to change it"))
+                raise ArgumentError(
+                    explain("kvstore.init", f"Key {one!r} has a value already.", fix="use push to change it")
+                )
             self._check_kind(one)
             self._values[one] = NDArray(values[0]._t.detach().clone(), values[0].context)
 
     def _check_kind(self, key: Key) -> None:
         if self._values and isinstance(next(iter(self._values)), str) != isinstance(key, str):
-            raise ArgumentError(explain("kvstore.init", "Keys must be all numbers or all texts.", received=f"{key!r} beside "
-                                        f"{next(iter(self._values))!r}"))
+            raise ArgumentError(
+                explain(
+                    "kvstore.init",
+                    "Keys must be all numbers or all texts.",
+                    received=f"{key!r} beside {next(iter(self._values))!r}",
+                )
+            )
 
     def _stored(self, keys: Sequence[Key], what: str) -> list[NDArray]:
         missing = [key for key in keys if key not in self._values]
         if missing:
-            raise ArgumentError(explain(f"kvstore.{what}", f"Key {missing[0]!r} has not been inited.",
-                                        received=f"keys {', '.join(map(repr, self._values)) or 'none'}", fix="call init(key, value) first"))
+            raise ArgumentError(
+                explain(
+                    f"kvstore.{what}",
+                    f"Key {missing[0]!r} has not been inited.",
+                    received=f"keys {', '.join(map(repr, self._values)) or 'none'}",
+                    fix="call init(key, value) first",
+                )
+            )
         return [self._values[key] for key in keys]
 
     def push(self, key: Any, value: Any, priority: int = 0) -> None:
@@ -143,8 +161,14 @@ class KVStore(KVStoreBase):
     def pull(self, key: Any, out: Any = None, priority: int = 0, ignore_sparse: bool = True) -> None:
         """Copy the stored values into `out` (an NDArray, or a list of them, one per device)."""
         if out is None:
-            raise ArgumentError(explain("kvstore.pull", "There is nothing to copy to.", expected="out=, an NDArray or a list of NDArrays",
-                                        received=None))
+            raise ArgumentError(
+                explain(
+                    "kvstore.pull",
+                    "There is nothing to copy to.",
+                    expected="out=, an NDArray or a list of NDArrays",
+                    received=None,
+                )
+            )
         keys, outs = _paired(key, out, "pull")
         for one, own, targets in zip(keys, self._stored(keys, "pull"), outs):
             for target in targets:
@@ -162,10 +186,17 @@ class KVStore(KVStoreBase):
         self.pull(key, out, priority)
 
     def row_sparse_pull(self, key: Any, out: Any = None, priority: int = 0, row_ids: Any = None) -> None:
-        """Copy the rows `row_ids` of the stored values into `out`, whose other rows become 0 (arrays are dense here)."""
+        """Copy the rows `row_ids` of the stored values into `out`, whose other rows become 0 (arrays are dense here).
+        """
         if out is None or row_ids is None:
-            raise ArgumentError(explain("kvstore.row_sparse_pull", "It needs a target and the numbers of rows.", expected="out= and row_ids=",
-                                        received=f"out={out}, row_ids={row_ids}"))
+            raise ArgumentError(
+                explain(
+                    "kvstore.row_sparse_pull",
+                    "It needs a target and the numbers of rows.",
+                    expected="out= and row_ids=",
+                    received=f"out={out}, row_ids={row_ids}",
+                )
+            )
         keys, outs = _paired(key, out, "row_sparse_pull")
         rows = row_ids if isinstance(row_ids, (list, tuple)) else [row_ids]
         for one, own, targets in zip(keys, self._stored(keys, "row_sparse_pull"), outs):
@@ -188,8 +219,14 @@ class KVStore(KVStoreBase):
 
     def set_gradient_compression(self, compression_params: dict[str, Any]) -> None:
         """Refused: inside one process gradients travel uncompressed."""
-        raise UnsupportedError(explain("kvstore.set_gradient_compression", "Gradient compression is not supported: inside one process it would "
-                                       "cost more than it saves.", received=compression_params, fix="leave compression_params out"))
+        raise UnsupportedError(
+            explain(
+                "kvstore.set_gradient_compression",
+                "Gradient compression is not supported: inside one process it would cost more than it saves.",
+                received=compression_params,
+                fix="leave compression_params out",
+            )
+        )
 
     def save_optimizer_states(self, fname: str | os.PathLike[str], dump_optimizer: bool = False) -> None:
         """Write the optimiser's states to a file (and its settings and counts, with `dump_optimizer`)."""
@@ -206,8 +243,13 @@ class KVStore(KVStoreBase):
 
     def _own_updater(self) -> Updater:
         if not isinstance(self._updater, Updater):
-            raise ArgumentError(explain("kvstore", "There are no optimizer states: this store has no optimizer.",
-                                        fix="call set_optimizer first"))
+            raise ArgumentError(
+                explain(
+                    "kvstore",
+                    "There are no optimizer states: this store has no optimizer.",
+                    fix="call set_optimizer first",
+                )
+            )
         return self._updater
 
 
@@ -215,8 +257,14 @@ def _paired(key: Any, value: Any, what: str) -> tuple[list[Key], list[list[NDArr
     """Return a list of keys, and for each the list of its arrays."""
     if isinstance(key, (list, tuple)):
         if not isinstance(value, (list, tuple)) or len(key) != len(value):
-            raise ArgumentError(explain(f"kvstore.{what}", "Every key needs a value.", expected=f"a list of {len(key)}",
-                                        received=len(value) if isinstance(value, (list, tuple)) else type(value).__name__))
+            raise ArgumentError(
+                explain(
+                    f"kvstore.{what}",
+                    "Every key needs a value.",
+                    expected=f"a list of {len(key)}",
+                    received=len(value) if isinstance(value, (list, tuple)) else type(value).__name__,
+                )
+            )
         keys, values = list(key), list(value)
     else:
         keys, values = [key], [value]
@@ -225,8 +273,14 @@ def _paired(key: Any, value: Any, what: str) -> tuple[list[Key], list[list[NDArr
         if isinstance(one, bool) or not isinstance(one, (int, str)):
             raise ArgumentError(explain(f"kvstore.{what}", "A key is a number or a text.", received=repr(one)))
         if not arrays or not all(isinstance(array, NDArray) for array in arrays):
-            raise ArgumentError(explain(f"kvstore.{what}", f"The values of key {one!r} are no arrays.",
-                                        expected="an NDArray, or a list of NDArrays, one per device", received=repr(arrays)[:80]))
+            raise ArgumentError(
+                explain(
+                    f"kvstore.{what}",
+                    f"The values of key {one!r} are no arrays.",
+                    expected="an NDArray, or a list of NDArrays, one per device",
+                    received=repr(arrays)[:80],
+                )
+            )
     return keys, listed
 
 
@@ -245,7 +299,14 @@ def _reduced(values: list[list[NDArray]], stored: list[NDArray]) -> list[torch.T
 def _check_shape(what: str, key: Key | None, own: NDArray, array: NDArray) -> None:
     if own._t.shape != array._t.shape:
         named = "" if key is None else f" of key {key!r}"
-        raise ShapeError(explain(f"kvstore.{what}", f"The shapes{named} differ.", expected=tuple(own._t.shape), received=tuple(array._t.shape)))
+        raise ShapeError(
+            explain(
+                f"kvstore.{what}",
+                f"The shapes{named} differ.",
+                expected=tuple(own._t.shape),
+                received=tuple(array._t.shape),
+            )
+        )
 
 
 def create(name: str | KVStoreBase = "local") -> Any:
@@ -265,15 +326,35 @@ def create(name: str | KVStoreBase = "local") -> Any:
     if isinstance(name, KVStoreBase):
         return name
     if not isinstance(name, str):
-        raise TypeError(explain("kvstore.create", "The name of a store is expected.", expected="'local' or 'device'", received=repr(name)))
+        raise TypeError(
+            explain(
+                "kvstore.create",
+                "The name of a store is expected.",
+                expected="'local' or 'device'",
+                received=repr(name),
+            )
+        )
     if name.lower() in KVStoreBase.kv_registry:
         return KVStoreBase.kv_registry[name.lower()]()
     if name in _LOCAL:
         return KVStore(name)
     if name.startswith(_DISTRIBUTED):
-        raise UnsupportedError(explain(
-            "kvstore.create", f"{name!r} trains in several processes, which stores here do not.", expected="'local' or 'device'", received=name,
-            fix="use several devices in one process (ctx=[mx.gpu(0), mx.gpu(1)]); or, in processes started by torchrun, add the gradients up "
-                "between backward() and trainer.step(): torch.distributed.all_reduce(p.grad().to_torch()) for each parameter p"))
-    raise ArgumentError(explain("kvstore.create", "There is no store of this name.", received=repr(name),
-                                fix=closest(name, [*_LOCAL, *KVStoreBase.kv_registry])))
+        raise UnsupportedError(
+            explain(
+                "kvstore.create",
+                f"{name!r} trains in several processes, which stores here do not.",
+                expected="'local' or 'device'",
+                received=name,
+                fix="use several devices in one process (ctx=[mx.gpu(0), mx.gpu(1)]); or, in processes started by "
+                "torchrun, add the gradients up between backward() and trainer.step(): "
+                "torch.distributed.all_reduce(p.grad().to_torch()) for each parameter p",
+            )
+        )
+    raise ArgumentError(
+        explain(
+            "kvstore.create",
+            "There is no store of this name.",
+            received=repr(name),
+            fix=closest(name, [*_LOCAL, *KVStoreBase.kv_registry]),
+        )
+    )

@@ -1,12 +1,16 @@
 """Learning rates as functions of the number of updates.
 
-The one idea: a scheduler is a pure function. `scheduler(n)` depends on n and the settings only, never on earlier calls, so a schedule can
-be plotted and then used. A subclass gives `rate(n)`; the warm-up before it is here. Who counts the updates: `optimizer/optimizer.py`.
+The one idea: a scheduler is a pure function. `scheduler(n)` depends on n and the settings only, never on earlier calls,
+so a schedule can be plotted and then used. A subclass gives `rate(n)`; the warm-up before it is here. Who counts the
+updates: `optimizer/optimizer.py`.
 """
+
 from __future__ import annotations
 
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from .base.errors import ArgumentError, explain
 
@@ -37,15 +41,32 @@ class LRScheduler:
     [1.0, 0.5, 0.25]
     """
 
-    def __init__(self, base_lr: float = 0.01, warmup_steps: int = 0, warmup_begin_lr: float = 0, warmup_mode: str = "linear") -> None:
+    def __init__(
+        self, base_lr: float = 0.01, warmup_steps: int = 0, warmup_begin_lr: float = 0, warmup_mode: str = "linear"
+    ) -> None:
         name = type(self).__name__
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
-            raise ArgumentError(explain(name, "warmup_steps is a number of updates.", expected="an int, 0 or more", received=repr(warmup_steps)))
+            raise ArgumentError(
+                explain(
+                    name,
+                    "warmup_steps is a number of updates.",
+                    expected="an int, 0 or more",
+                    received=repr(warmup_steps),
+                )
+            )
         if warmup_begin_lr > base_lr:
-            raise ArgumentError(explain(name, "The warm-up rises to base_lr.", expected=f"warmup_begin_lr <= base_lr ({base_lr})",
-                                        received=f"warmup_begin_lr={warmup_begin_lr}"))
+            raise ArgumentError(
+                explain(
+                    name,
+                    "The warm-up rises to base_lr.",
+                    expected=f"warmup_begin_lr <= base_lr ({base_lr})",
+                    received=f"warmup_begin_lr={warmup_begin_lr}",
+                )
+            )
         if warmup_mode not in ("linear", "constant"):
-            raise ArgumentError(explain(name, "Unknown warmup_mode.", expected="'linear' or 'constant'", received=repr(warmup_mode)))
+            raise ArgumentError(
+                explain(name, "Unknown warmup_mode.", expected="'linear' or 'constant'", received=repr(warmup_mode))
+            )
         self.base_lr = base_lr
         self.warmup_steps = warmup_steps
         self.warmup_begin_lr = warmup_begin_lr
@@ -64,7 +85,9 @@ class LRScheduler:
 
     def rate(self, num_update: int) -> float:
         """Return the learning rate after the warm-up; `num_update` counts from the start of training."""
-        raise NotImplementedError(f"{type(self).__name__} must define rate(self, num_update) or __call__(self, num_update).")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define rate(self, num_update) or __call__(self, num_update)."
+        )
 
     def __call__(self, num_update: int) -> float:
         """Return the learning rate after `num_update` updates."""
@@ -73,14 +96,26 @@ class LRScheduler:
 
 def _check_factor(scheduler: LRScheduler, factor: float) -> None:
     if factor > 1.0:
-        raise ArgumentError(explain(type(scheduler).__name__, "A factor above 1 would raise the learning rate.", expected="factor <= 1",
-                                    received=f"factor={factor}"))
+        raise ArgumentError(
+            explain(
+                type(scheduler).__name__,
+                "A factor above 1 would raise the learning rate.",
+                expected="factor <= 1",
+                received=f"factor={factor}",
+            )
+        )
 
 
 def _check_max_update(scheduler: LRScheduler, max_update: Any) -> None:
     if not isinstance(max_update, int) or max_update < 1 or max_update <= scheduler.warmup_steps:
-        raise ArgumentError(explain(type(scheduler).__name__, "max_update is the number of updates until the final learning rate.",
-                                    expected=f"an int above warmup_steps ({scheduler.warmup_steps}) and 0", received=f"max_update={max_update!r}"))
+        raise ArgumentError(
+            explain(
+                type(scheduler).__name__,
+                "max_update is the number of updates until the final learning rate.",
+                expected=f"an int above warmup_steps ({scheduler.warmup_steps}) and 0",
+                received=f"max_update={max_update!r}",
+            )
+        )
 
 
 class FactorScheduler(LRScheduler):
@@ -94,11 +129,23 @@ class FactorScheduler(LRScheduler):
     [1.0, 1.0, 0.5, 0.25]
     """
 
-    def __init__(self, step: int, factor: float = 1, stop_factor_lr: float = 1e-8, base_lr: float = 0.01, warmup_steps: int = 0,
-                 warmup_begin_lr: float = 0, warmup_mode: str = "linear") -> None:
+    def __init__(
+        self,
+        step: int,
+        factor: float = 1,
+        stop_factor_lr: float = 1e-8,
+        base_lr: float = 0.01,
+        warmup_steps: int = 0,
+        warmup_begin_lr: float = 0,
+        warmup_mode: str = "linear",
+    ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
         if step < 1:
-            raise ArgumentError(explain("FactorScheduler", "step is a number of updates.", expected="1 or more", received=f"step={step}"))
+            raise ArgumentError(
+                explain(
+                    "FactorScheduler", "step is a number of updates.", expected="1 or more", received=f"step={step}"
+                )
+            )
         _check_factor(self, factor)
         self.step = step
         self.factor = factor
@@ -107,7 +154,7 @@ class FactorScheduler(LRScheduler):
     def rate(self, num_update: int) -> float:
         lr, reductions = self.base_lr, max(0, math.ceil(num_update / self.step) - 1)
         if reductions and self.factor != 1:
-            lr = max(lr * self.factor ** reductions, self.stop_factor_lr)
+            lr = max(lr * self.factor**reductions, self.stop_factor_lr)
         return lr
 
 
@@ -122,12 +169,25 @@ class MultiFactorScheduler(LRScheduler):
     [1.0, 0.5, 0.25]
     """
 
-    def __init__(self, step: Sequence[int], factor: float = 1, base_lr: float = 0.01, warmup_steps: int = 0, warmup_begin_lr: float = 0,
-                 warmup_mode: str = "linear") -> None:
+    def __init__(
+        self,
+        step: Sequence[int],
+        factor: float = 1,
+        base_lr: float = 0.01,
+        warmup_steps: int = 0,
+        warmup_begin_lr: float = 0,
+        warmup_mode: str = "linear",
+    ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
-        if not isinstance(step, (list, tuple)) or not step or step[0] < 1 or any(a >= b for a, b in zip(step, step[1:])):
-            raise ArgumentError(explain("MultiFactorScheduler", "step lists numbers of updates.",
-                                        expected="an increasing list of numbers, each 1 or more", received=f"step={step!r}"))
+        if not isinstance(step, (list, tuple)) or not step or step[0] < 1 or any(a >= b for a, b in pairwise(step)):
+            raise ArgumentError(
+                explain(
+                    "MultiFactorScheduler",
+                    "step lists numbers of updates.",
+                    expected="an increasing list of numbers, each 1 or more",
+                    received=f"step={step!r}",
+                )
+            )
         _check_factor(self, factor)
         self.step = list(step)
         self.factor = factor
@@ -143,7 +203,15 @@ class MultiFactorScheduler(LRScheduler):
 class _Descent(LRScheduler):
     """From the learning rate given at construction to `final_lr` at `max_update`, along a curve from 1 to 0."""
 
-    def __init__(self, max_update: int, base_lr: float, final_lr: float, warmup_steps: int, warmup_begin_lr: float, warmup_mode: str) -> None:
+    def __init__(
+        self,
+        max_update: int,
+        base_lr: float,
+        final_lr: float,
+        warmup_steps: int,
+        warmup_begin_lr: float,
+        warmup_mode: str,
+    ) -> None:
         super().__init__(base_lr, warmup_steps, warmup_begin_lr, warmup_mode)
         _check_max_update(self, max_update)
         self.base_lr_orig = base_lr
@@ -175,8 +243,16 @@ class PolyScheduler(_Descent):
     [1.0, 0.25, 0.0, 0.0]
     """
 
-    def __init__(self, max_update: int, base_lr: float = 0.01, pwr: float = 2, final_lr: float = 0, warmup_steps: int = 0,
-                 warmup_begin_lr: float = 0, warmup_mode: str = "linear") -> None:
+    def __init__(
+        self,
+        max_update: int,
+        base_lr: float = 0.01,
+        pwr: float = 2,
+        final_lr: float = 0,
+        warmup_steps: int = 0,
+        warmup_begin_lr: float = 0,
+        warmup_mode: str = "linear",
+    ) -> None:
         super().__init__(max_update, base_lr, final_lr, warmup_steps, warmup_begin_lr, warmup_mode)
         self.power = pwr
 
@@ -195,8 +271,15 @@ class CosineScheduler(_Descent):
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
 
-    def __init__(self, max_update: int, base_lr: float = 0.01, final_lr: float = 0, warmup_steps: int = 0, warmup_begin_lr: float = 0,
-                 warmup_mode: str = "linear") -> None:
+    def __init__(
+        self,
+        max_update: int,
+        base_lr: float = 0.01,
+        final_lr: float = 0,
+        warmup_steps: int = 0,
+        warmup_begin_lr: float = 0,
+        warmup_mode: str = "linear",
+    ) -> None:
         super().__init__(max_update, base_lr, final_lr, warmup_steps, warmup_begin_lr, warmup_mode)
 
     def curve(self, progress: float) -> float:

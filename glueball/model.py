@@ -1,8 +1,9 @@
 """Checkpoints of a symbol with its parameters, and `BatchEndParam`, what callbacks are told after a batch.
 
-Files: ``prefix-symbol.json`` and ``prefix-0003.params``, with keys ``arg:…`` and ``aux:…``, as `HybridBlock.export` writes them. Training
-itself is Gluon's: a network, `gluon.Trainer` and a loop.
+Files: ``prefix-symbol.json`` and ``prefix-0003.params``, with keys ``arg:…`` and ``aux:…``, as `HybridBlock.export`
+writes them. Training itself is Gluon's: a network, `gluon.Trainer` and a loop.
 """
+
 from __future__ import annotations
 
 import os
@@ -27,7 +28,9 @@ class BatchEndParam(NamedTuple):
     locals: Any
 
 
-def save_checkpoint(prefix: str, epoch: int, symbol: Any, arg_params: Arrays, aux_params: Arrays, remove_amp_cast: bool = True) -> None:
+def save_checkpoint(
+    prefix: str, epoch: int, symbol: Any, arg_params: Arrays, aux_params: Arrays, remove_amp_cast: bool = True
+) -> None:
     """Write ``prefix-symbol.json`` (unless `symbol` is None) and ``prefix-<epoch, four digits>.params``.
 
     Parameters
@@ -61,14 +64,33 @@ def load_params(prefix: str, epoch: int) -> tuple[Arrays, Arrays]:
     path = _params_path(prefix, epoch)
     if not os.path.exists(path):
         folder, name = os.path.split(prefix)
-        there = sorted(f for f in os.listdir(folder or ".") if f.startswith(name + "-") and f.endswith(".params")) if _is_dir(folder) else []
-        raise FileNotFoundError(explain("load_params", "There is no such checkpoint.", expected=path, received=", ".join(there) or "no file of this prefix"))
+        there = (
+            sorted(f for f in os.listdir(folder or ".") if f.startswith(name + "-") and f.endswith(".params"))
+            if _is_dir(folder)
+            else []
+        )
+        raise FileNotFoundError(
+            explain(
+                "load_params",
+                "There is no such checkpoint.",
+                expected=path,
+                received=", ".join(there) or "no file of this prefix",
+            )
+        )
     arrays = nd.load(path)
     if not isinstance(arrays, dict) or not all(key.startswith(("arg:", "aux:")) for key in arrays):
-        raise FileFormatError(explain("load_params", f"{path} is not a checkpoint.", expected="keys arg:… and aux:…",
-                                      received=", ".join(list(arrays)[:3]) if isinstance(arrays, dict) else "arrays without names",
-                                      fix="files of Block.save_parameters are loaded with net.load_parameters(path)"))
-    chosen = {kind: {key[4:]: array for key, array in arrays.items() if key.startswith(kind)} for kind in ("arg:", "aux:")}
+        raise FileFormatError(
+            explain(
+                "load_params",
+                f"{path} is not a checkpoint.",
+                expected="keys arg:… and aux:…",
+                received=", ".join(list(arrays)[:3]) if isinstance(arrays, dict) else "arrays without names",
+                fix="files of Block.save_parameters are loaded with net.load_parameters(path)",
+            )
+        )
+    chosen = {
+        kind: {key[4:]: array for key, array in arrays.items() if key.startswith(kind)} for kind in ("arg:", "aux:")
+    }
     return chosen["arg:"], chosen["aux:"]
 
 

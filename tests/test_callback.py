@@ -1,4 +1,5 @@
 """Callbacks: what they write into the log, and when; checkpoints come back as they were saved."""
+
 from __future__ import annotations
 
 import logging
@@ -51,8 +52,12 @@ def test_progress_bar(caplog: pytest.LogCaptureFixture) -> None:
     bar = callback.ProgressBar(total=4, length=20)
     for n in range(1, 5):
         bar(BatchEndParam(0, n, None, None))
-    assert caplog.messages == ["[=====---------------] 25%", "[==========----------] 50%", "[===============-----] 75%",
-                               "[====================] 100%"]
+    assert caplog.messages == [
+        "[=====---------------] 25%",
+        "[==========----------] 50%",
+        "[===============-----] 75%",
+        "[====================] 100%",
+    ]
 
 
 def test_metrics_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -62,8 +67,13 @@ def test_metrics_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
         log(BatchEndParam(1, n, scores, None))
     callback.LogValidationMetricsCallback()(BatchEndParam(3, 1, scored(), None))
     assert caplog.messages == [
-        "Iter[1] Batch[0] Train-accuracy=0.500000", "Iter[1] Batch[0] Train-mse=0.500000", "Iter[1] Batch[2] Train-accuracy=nan",
-        "Iter[1] Batch[2] Train-mse=nan", "Epoch[3] Validation-accuracy=0.500000", "Epoch[3] Validation-mse=0.500000"]
+        "Iter[1] Batch[0] Train-accuracy=0.500000",
+        "Iter[1] Batch[0] Train-mse=0.500000",
+        "Iter[1] Batch[2] Train-accuracy=nan",
+        "Iter[1] Batch[2] Train-mse=nan",
+        "Epoch[3] Validation-accuracy=0.500000",
+        "Epoch[3] Validation-mse=0.500000",
+    ]
 
 
 def test_do_checkpoint_saves_every_few_epochs(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Initialisers: which rule a name's ending chooses, the numbers and distributions of each rule, and what wrong use is told.
+"""Initialisers: which rule a name's ending chooses, the numbers and distributions of each rule, and what wrong use is
+told.
 
 The values and the dispatch were observed on MXNet 1.9.1; names for which it raises and we know better are marked.
 """
+
 from __future__ import annotations
 
 import logging
@@ -21,11 +23,24 @@ def filled(initializer: init.Initializer, name: str, shape: tuple[int, ...] = (3
     return array.asnumpy()
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("fc_weight", 2), ("fc_bias", 0), ("bn_gamma", 1), ("bn_beta", 0), ("data_min", 0), ("data_max", 1), ("stn_loc_bias", 0),
-    ("bn_running_mean", 0), ("bn_running_var", 1), ("bn_moving_mean", 0), ("bn_moving_var", 1),  # MXNet raises for an InitDesc
-    ("bn_moving_inv_var", 0), ("bn_moving_avg", 0),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fc_weight", 2),
+        ("fc_bias", 0),
+        ("bn_gamma", 1),
+        ("bn_beta", 0),
+        ("data_min", 0),
+        ("data_max", 1),
+        ("stn_loc_bias", 0),
+        ("bn_running_mean", 0),
+        ("bn_running_var", 1),
+        ("bn_moving_mean", 0),
+        ("bn_moving_var", 1),  # MXNet raises for an InitDesc
+        ("bn_moving_inv_var", 0),
+        ("bn_moving_avg", 0),
+    ],
+)
 def test_the_ending_of_the_name_chooses_the_rule(name: str, value: float) -> None:
     assert (filled(init.Constant(2), name) == value).all()
 
@@ -46,11 +61,24 @@ def test_an_unknown_ending_is_explained() -> None:
         filled(init.Uniform(), "scale")
 
 
-@pytest.mark.parametrize("initializer", [
-    init.Zero(), init.One(), init.Constant(3), init.Uniform(0.1), init.Normal(0.5), init.Orthogonal(), init.LSTMBias(2.0), init.Bilinear(),
-    init.Xavier("gaussian", "in", 2.34), init.MSRAPrelu("in", 0.1), init.FusedRNN(init.Xavier(), 4, 1, "lstm"),
-    init.FusedRNN(None, 4, 2, "gru", True),
-], ids=repr)
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        init.Zero(),
+        init.One(),
+        init.Constant(3),
+        init.Uniform(0.1),
+        init.Normal(0.5),
+        init.Orthogonal(),
+        init.LSTMBias(2.0),
+        init.Bilinear(),
+        init.Xavier("gaussian", "in", 2.34),
+        init.MSRAPrelu("in", 0.1),
+        init.FusedRNN(init.Xavier(), 4, 1, "lstm"),
+        init.FusedRNN(None, 4, 2, "gru", True),
+    ],
+    ids=repr,
+)
 def test_dumps_makes_the_same_initializer_again(initializer: init.Initializer) -> None:
     again = init.create(initializer.dumps())
     assert type(again) is type(initializer)
@@ -60,7 +88,10 @@ def test_dumps_makes_the_same_initializer_again(initializer: init.Initializer) -
 
 
 def test_dumps_as_mxnet_writes_it() -> None:
-    assert init.Xavier("gaussian", "in", 2.34).dumps() == '["xavier", {"rnd_type": "gaussian", "factor_type": "in", "magnitude": 2.34}]'
+    assert (
+        init.Xavier("gaussian", "in", 2.34).dumps()
+        == '["xavier", {"rnd_type": "gaussian", "factor_type": "in", "magnitude": 2.34}]'
+    )
     assert init.Constant(nd.ones((2,))).dumps() == '["constant", {"value": [1.0, 1.0]}]'
 
 
@@ -83,15 +114,23 @@ def test_constant_takes_arrays() -> None:
         assert filled(init.Constant(value), "fc_weight").tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("initializer", "deviation", "limit"), [
-    (init.Uniform(), 0.07 / math.sqrt(3), 0.07),
-    (init.Normal(0.2), 0.2, None),
-    (init.Xavier(), 0.0859, 0.149072),  # √(3/((40 + 50)·3/2)) and its third root: MXNet measures 0.0859 over 6000 draws
-    (init.Xavier("gaussian", "in", 2), 0.117, None),
-    (init.Xavier(factor_type="out"), 0.0913, 0.158114),
-    (init.MSRAPrelu(), 0.1181, None),
-    (init.MSRAPrelu("in", 0.0), 0.1155, None),
-], ids=repr)
+@pytest.mark.parametrize(
+    ("initializer", "deviation", "limit"),
+    [
+        (init.Uniform(), 0.07 / math.sqrt(3), 0.07),
+        (init.Normal(0.2), 0.2, None),
+        (
+            init.Xavier(),
+            0.0859,
+            0.149072,
+        ),  # √(3/((40 + 50)·3/2)) and its third root: MXNet measures 0.0859 over 6000 draws
+        (init.Xavier("gaussian", "in", 2), 0.117, None),
+        (init.Xavier(factor_type="out"), 0.0913, 0.158114),
+        (init.MSRAPrelu(), 0.1181, None),
+        (init.MSRAPrelu("in", 0.0), 0.1155, None),
+    ],
+    ids=repr,
+)
 def test_distributions(initializer: init.Initializer, deviation: float, limit: float | None) -> None:
     values = filled(initializer, "conv_weight", (40, 50, 3))
     assert values.std() == pytest.approx(deviation, rel=0.05)
@@ -110,9 +149,34 @@ def test_orthogonal(shape: tuple[int, ...], kind: str) -> None:
 
 def test_bilinear() -> None:
     assert filled(init.Bilinear(), "up_weight", (1, 1, 4, 4)).ravel().tolist() == [
-        0.0625, 0.1875, 0.1875, 0.0625, 0.1875, 0.5625, 0.5625, 0.1875, 0.1875, 0.5625, 0.5625, 0.1875, 0.0625, 0.1875, 0.1875, 0.0625]
+        0.0625,
+        0.1875,
+        0.1875,
+        0.0625,
+        0.1875,
+        0.5625,
+        0.5625,
+        0.1875,
+        0.1875,
+        0.5625,
+        0.5625,
+        0.1875,
+        0.0625,
+        0.1875,
+        0.1875,
+        0.0625,
+    ]
     assert filled(init.Bilinear(), "up_weight", (2, 1, 3, 3))[1].ravel().tolist() == [
-        0.0625, 0.1875, 0.1875, 0.1875, 0.5625, 0.5625, 0.1875, 0.5625, 0.5625]
+        0.0625,
+        0.1875,
+        0.1875,
+        0.1875,
+        0.5625,
+        0.5625,
+        0.1875,
+        0.5625,
+        0.5625,
+    ]
 
 
 def test_lstm_bias() -> None:
@@ -176,22 +240,34 @@ def test_half_precision_parameters_are_filled_too() -> None:
     assert array.asnumpy().std() > 0.1
 
 
-@pytest.mark.parametrize(("make", "text"), [
-    (lambda: filled(init.Xavier(), "x_weight", (3,)), "(?s)'x_weight' is a vector.*init=mx.init.Uniform"),
-    (lambda: init.Xavier(factor_type="mean"), "'avg', 'in' or 'out'"),
-    (lambda: init.Xavier(rnd_type="exponential"), "'uniform' or 'gaussian'"),
-    (lambda: init.Orthogonal(rand_type="exponential"), "'uniform' or 'normal'"),
-    (lambda: filled(init.Bilinear(), "up_weight", (3,)), "no convolution weight"),
-    (lambda: init.FusedRNN(None, 2, 1, "cnn"), "Received: 'cnn'"),
-    (lambda: init.FusedRNN(init.One(), 2, 1, "gru")._init_weight(init.InitDesc("x"), nd.ones((5,))), "does not fit the network"),
-    (lambda: init.FusedRNN(None, 2, 1, "gru")._init_weight(init.InitDesc("x"), nd.ones((42,))), "pass one: FusedRNN"),
-    (lambda: init.Mixed(["bias"], []), "Expected: 1 initializers"),
-    (lambda: filled(init.Mixed(["bias"], [init.Zero()]), "fc_weight"), "(?s)No pattern fits.*add a last pattern"),
-    (lambda: filled(init.Load({}), "fc_weight"), "default_init="),
-    (lambda: filled(init.Load({"fc_weight": nd.ones((2,))}), "fc_weight", (3,)), "(?s)another shape.*Received: \\(2,\\)"),
-    (lambda: init.Load([nd.ones((2,))]), "must have names"),
-    (lambda: init.Zero()(3, nd.ones((2,))), "a str or mx.init.InitDesc"),  # type: ignore[arg-type]
-])
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: filled(init.Xavier(), "x_weight", (3,)), "(?s)'x_weight' is a vector.*init=mx.init.Uniform"),
+        (lambda: init.Xavier(factor_type="mean"), "'avg', 'in' or 'out'"),
+        (lambda: init.Xavier(rnd_type="exponential"), "'uniform' or 'gaussian'"),
+        (lambda: init.Orthogonal(rand_type="exponential"), "'uniform' or 'normal'"),
+        (lambda: filled(init.Bilinear(), "up_weight", (3,)), "no convolution weight"),
+        (lambda: init.FusedRNN(None, 2, 1, "cnn"), "Received: 'cnn'"),
+        (
+            lambda: init.FusedRNN(init.One(), 2, 1, "gru")._init_weight(init.InitDesc("x"), nd.ones((5,))),
+            "does not fit the network",
+        ),
+        (
+            lambda: init.FusedRNN(None, 2, 1, "gru")._init_weight(init.InitDesc("x"), nd.ones((42,))),
+            "pass one: FusedRNN",
+        ),
+        (lambda: init.Mixed(["bias"], []), "Expected: 1 initializers"),
+        (lambda: filled(init.Mixed(["bias"], [init.Zero()]), "fc_weight"), "(?s)No pattern fits.*add a last pattern"),
+        (lambda: filled(init.Load({}), "fc_weight"), "default_init="),
+        (
+            lambda: filled(init.Load({"fc_weight": nd.ones((2,))}), "fc_weight", (3,)),
+            "(?s)another shape.*Received: \\(2,\\)",
+        ),
+        (lambda: init.Load([nd.ones((2,))]), "must have names"),
+        (lambda: init.Zero()(3, nd.ones((2,))), "a str or mx.init.InitDesc"),  # type: ignore[arg-type]
+    ],
+)
 def test_wrong_use_is_explained(make: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()
@@ -201,5 +277,7 @@ def test_a_class_without_a_rule_says_what_to_define() -> None:
     class Empty(init.Initializer):
         pass
 
-    with pytest.raises(NotImplementedError, match=r"Empty must define _init_weight\(self, name, arr\) to fill 'fc_weight'"):
+    with pytest.raises(
+        NotImplementedError, match=r"Empty must define _init_weight\(self, name, arr\) to fill 'fc_weight'"
+    ):
         filled(Empty(), "fc_weight")

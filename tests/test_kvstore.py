@@ -1,4 +1,5 @@
 """KVStore: sums over devices, updaters, optimisers, and what wrong use is told. Numbers as MXNet 1.9.1 gave them."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -121,21 +122,24 @@ def test_distributed_stores_say_what_to_do(name: str) -> None:
         kvstore.create(name)
 
 
-@pytest.mark.parametrize(("use", "text"), [
-    (lambda: kvstore.create("devise"), "(?s)'devise'.*did you mean 'device'"),
-    (lambda: store(w=1).init("w", nd.ones((2,))), "has a value already"),
-    (lambda: store(w=1).init(3, nd.ones((2,))), "all numbers or all texts"),
-    (lambda: store(w=1).push("x", nd.ones((2,))), "(?s)'x' has not been inited.*keys 'w'"),
-    (lambda: store().pull("x", out=nd.ones((2,))), "(?s)'x' has not been inited.*none"),
-    (lambda: store(w=1).pull("w"), "nothing to copy to"),
-    (lambda: store(w=1).pull("w", out=nd.ones((3,))), "(?s)key 'w' differ.*Received: \\(3,\\)"),
-    (lambda: store(w=1).push("w", nd.ones((3,))), "(?s)shapes differ.*Received: \\(3,\\)"),
-    (lambda: store(w=1).push(["w"], [nd.ones((2,))] * 2), "Every key needs a value"),
-    (lambda: store(w=1).push("w", [1, 2]), "are no arrays"),
-    (lambda: store(w=1).push(None, nd.ones((2,))), "a number or a text"),
-    (lambda: store(w=1).row_sparse_pull("w", out=nd.ones((2,))), "out= and row_ids="),
-    (lambda: store(w=1).save_optimizer_states("f"), "call set_optimizer first"),
-])
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (lambda: kvstore.create("devise"), "(?s)'devise'.*did you mean 'device'"),
+        (lambda: store(w=1).init("w", nd.ones((2,))), "has a value already"),
+        (lambda: store(w=1).init(3, nd.ones((2,))), "all numbers or all texts"),
+        (lambda: store(w=1).push("x", nd.ones((2,))), "(?s)'x' has not been inited.*keys 'w'"),
+        (lambda: store().pull("x", out=nd.ones((2,))), "(?s)'x' has not been inited.*none"),
+        (lambda: store(w=1).pull("w"), "nothing to copy to"),
+        (lambda: store(w=1).pull("w", out=nd.ones((3,))), "(?s)key 'w' differ.*Received: \\(3,\\)"),
+        (lambda: store(w=1).push("w", nd.ones((3,))), "(?s)shapes differ.*Received: \\(3,\\)"),
+        (lambda: store(w=1).push(["w"], [nd.ones((2,))] * 2), "Every key needs a value"),
+        (lambda: store(w=1).push("w", [1, 2]), "are no arrays"),
+        (lambda: store(w=1).push(None, nd.ones((2,))), "a number or a text"),
+        (lambda: store(w=1).row_sparse_pull("w", out=nd.ones((2,))), "out= and row_ids="),
+        (lambda: store(w=1).save_optimizer_states("f"), "call set_optimizer first"),
+    ],
+)
 def test_wrong_use_is_explained(use: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         use()

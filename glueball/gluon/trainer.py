@@ -1,9 +1,11 @@
 """Trainer: applies an optimiser to a set of parameters, on one device or on several at once.
 
-The one idea: a step is *reduce, then update*. With one device there is nothing to reduce, and all parameters go to the updater in one call.
-With several, gradients are added up through a KVStore, and either the store updates its own weights and hands them out
-(`update_on_kvstore`), or every device updates its copy. The rules of updating are in `optimizer/`.
+The one idea: a step is *reduce, then update*. With one device there is nothing to reduce, and all parameters go to the
+updater in one call. With several, gradients are added up through a KVStore, and either the store updates its own
+weights and hands them out (`update_on_kvstore`), or every device updates its copy. The rules of updating are in
+`optimizer/`.
 """
+
 from __future__ import annotations
 
 import os
@@ -53,13 +55,26 @@ class Trainer:
     0.0
     """
 
-    def __init__(self, params: Any, optimizer: Any, optimizer_params: dict[str, Any] | None = None, kvstore: Any = "device",
-                 compression_params: Any = None, update_on_kvstore: bool | None = None) -> None:
+    def __init__(
+        self,
+        params: Any,
+        optimizer: Any,
+        optimizer_params: dict[str, Any] | None = None,
+        kvstore: Any = "device",
+        compression_params: Any = None,
+        update_on_kvstore: bool | None = None,
+    ) -> None:
         self._params = _parameters(params)
         self._param2idx = {parameter.name: index for index, parameter in enumerate(self._params)}
         if compression_params:
-            raise UnsupportedError(explain("Trainer", "Gradient compression is not supported: inside one process it would cost more than it saves.",
-                                           received=f"compression_params={compression_params}", fix="leave compression_params out"))
+            raise UnsupportedError(
+                explain(
+                    "Trainer",
+                    "Gradient compression is not supported: inside one process it would cost more than it saves.",
+                    received=f"compression_params={compression_params}",
+                    fix="leave compression_params out",
+                )
+            )
         self._optimizer = self._make_optimizer(optimizer, optimizer_params)
         self._scale = self._optimizer.rescale_grad
         self._updaters: list[Updater] = []
@@ -72,8 +87,14 @@ class Trainer:
         param_dict = dict(enumerate(self._params))
         if isinstance(optimizer, Optimizer):
             if optimizer_params:
-                raise ArgumentError(explain("Trainer", "optimizer_params must be None when the optimizer is an object.",
-                                            received=optimizer_params, fix="set them where the optimizer is created"))
+                raise ArgumentError(
+                    explain(
+                        "Trainer",
+                        "optimizer_params must be None when the optimizer is an object.",
+                        received=optimizer_params,
+                        fix="set them where the optimizer is created",
+                    )
+                )
             optimizer.param_dict = param_dict
             return optimizer
         return optimizers.create(optimizer, param_dict=param_dict, **(optimizer_params or {}))
@@ -86,9 +107,15 @@ class Trainer:
             if first is None:
                 first = parameter
             elif parameter.list_ctx() != first.list_ctx():
-                raise ContextError(explain(
-                    "Trainer", "All parameters must be initialized on the same devices.", expected=f"{first.list_ctx()}, as {first.name}",
-                    received=f"{parameter.list_ctx()} for {parameter.name}", fix="pass the same ctx to every initialize()"))
+                raise ContextError(
+                    explain(
+                        "Trainer",
+                        "All parameters must be initialized on the same devices.",
+                        expected=f"{first.list_ctx()}, as {first.name}",
+                        received=f"{parameter.list_ctx()} for {parameter.name}",
+                        fix="pass the same ctx to every initialize()",
+                    )
+                )
         return first.list_ctx() if first is not None else []
 
     def _init_kvstore(self) -> None:
@@ -161,19 +188,33 @@ class Trainer:
 
     def _prepare(self, batch_size: float) -> None:
         if not batch_size:
-            raise ArgumentError(explain("Trainer.step", "Gradients are divided by the batch size.", expected="the number of samples, above 0",
-                                        received=f"batch_size={batch_size!r}", fix="pass data.shape[0]"))
+            raise ArgumentError(
+                explain(
+                    "Trainer.step",
+                    "Gradients are divided by the batch size.",
+                    expected="the number of samples, above 0",
+                    received=f"batch_size={batch_size!r}",
+                    fix="pass data.shape[0]",
+                )
+            )
         self._optimizer.rescale_grad = self._scale / batch_size
         if not self._kv_initialized:
             self._init_kvstore()
 
     def _refuse_on_kvstore(self, what: str) -> None:
         if self._update_on_kvstore:
-            raise ArgumentError(explain(f"Trainer.{what}", "It is not possible when parameters are updated on the kvstore.",
-                                        fix="create the Trainer with update_on_kvstore=False"))
+            raise ArgumentError(
+                explain(
+                    f"Trainer.{what}",
+                    "It is not possible when parameters are updated on the kvstore.",
+                    fix="create the Trainer with update_on_kvstore=False",
+                )
+            )
 
     def _with_new_gradients(self, ignore_stale_grad: bool) -> list[tuple[int, Parameter]]:
-        """Return the parameters to update, with their indices; check that all gradients are new unless stale ones are ignored."""
+        """Return the parameters to update, with their indices; check that all gradients are new unless stale ones are
+        ignored.
+        """
         chosen, stale = [], None
         for index, parameter in enumerate(self._params):
             if parameter.grad_req == "null":
@@ -252,22 +293,40 @@ def _parameters(params: Any) -> list[Parameter]:
     if hasattr(params, "keys"):
         params = [params[key] for key in sorted(params.keys())]
     if not isinstance(params, (list, tuple)):
-        raise ArgumentError(explain("Trainer", f"First argument must be a list or dict of Parameters, got {type(params)}.",
-                                    fix="pass net.collect_params()"))
+        raise ArgumentError(
+            explain(
+                "Trainer",
+                f"First argument must be a list or dict of Parameters, got {type(params)}.",
+                fix="pass net.collect_params()",
+            )
+        )
     for parameter in params:
         if not isinstance(parameter, Parameter):
-            raise ArgumentError(explain("Trainer", f"First argument must be a list or dict of Parameters, got list of {type(parameter)}.",
-                                        fix="pass net.collect_params()"))
+            raise ArgumentError(
+                explain(
+                    "Trainer",
+                    f"First argument must be a list or dict of Parameters, got list of {type(parameter)}.",
+                    fix="pass net.collect_params()",
+                )
+            )
     return list(dict.fromkeys(params))
 
 
 def _stale_gradient(parameter: Parameter, array: NDArray, none_is_new: bool) -> UserWarning:
     """Build the error for a gradient that is not new: a UserWarning, as Gluon 1.x raises it."""
-    text = (f"Gradient of Parameter `{parameter.name}` on context {array.context} has not been updated by backward since last `step`. ")
+    text = (
+        f"Gradient of Parameter `{parameter.name}` on context {array.context} has not been updated by backward since "
+        "last `step`. "
+    )
     if none_is_new:
-        text += ("No other Parameter has a new gradient either: compute the loss inside `with autograd.record():` and call loss.backward() "
-                 "before every trainer.step().")
+        text += (
+            "No other Parameter has a new gradient either: compute the loss inside `with autograd.record():` and call "
+            "loss.backward() before every trainer.step()."
+        )
     else:
-        text += ("This could mean a bug in your model that made it use only some of its Parameters for this batch. If that is intended, call "
-                 "step with ignore_stale_grad=True, which leaves Parameters with stale gradients as they are.")
+        text += (
+            "This could mean a bug in your model that made it use only some of its Parameters for this batch. If that "
+            "is intended, call step with ignore_stale_grad=True, which leaves Parameters with stale gradients as they "
+            "are."
+        )
     return UserWarning(text)

@@ -1,12 +1,14 @@
 """The metrics' protocol: sums and counts, local and global, and how labels and predictions arrive.
 
-The one idea: a metric is a running sum and a running count, kept twice: since the last `reset_local` (a log interval) and since the last
-`reset` (an epoch). `update` adds to both through `_add`. Arrays are read as NumPy in one place, `host`, which waits for the device.
-The metrics themselves are in `classification.py`, `regression.py` and `custom.py`.
+The one idea: a metric is a running sum and a running count, kept twice: since the last `reset_local` (a log interval)
+and since the last `reset` (an epoch). `update` adds to both through `_add`. Arrays are read as NumPy in one place,
+`host`, which waits for the device. The metrics themselves are in `classification.py`, `regression.py` and `custom.py`.
 """
+
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, Sequence, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,7 +43,9 @@ def check_label_shapes(labels: Any, preds: Any, wrap: bool = False, shape: bool 
     """
     label_size, pred_size = (labels.shape, preds.shape) if shape else (len(labels), len(preds))
     if label_size != pred_size:
-        raise ShapeError(explain("metric", f"Shape of labels {label_size} does not match shape of predictions {pred_size}."))
+        raise ShapeError(
+            explain("metric", f"Shape of labels {label_size} does not match shape of predictions {pred_size}.")
+        )
     if wrap:
         labels = labels if isinstance(labels, (list, tuple)) else [labels]
         preds = preds if isinstance(preds, (list, tuple)) else [preds]
@@ -53,9 +57,15 @@ def pairs(metric: EvalMetric, labels: Any, preds: Any) -> Iterator[tuple[Any, An
     labels = labels if isinstance(labels, (list, tuple)) else [labels]
     preds = preds if isinstance(preds, (list, tuple)) else [preds]
     if len(labels) != len(preds):
-        raise ShapeError(explain(metric.name_text(), "Every output needs labels: the lists differ in length.",
-                                 expected=f"{len(preds)} arrays of labels for {len(preds)} arrays of predictions", received=len(labels),
-                                 fix="call metric.update(labels, predictions) with lists of equal length, or with two arrays"))
+        raise ShapeError(
+            explain(
+                metric.name_text(),
+                "Every output needs labels: the lists differ in length.",
+                expected=f"{len(preds)} arrays of labels for {len(preds)} arrays of predictions",
+                received=len(labels),
+                fix="call metric.update(labels, predictions) with lists of equal length, or with two arrays",
+            )
+        )
     yield from zip(labels, preds)
 
 
@@ -82,7 +92,13 @@ class EvalMetric:
     ('largest', 3.0)
     """
 
-    def __init__(self, name: str, output_names: Sequence[str] | None = None, label_names: Sequence[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.name: Any = str(name)
         self.output_names = output_names
         self.label_names = label_names
@@ -103,8 +119,13 @@ class EvalMetric:
 
     def get_config(self) -> dict[str, Any]:
         """Return what the metric was made with."""
-        return {**self._kwargs, "metric": type(self).__name__, "name": self.name, "output_names": self.output_names,
-                "label_names": self.label_names}
+        return {
+            **self._kwargs,
+            "metric": type(self).__name__,
+            "name": self.name,
+            "output_names": self.output_names,
+            "label_names": self.label_names,
+        }
 
     def update(self, labels: Any, preds: Any) -> None:
         """Take in the labels and predictions of a batch (lists of arrays, or two arrays)."""
@@ -112,15 +133,22 @@ class EvalMetric:
 
     def update_dict(self, label: dict[str, Any], pred: dict[str, Any]) -> None:
         """`update` with the entries named by `label_names` and `output_names`, or all of them."""
-        self.update(self._chosen(label, self.label_names, "label_names"), self._chosen(pred, self.output_names, "output_names"))
+        self.update(
+            self._chosen(label, self.label_names, "label_names"), self._chosen(pred, self.output_names, "output_names")
+        )
 
     def _chosen(self, arrays: dict[str, Any], names: Sequence[str] | None, which: str) -> list[Any]:
         if names is None:
             return list(arrays.values())
         missing = [name for name in names if name not in arrays]
         if missing:
-            raise ArgumentError(explain(self.name_text(), f"There is no array named {missing[0]!r}, which {which} asks for.",
-                                        received=", ".join(arrays)))
+            raise ArgumentError(
+                explain(
+                    self.name_text(),
+                    f"There is no array named {missing[0]!r}, which {which} asks for.",
+                    received=", ".join(arrays),
+                )
+            )
         return [arrays[name] for name in names]
 
     def _add(self, total: float, count: float) -> None:
@@ -221,8 +249,13 @@ class CompositeEvalMetric(EvalMetric):
     [('accuracy', 0.5), ('mae', 0.5)]
     """
 
-    def __init__(self, metrics: Sequence[Any] | None = None, name: str = "composite", output_names: Sequence[str] | None = None,
-                 label_names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Sequence[Any] | None = None,
+        name: str = "composite",
+        output_names: Sequence[str] | None = None,
+        label_names: Sequence[str] | None = None,
+    ) -> None:
         self.metrics: list[EvalMetric] = [create(metric) for metric in metrics or ()]
         super().__init__(name, output_names, label_names, has_global_stats=True)
 
@@ -233,8 +266,14 @@ class CompositeEvalMetric(EvalMetric):
     def get_metric(self, index: int) -> EvalMetric:
         """Return the metric at a position."""
         if not 0 <= index < len(self.metrics):
-            raise ArgumentError(explain(self.name_text(), f"Metric index {index} is out of range.", expected=f"0 to {len(self.metrics) - 1}",
-                                        received=index))
+            raise ArgumentError(
+                explain(
+                    self.name_text(),
+                    f"Metric index {index} is out of range.",
+                    expected=f"0 to {len(self.metrics) - 1}",
+                    received=index,
+                )
+            )
         return self.metrics[index]
 
     def update_dict(self, labels: dict[str, Any], preds: dict[str, Any]) -> None:

@@ -1,13 +1,16 @@
-"""Metrics of classification: Accuracy, TopKAccuracy, F1, MCC, PCC, and the likelihoods CrossEntropy, NegativeLogLikelihood, Perplexity.
+"""Metrics of classification: Accuracy, TopKAccuracy, F1, MCC, PCC, and the likelihoods CrossEntropy,
+NegativeLogLikelihood, Perplexity.
 
-Labels are class numbers; predictions are scores along a class axis. F1, MCC and PCC come from one table of counts, (predicted, true),
-kept per interval and per epoch. The protocol is in `base.py`.
+Labels are class numbers; predictions are scores along a class axis. F1, MCC and PCC come from one table of counts,
+(predicted, true), kept per interval and per epoch. The protocol is in `base.py`.
 """
+
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +27,20 @@ def _decide(metric: EvalMetric, label: Any, pred: Any, axis: int) -> tuple[np.nd
     """Return (true, predicted) class numbers, flat; scores are decided by their largest along `axis`."""
     if tuple(np.shape(pred)) != tuple(np.shape(label)):
         if axis >= len(np.shape(pred)):
-            raise ShapeError(explain(metric.name_text(), f"Predictions have no class axis {axis}.",
-                                     expected="scores of shape (batch, classes) beside labels of shape (batch,)",
-                                     received=f"predictions {tuple(np.shape(pred))}, labels {tuple(np.shape(label))}"))
+            raise ShapeError(
+                explain(
+                    metric.name_text(),
+                    f"Predictions have no class axis {axis}.",
+                    expected="scores of shape (batch, classes) beside labels of shape (batch,)",
+                    received=f"predictions {tuple(np.shape(pred))}, labels {tuple(np.shape(label))}",
+                )
+            )
         if np.shape(pred)[axis] == 1:
-            warnings.warn(f"{metric.name_text()}: predictions of shape {tuple(np.shape(pred))} have a single class, so class 0 is always "
-                          "predicted. For a network with one output compare labels with (output > 0) of the labels' shape.", stacklevel=3)
+            warnings.warn(
+                f"{metric.name_text()}: predictions of shape {tuple(np.shape(pred))} have a single class, so class 0 "
+                "is always predicted. For a network with one output compare labels with (output > 0) of their shape.",
+                stacklevel=3,
+            )
         # On a GPU the decision is made there, so that one number per sample travels.
         on_device = isinstance(pred, NDArray) and pred.context.device_type == "gpu"
         decided = host(pred.argmax(axis=axis)) if on_device else host(pred).argmax(axis=axis)
@@ -58,7 +69,9 @@ class Accuracy(EvalMetric):
     ('accuracy', 0.5)
     """
 
-    def __init__(self, axis: int = 1, name: str = "accuracy", output_names: Names = None, label_names: Names = None) -> None:
+    def __init__(
+        self, axis: int = 1, name: str = "accuracy", output_names: Names = None, label_names: Names = None
+    ) -> None:
         super().__init__(name, output_names, label_names, axis=axis, has_global_stats=True)
         self.axis = axis
 
@@ -81,10 +94,16 @@ class TopKAccuracy(EvalMetric):
     ('top_k_accuracy_2', 1.0)
     """
 
-    def __init__(self, top_k: int = 1, name: str = "top_k_accuracy", output_names: Names = None, label_names: Names = None) -> None:
+    def __init__(
+        self, top_k: int = 1, name: str = "top_k_accuracy", output_names: Names = None, label_names: Names = None
+    ) -> None:
         super().__init__(name, output_names, label_names, top_k=top_k, has_global_stats=True)
         if top_k < 1:
-            raise ArgumentError(explain("TopKAccuracy", "top_k is a number of classes.", expected="1 or more", received=f"top_k={top_k}"))
+            raise ArgumentError(
+                explain(
+                    "TopKAccuracy", "top_k is a number of classes.", expected="1 or more", received=f"top_k={top_k}"
+                )
+            )
         self.top_k = top_k
         self.name = f"{name}_{top_k}" if top_k > 1 else name
 
@@ -92,8 +111,14 @@ class TopKAccuracy(EvalMetric):
         for label, pred in pairs(self, labels, preds):
             scores, true = host(pred), host(label).astype(np.int32).reshape(-1)
             if scores.ndim > 2:
-                raise ShapeError(explain(self.name_text(), "Predictions should be no more than 2 dims.", expected="(batch, classes)",
-                                         received=scores.shape))
+                raise ShapeError(
+                    explain(
+                        self.name_text(),
+                        "Predictions should be no more than 2 dims.",
+                        expected="(batch, classes)",
+                        received=scores.shape,
+                    )
+                )
             check_label_shapes(true, scores)
             if scores.ndim == 1:
                 best = scores.astype(np.int32)[:, None]
@@ -104,11 +129,15 @@ class TopKAccuracy(EvalMetric):
 
 
 class _Counted(EvalMetric):
-    """A metric of the table of counts[true, predicted], summed over batches ('micro') or averaged over their scores ('macro')."""
+    """A metric of the table of counts[true, predicted], summed over batches ('micro') or averaged over their scores
+    ('macro').
+    """
 
     def __init__(self, name: str, output_names: Names, label_names: Names, average: str, **kwargs: Any) -> None:
         if average not in ("macro", "micro"):
-            raise ArgumentError(explain(f"metric {name!r}", "Unknown average.", expected="'macro' or 'micro'", received=repr(average)))
+            raise ArgumentError(
+                explain(f"metric {name!r}", "Unknown average.", expected="'macro' or 'micro'", received=repr(average))
+            )
         self.average = average
         super().__init__(name, output_names, label_names, has_global_stats=True, **kwargs)
 
@@ -121,7 +150,9 @@ class _Counted(EvalMetric):
         true, predicted = _decide(self, label, pred, 1)
         size = int(max(true.max(initial=0), predicted.max(initial=0), 1)) + 1
         if min(true.min(initial=0), predicted.min(initial=0)) < 0:
-            raise ArgumentError(explain(self.name_text(), "Class numbers start at 0.", received=int(min(true.min(), predicted.min()))))
+            raise ArgumentError(
+                explain(self.name_text(), "Class numbers start at 0.", received=int(min(true.min(), predicted.min())))
+            )
         counts = np.zeros((size, size))
         np.add.at(counts, (true, predicted), 1)
         return counts
@@ -151,8 +182,8 @@ def _sum(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Add two tables, the smaller one padded with zeros."""
     size = max(len(left), len(right))
     total = np.zeros((size, size))
-    total[:len(left), :len(left)] += left
-    total[:len(right), :len(right)] += right
+    total[: len(left), : len(left)] += left
+    total[: len(right), : len(right)] += right
     return total
 
 
@@ -161,12 +192,26 @@ class _Binary(_Counted):
 
     def table(self, label: Any, pred: Any) -> np.ndarray:
         if len(np.shape(pred)) == 1:
-            raise ShapeError(explain(self.name_text(), "It takes a score for each of the two classes.", expected="predictions of shape (batch, 2)",
-                                     received=tuple(np.shape(pred)), fix="stack them: nd.stack(1 - p, p, axis=1)"))
+            raise ShapeError(
+                explain(
+                    self.name_text(),
+                    "It takes a score for each of the two classes.",
+                    expected="predictions of shape (batch, 2)",
+                    received=tuple(np.shape(pred)),
+                    fix="stack them: nd.stack(1 - p, p, axis=1)",
+                )
+            )
         counts = super().table(label, pred)
         if len(counts) > 2:
-            raise ArgumentError(explain(self.name_text(), "It currently only supports binary classification.", expected="classes 0 and 1",
-                                        received=f"class {len(counts) - 1}", fix="use PCC for several classes"))
+            raise ArgumentError(
+                explain(
+                    self.name_text(),
+                    "It currently only supports binary classification.",
+                    expected="classes 0 and 1",
+                    received=f"class {len(counts) - 1}",
+                    fix="use PCC for several classes",
+                )
+            )
         return counts
 
 
@@ -180,7 +225,9 @@ class F1(_Binary):
         Average the scores of the batches, or take the score of all samples.
     """
 
-    def __init__(self, name: str = "f1", output_names: Names = None, label_names: Names = None, average: str = "macro") -> None:
+    def __init__(
+        self, name: str = "f1", output_names: Names = None, label_names: Names = None, average: str = "macro"
+    ) -> None:
         super().__init__(name, output_names, label_names, average)
 
     def score(self, counts: np.ndarray) -> float:
@@ -198,7 +245,9 @@ class MCC(_Binary):
         Average the scores of the batches, or take the score of all samples.
     """
 
-    def __init__(self, name: str = "mcc", output_names: Names = None, label_names: Names = None, average: str = "macro") -> None:
+    def __init__(
+        self, name: str = "mcc", output_names: Names = None, label_names: Names = None, average: str = "macro"
+    ) -> None:
         super().__init__(name, output_names, label_names, average)
 
     def score(self, counts: np.ndarray) -> float:
@@ -217,14 +266,16 @@ class PCC(_Counted):
     *Source*: Gorodkin 2004, the R_K statistic.
     """
 
-    def __init__(self, name: str = "pcc", output_names: Names = None, label_names: Names = None, has_global_stats: bool = True) -> None:
+    def __init__(
+        self, name: str = "pcc", output_names: Names = None, label_names: Names = None, has_global_stats: bool = True
+    ) -> None:
         super().__init__(name, output_names, label_names, "micro")
         self._has_global_stats = has_global_stats
 
     def score(self, counts: np.ndarray) -> float:
         total, true, predicted = counts.sum(), counts.sum(axis=1), counts.sum(axis=0)
         covariance = np.trace(counts) * total - true @ predicted
-        spread = (total ** 2 - true @ true) * (total ** 2 - predicted @ predicted)
+        spread = (total**2 - true @ true) * (total**2 - predicted @ predicted)
         return float(covariance / math.sqrt(spread)) if spread else float("nan")
 
 
@@ -233,16 +284,28 @@ def _picked(metric: EvalMetric, label: Any, pred: Any) -> tuple[np.ndarray, np.n
     probabilities, true = host(pred), host(label).astype(np.int64).reshape(-1)
     probabilities = probabilities.reshape(-1, probabilities.shape[-1])
     if len(true) != len(probabilities):
-        raise ShapeError(explain(metric.name_text(), "There must be one label per row of probabilities.", expected=f"{len(probabilities)} labels",
-                                 received=len(true)))
+        raise ShapeError(
+            explain(
+                metric.name_text(),
+                "There must be one label per row of probabilities.",
+                expected=f"{len(probabilities)} labels",
+                received=len(true),
+            )
+        )
     return true, probabilities[np.arange(len(true)), _checked(metric, true, probabilities.shape[-1])]
 
 
 def _checked(metric: EvalMetric, true: np.ndarray, classes: int) -> np.ndarray:
     outside = (true < 0) | (true >= classes)
     if outside.any():
-        raise ArgumentError(explain(metric.name_text(), "A label is out of range.", expected=f"class numbers from 0 to {classes - 1}",
-                                    received=int(true[outside][0])))
+        raise ArgumentError(
+            explain(
+                metric.name_text(),
+                "A label is out of range.",
+                expected=f"class numbers from 0 to {classes - 1}",
+                received=int(true[outside][0]),
+            )
+        )
     return true
 
 
@@ -255,7 +318,9 @@ class CrossEntropy(EvalMetric):
     eps : float, default 1e-12
     """
 
-    def __init__(self, eps: float = 1e-12, name: str = "cross-entropy", output_names: Names = None, label_names: Names = None) -> None:
+    def __init__(
+        self, eps: float = 1e-12, name: str = "cross-entropy", output_names: Names = None, label_names: Names = None
+    ) -> None:
         super().__init__(name, output_names, label_names, eps=eps, has_global_stats=True)
         self.eps = eps
 
@@ -269,7 +334,9 @@ class CrossEntropy(EvalMetric):
 class NegativeLogLikelihood(CrossEntropy):
     """The same number as `CrossEntropy`, under its other name."""
 
-    def __init__(self, eps: float = 1e-12, name: str = "nll-loss", output_names: Names = None, label_names: Names = None) -> None:
+    def __init__(
+        self, eps: float = 1e-12, name: str = "nll-loss", output_names: Names = None, label_names: Names = None
+    ) -> None:
         super().__init__(eps, name, output_names, label_names)
 
 
@@ -294,8 +361,14 @@ class Perplexity(EvalMetric):
     ('perplexity', 4.0)
     """
 
-    def __init__(self, ignore_label: int | None, axis: int = -1, name: str = "perplexity", output_names: Names = None,
-                 label_names: Names = None) -> None:
+    def __init__(
+        self,
+        ignore_label: int | None,
+        axis: int = -1,
+        name: str = "perplexity",
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
         super().__init__(name, output_names, label_names, ignore_label=ignore_label, has_global_stats=True)
         self.ignore_label = ignore_label
         self.axis = axis
@@ -306,8 +379,14 @@ class Perplexity(EvalMetric):
             scores, true = host(pred), host(label).astype(np.int64).reshape(-1)
             scores = np.moveaxis(scores, self.axis, -1).reshape(-1, scores.shape[self.axis])
             if len(true) != len(scores):
-                raise ShapeError(explain(self.name_text(), "There must be one label per row of probabilities.",
-                                         expected=f"{len(scores)} labels", received=len(true)))
+                raise ShapeError(
+                    explain(
+                        self.name_text(),
+                        "There must be one label per row of probabilities.",
+                        expected=f"{len(scores)} labels",
+                        received=len(true),
+                    )
+                )
             if self.ignore_label is not None:
                 kept = true != self.ignore_label
                 true, scores = true[kept], scores[kept]

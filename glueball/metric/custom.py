@@ -2,9 +2,11 @@
 
 The protocol is in `base.py`.
 """
+
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy
 
@@ -76,11 +78,17 @@ class CustomMetric(EvalMetric):
     ('worst', 3.0)
     """
 
-    def __init__(self, feval: Callable[[numpy.ndarray, numpy.ndarray], Any], name: str | None = None, allow_extra_outputs: bool = False,
-                 output_names: Names = None, label_names: Names = None) -> None:
+    def __init__(
+        self,
+        feval: Callable[[numpy.ndarray, numpy.ndarray], Any],
+        name: str | None = None,
+        allow_extra_outputs: bool = False,
+        output_names: Names = None,
+        label_names: Names = None,
+    ) -> None:
         if name is None:
-            name = getattr(feval, "__name__", type(feval).__name__)
-            name = f"custom({name})" if "<" in name else name
+            own: str = getattr(feval, "__name__", type(feval).__name__)
+            name = f"custom({own})" if "<" in own else own
         super().__init__(name, output_names, label_names, has_global_stats=True)
         self._feval = feval
         self._allow_extra_outputs = allow_extra_outputs
@@ -100,6 +108,10 @@ class CustomMetric(EvalMetric):
         raise NotImplementedError("CustomMetric cannot be serialized: it holds a Python function.")
 
 
-def np(numpy_feval: Callable[[numpy.ndarray, numpy.ndarray], Any], name: str | None = None, allow_extra_outputs: bool = False) -> CustomMetric:
+def np(
+    numpy_feval: Callable[[numpy.ndarray, numpy.ndarray], Any],
+    name: str | None = None,
+    allow_extra_outputs: bool = False,
+) -> CustomMetric:
     """Return a `CustomMetric` for a function of NumPy arrays."""
     return CustomMetric(numpy_feval, name, allow_extra_outputs)

@@ -1,11 +1,14 @@
 """Metrics of regression: MAE, MSE, RMSE, PearsonCorrelation.
 
-Every batch counts once, whatever its size, as in Gluon 1.x: the value is the mean of the batches' scores. The protocol is in `base.py`.
+Every batch counts once, whatever its size, as in Gluon 1.x: the value is the mean of the batches' scores. The protocol
+is in `base.py`.
 """
+
 from __future__ import annotations
 
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +66,7 @@ class MSE(_Distance):
         super().__init__(name, output_names, label_names)
 
     def distance(self, difference: np.ndarray) -> float:
-        return float((difference ** 2.0).mean())
+        return float((difference**2.0).mean())
 
 
 @register
@@ -74,7 +77,7 @@ class RMSE(_Distance):
         super().__init__(name, output_names, label_names)
 
     def distance(self, difference: np.ndarray) -> float:
-        return math.sqrt((difference ** 2.0).mean())
+        return math.sqrt((difference**2.0).mean())
 
 
 _MOMENTS = 6  # count, and the sums of x, y, x², y², x·y
@@ -90,9 +93,13 @@ class PearsonCorrelation(EvalMetric):
         Average the correlations of the batches, or take the correlation of all samples.
     """
 
-    def __init__(self, name: str = "pearsonr", output_names: Names = None, label_names: Names = None, average: str = "macro") -> None:
+    def __init__(
+        self, name: str = "pearsonr", output_names: Names = None, label_names: Names = None, average: str = "macro"
+    ) -> None:
         if average not in ("macro", "micro"):
-            raise ArgumentError(explain(f"metric {name!r}", "Unknown average.", expected="'macro' or 'micro'", received=repr(average)))
+            raise ArgumentError(
+                explain(f"metric {name!r}", "Unknown average.", expected="'macro' or 'micro'", received=repr(average))
+            )
         self.average = average
         super().__init__(name, output_names, label_names, has_global_stats=True)
 

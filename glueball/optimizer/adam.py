@@ -1,9 +1,10 @@
 """Adam and its kin: Adam, AdamW, Adamax, Nadam, FTML.
 
-The one idea: all keep a running mean of gradients (and of their squares or sizes) and correct it for having started at zero, by
-the count of the weight's own updates, `step.t`. Adam and AdamW have a fused kernel besides. The protocol is in `optimizer.py`; LAMB, which
-scales Adam's steps per layer, is in `large_batch.py`.
+The one idea: all keep a running mean of gradients (and of their squares or sizes) and correct it for having started at
+zero, by the count of the weight's own updates, `step.t`. Adam and AdamW have a fused kernel besides. The protocol is in
+`optimizer.py`; LAMB, which scales Adam's steps per layer, is in `large_batch.py`.
 """
+
 from __future__ import annotations
 
 import math
@@ -24,7 +25,8 @@ Tensor = torch.Tensor
 class Adam(Optimizer):
     r"""Steps scaled by running means of the gradient and of its square.
 
-    m ← β1·m + (1 − β1)·g';  v ← β2·v + (1 − β2)·g'²;  w ← w − lr·√(1 − β2^t)/(1 − β1^t) · m/(√v + ε), with g' = clip(rescale·g + wd·w)
+    m ← β1·m + (1 − β1)·g';  v ← β2·v + (1 − β2)·g'²;  w ← w − lr·√(1 − β2^t)/(1 − β1^t) · m/(√v + ε), with g' =
+    clip(rescale·g + wd·w)
 
     Parameters
     ----------
@@ -47,8 +49,15 @@ class Adam(Optimizer):
     0.9
     """
 
-    def __init__(self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
-                 lazy_update: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        lazy_update: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta1 = beta1
         self.beta2 = beta2
@@ -66,10 +75,12 @@ class Adam(Optimizer):
         mean, variance = state
         mean.mul_(self.beta1).add_(g, alpha=1.0 - self.beta1)
         variance.mul_(self.beta2).addcmul_(g, g, value=1.0 - self.beta2)
-        correction = math.sqrt(1.0 - self.beta2 ** step.t) / (1.0 - self.beta1 ** step.t)
+        correction = math.sqrt(1.0 - self.beta2**step.t) / (1.0 - self.beta1**step.t)
         w.addcdiv_(mean, variance.sqrt().add_(self.epsilon), value=-step.lr * correction)
 
-    def rule_list(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
+    def rule_list(
+        self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step
+    ) -> None:
         if self.clip_gradient is not None:
             return super().rule_list(weights, grads, states, step)
         if self.rescale_grad != 1.0:
@@ -80,8 +91,16 @@ class Adam(Optimizer):
 
     def fused(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
         """`descend` as one kernel, whose ε stands beside the corrected √v and is therefore larger."""
-        aten.fused_adam_(weights, grads, *states, step=_count(step.t, weights[0].device), lr=step.lr, beta1=self.beta1, beta2=self.beta2,
-                         eps=self.epsilon / math.sqrt(1.0 - self.beta2 ** step.t))
+        aten.fused_adam_(
+            weights,
+            grads,
+            *states,
+            step=_count(step.t, weights[0].device),
+            lr=step.lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.epsilon / math.sqrt(1.0 - self.beta2**step.t),
+        )
 
 
 def _count(t: int, device: torch.device) -> Tensor:
@@ -107,8 +126,15 @@ class AdamW(Adam):
     *Source*: Loshchilov and Hutter 2019, algorithm 2 with the schedule inside `lr`.
     """
 
-    def __init__(self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-6,
-                 correct_bias: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-6,
+        correct_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, **kwargs)
         self.correct_bias = correct_bias
 
@@ -117,10 +143,12 @@ class AdamW(Adam):
         g = self.gradient(g)
         mean.mul_(self.beta1).add_(g, alpha=1.0 - self.beta1)
         variance.mul_(self.beta2).addcmul_(g, g, value=1.0 - self.beta2)
-        correction = math.sqrt(1.0 - self.beta2 ** step.t) / (1.0 - self.beta1 ** step.t) if self.correct_bias else 1.0
+        correction = math.sqrt(1.0 - self.beta2**step.t) / (1.0 - self.beta1**step.t) if self.correct_bias else 1.0
         w.mul_(1.0 - step.lr * step.wd).addcdiv_(mean, variance.sqrt().add_(self.epsilon), value=-step.lr * correction)
 
-    def rule_list(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
+    def rule_list(
+        self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step
+    ) -> None:
         if self.clip_gradient is not None or not self.correct_bias:
             return Optimizer.rule_list(self, weights, grads, states, step)
         if self.rescale_grad != 1.0:
@@ -153,7 +181,7 @@ class Adamax(Optimizer):
         mean.mul_(self.beta1).add_(g, alpha=1.0 - self.beta1)
         largest.copy_(largest.mul(self.beta2).maximum(g.abs()))
         # A weight whose gradient has been 0 from the start has mean 0 and largest 0: it stays.
-        w.addcdiv_(mean, largest.clone().clamp_min_(_TINY), value=-step.lr / (1.0 - self.beta1 ** step.t))
+        w.addcdiv_(mean, largest.clone().clamp_min_(_TINY), value=-step.lr / (1.0 - self.beta1**step.t))
 
 
 _TINY = 1e-35
@@ -169,11 +197,19 @@ class Nadam(Optimizer):
 
     Notes
     -----
-    *Source*: Dozat 2016. M_t follows each weight's own count; Gluon 1.x multiplied one shared number on for every weight.
+    *Source*: Dozat 2016. M_t follows each weight's own count; Gluon 1.x multiplied one shared number on for every
+    weight.
     """
 
-    def __init__(self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
-                 schedule_decay: float = 0.004, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        schedule_decay: float = 0.004,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta1 = beta1
         self.beta2 = beta2
@@ -201,14 +237,15 @@ class Nadam(Optimizer):
         variance.mul_(self.beta2).addcmul_(g, g, value=1.0 - self.beta2)
         ahead = g.mul((1.0 - self.momentum_at(t)) / (1.0 - self.product_to(t)))
         ahead.add_(mean, alpha=self.momentum_at(t + 1) / (1.0 - self.product_to(t + 1)))
-        w.addcdiv_(ahead, variance.div(1.0 - self.beta2 ** t).sqrt_().add_(self.epsilon), value=-step.lr)
+        w.addcdiv_(ahead, variance.div(1.0 - self.beta2**t).sqrt_().add_(self.epsilon), value=-step.lr)
 
 
 @register
 class FTML(Optimizer):
     r"""Follow the moving leader.
 
-    v ← β2·v + (1 − β2)·g'²;  d' = (1 − β1^t)/lr·(√(v/(1 − β2^t)) + ε);  z ← β1·z + (1 − β1)·g' − (d' − β1·d)·w;  d ← d';  w ← −z/d
+    v ← β2·v + (1 − β2)·g'²;  d' = (1 − β1^t)/lr·(√(v/(1 − β2^t)) + ε);  z ← β1·z + (1 − β1)·g' − (d' − β1·d)·w;  d ←
+    d';  w ← −z/d
 
     with g' = clip(rescale·g + wd·w).
 
@@ -230,7 +267,7 @@ class FTML(Optimizer):
         distance, variance, leader = state
         g, t = self.decayed_gradient(w, g, step), step.t
         variance.mul_(self.beta2).addcmul_(g, g, value=1.0 - self.beta2)
-        new = variance.div(1.0 - self.beta2 ** t).sqrt_().add_(self.epsilon).mul_((1.0 - self.beta1 ** t) / step.lr)
+        new = variance.div(1.0 - self.beta2**t).sqrt_().add_(self.epsilon).mul_((1.0 - self.beta1**t) / step.lr)
         sigma = new.add(distance, alpha=-self.beta1)
         leader.mul_(self.beta1).add_(g, alpha=1.0 - self.beta1).addcmul_(sigma, w, value=-1.0)
         distance.copy_(new)

@@ -1,8 +1,9 @@
 """Optimisers that scale each element by the gradients it has seen: AdaGrad, AdaDelta, RMSProp, Ftrl.
 
-Each class is a `state` and a `rule` on plain tensors, in the order of operations of Gluon 1.x. The protocol is in `optimizer.py`; the
-optimisers with a running mean corrected for its start are in `adam.py`.
+Each class is a `state` and a `rule` on plain tensors, in the order of operations of Gluon 1.x. The protocol is in
+`optimizer.py`; the optimisers with a running mean corrected for its start are in `adam.py`.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -49,7 +50,8 @@ class AdaGrad(Optimizer):
 class AdaDelta(Optimizer):
     r"""Steps in units of the weight itself: no learning rate is used.
 
-    s ← ρ·s + (1 − ρ)·g'²;  Δ = √(d + ε)/√(s + ε)·g';  d ← ρ·d + (1 − ρ)·Δ²;  w ← w − Δ − wd·w, with g' = clip(rescale·g)
+    s ← ρ·s + (1 − ρ)·g'²;  Δ = √(d + ε)/√(s + ε)·g';  d ← ρ·d + (1 − ρ)·Δ²;  w ← w − Δ − wd·w, with g' =
+    clip(rescale·g)
 
     Parameters
     ----------
@@ -103,8 +105,16 @@ class RMSProp(Optimizer):
     *Source*: Tieleman and Hinton 2012; centred: Graves 2013, equations 38 to 45.
     """
 
-    def __init__(self, learning_rate: float = 0.001, gamma1: float = 0.9, gamma2: float = 0.9, epsilon: float = 1e-8,
-                 centered: bool = False, clip_weights: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        gamma1: float = 0.9,
+        gamma2: float = 0.9,
+        epsilon: float = 1e-8,
+        centered: bool = False,
+        clip_weights: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.gamma1 = gamma1
         self.gamma2 = gamma2

@@ -2,6 +2,7 @@
 
 AdamW, which Gluon 1.x offered only as operators, is registered like any other and lives in `adam.py`.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -37,13 +38,22 @@ class GroupAdaGrad(Optimizer):
 
     def state(self, weight: Tensor) -> tuple[Tensor, ...]:
         if weight.dim() != 2:
-            raise ArgumentError(explain("GroupAdaGrad", "It keeps one number per row of a matrix.", expected="weights of two dimensions",
-                                        received=f"shape {tuple(weight.shape)}", fix="use AdaGrad for this weight"))
+            raise ArgumentError(
+                explain(
+                    "GroupAdaGrad",
+                    "It keeps one number per row of a matrix.",
+                    expected="weights of two dimensions",
+                    received=f"shape {tuple(weight.shape)}",
+                    fix="use AdaGrad for this weight",
+                )
+            )
         return (weight.new_zeros(weight.shape[0], 1),)
 
     def rule(self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], step: Step) -> None:
         if step.wd:
-            raise ArgumentError(explain("GroupAdaGrad", "It has no weight decay.", expected="wd=0", received=f"wd={step.wd}"))
+            raise ArgumentError(
+                explain("GroupAdaGrad", "It has no weight decay.", expected="wd=0", received=f"wd={step.wd}")
+            )
         g, history = self.gradient(g), state[0]
         history.add_((g * g).mean(dim=1, keepdim=True))
         w.addcdiv_(g, (history + self.float_stable_eps).sqrt(), value=-step.lr)

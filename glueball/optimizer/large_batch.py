@@ -1,8 +1,10 @@
-"""Optimisers for very large batches, whose steps are scaled per layer by the sizes of weight and step: LARS, LBSGD, LAMB.
+"""Optimisers for very large batches, whose steps are scaled per layer by the sizes of weight and step: LARS, LBSGD,
+LAMB.
 
-Their rules need the norm of each weight, so they work weight by weight; norms stay on the device (nothing waits for it). The rules that
-they scale are SGD's (`sgd.py`) and Adam's (`adam.py`).
+Their rules need the norm of each weight, so they work weight by weight; norms stay on the device (nothing waits for
+it). The rules that they scale are SGD's (`sgd.py`) and Adam's (`adam.py`).
 """
+
 from __future__ import annotations
 
 import math
@@ -22,8 +24,8 @@ Tensor = torch.Tensor
 class LARS(SGD):
     r"""SGD whose learning rate follows, layer by layer, the ratio of the weight's norm to the gradient's.
 
-    lr' = lr·η·‖w‖/(‖rescale·g‖ + wd·‖w‖ + eps), then SGD's rule with lr'. Weights named ``…gamma``, ``…beta`` or ``…bias``
-    keep lr.
+    lr' = lr·η·‖w‖/(‖rescale·g‖ + wd·‖w‖ + eps), then SGD's rule with lr'. Weights named ``…gamma``, ``…beta`` or
+    ``…bias`` keep lr.
 
     Parameters
     ----------
@@ -41,8 +43,15 @@ class LARS(SGD):
     *Source*: You, Gitman and Ginsburg 2017; momentum correction: Goyal et al. 2017, remark 3.
     """
 
-    def __init__(self, momentum: float = 0.0, lazy_update: bool = True, eta: float = 0.001, eps: float = 0,
-                 momentum_correction: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        momentum: float = 0.0,
+        lazy_update: bool = True,
+        eta: float = 0.001,
+        eps: float = 0,
+        momentum_correction: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(momentum=momentum, lazy_update=lazy_update, **kwargs)
         self.eta = eta
         self.eps = eps
@@ -81,14 +90,16 @@ class LARS(SGD):
 
 @register
 class LBSGD(Optimizer):
-    r"""SGD that adds up `batch_scale` gradients before it moves, and warms up towards a `batch_scale` times larger learning rate.
+    r"""SGD that adds up `batch_scale` gradients before it moves, and warms up towards a `batch_scale` times larger
+    learning rate.
 
     Parameters
     ----------
     momentum : float, default 0
     multi_precision : bool, default False
     warmup_strategy : {'linear', 'power2', 'sqrt', 'lars'}
-        How the learning rate's factor grows from 1 to `batch_scale`; 'lars' takes √(‖w‖²/(‖g‖² + wd·‖w‖²)) within [0.01, 100] instead.
+        How the learning rate's factor grows from 1 to `batch_scale`; 'lars' takes √(‖w‖²/(‖g‖² + wd·‖w‖²)) within
+        [0.01, 100] instead.
     warmup_epochs : int, default 5
     batch_scale : int, default 1
         Gradients per update; for 'lars' too.
@@ -101,8 +112,18 @@ class LBSGD(Optimizer):
     *Source*: You et al. 2017 ('lars'); Goyal et al. 2017 (warm-up).
     """
 
-    def __init__(self, momentum: float = 0.0, multi_precision: bool = False, warmup_strategy: str = "linear", warmup_epochs: int = 5,
-                 batch_scale: int = 1, updates_per_epoch: int = 32, begin_epoch: int = 0, num_epochs: int = 60, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        momentum: float = 0.0,
+        multi_precision: bool = False,
+        warmup_strategy: str = "linear",
+        warmup_epochs: int = 5,
+        batch_scale: int = 1,
+        updates_per_epoch: int = 32,
+        begin_epoch: int = 0,
+        num_epochs: int = 60,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(multi_precision=multi_precision, **kwargs)
         self.momentum = momentum
         self.warmup_strategy = warmup_strategy
@@ -126,7 +147,7 @@ class LBSGD(Optimizer):
         if warmup <= 1:
             return 1.0
         progress = updates / warmup
-        shaped = {"linear": progress, "power2": progress ** 2, "sqrt": math.sqrt(progress)}.get(self.warmup_strategy, 0.0)
+        shaped = {"linear": progress, "power2": progress**2, "sqrt": math.sqrt(progress)}.get(self.warmup_strategy, 0.0)
         return 1.0 + (largest - 1.0) * shaped
 
     def rule(self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], step: Step) -> None:
@@ -166,8 +187,17 @@ class LAMB(Optimizer):
     *Source*: You et al. 2020, algorithm 2.
     """
 
-    def __init__(self, learning_rate: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-6,
-                 lower_bound: float | None = None, upper_bound: float | None = None, bias_correction: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-6,
+        lower_bound: float | None = None,
+        upper_bound: float | None = None,
+        bias_correction: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.beta1 = beta1
         self.beta2 = beta2
@@ -188,10 +218,14 @@ class LAMB(Optimizer):
         variance.mul_(self.beta2).addcmul_(g, g, value=1.0 - self.beta2)
         mean_factor, variance_factor = 1.0, 1.0
         if self.bias_correction:
-            mean_factor, variance_factor = 1.0 - self.beta1 ** step.t, 1.0 - self.beta2 ** step.t
-        change = (mean / mean_factor).div_((variance / variance_factor).sqrt_().add_(self.epsilon)).add_(w, alpha=step.wd)
+            mean_factor, variance_factor = 1.0 - self.beta1**step.t, 1.0 - self.beta2**step.t
+        change = (
+            (mean / mean_factor).div_((variance / variance_factor).sqrt_().add_(self.epsilon)).add_(w, alpha=step.wd)
+        )
         weight_norm, change_norm = w.norm(), change.norm()
         if self.lower_bound is not None or self.upper_bound is not None:
             weight_norm = weight_norm.clamp(self.lower_bound, self.upper_bound)
-        ratio = torch.where((weight_norm > 0) & (change_norm > 0), weight_norm / change_norm, torch.ones_like(weight_norm))
+        ratio = torch.where(
+            (weight_norm > 0) & (change_norm > 0), weight_norm / change_norm, torch.ones_like(weight_norm)
+        )
         w.sub_(change.mul_(ratio * step.lr))

@@ -1,15 +1,18 @@
 """The optimiser's protocol: learning rates, multipliers, counts, and how a rule reaches one weight or all of them.
 
-The one idea: an optimiser is two short methods on plain tensors, `state` (what is remembered per weight) and `rule` (one update in
-place). `update` gives the rule a tensor; `update_multi` gives it a `TensorList`, which has the same arithmetic methods but one kernel per
-call for all weights, or the optimiser's own `rule_list` where torch has the whole rule as one fused kernel. The rules themselves are in
-`sgd.py`, `adam.py`, `adaptive.py`, `large_batch.py` and `contrib.py`; who keeps the states is in `updater.py`.
+The one idea: an optimiser is two short methods on plain tensors, `state` (what is remembered per weight) and `rule`
+(one update in place). `update` gives the rule a tensor; `update_multi` gives it a `TensorList`, which has the same
+arithmetic methods but one kernel per call for all weights, or the optimiser's own `rule_list` where torch has the whole
+rule as one fused kernel. The rules themselves are in `sgd.py`, `adam.py`, `adaptive.py`, `large_batch.py` and
+`contrib.py`; who keeps the states is in `updater.py`.
 """
+
 from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any, Callable, ClassVar, NamedTuple, Sequence, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 
@@ -64,8 +67,8 @@ class Optimizer:
 
     Notes
     -----
-    To write one, give `state` and `rule` and register it; ``update(index, weight, grad, state)`` may be overridden instead, as in
-    Gluon 1.x code. A rule must not change `g` in place.
+    To write one, give `state` and `rule` and register it; ``update(index, weight, grad, state)`` may be overridden
+    instead, as in Gluon 1.x code. A rule must not change `g` in place.
 
     Examples
     --------
@@ -82,13 +85,28 @@ class Optimizer:
 
     opt_registry: ClassVar[dict[str, type[Optimizer]]] = {}
 
-    def __init__(self, rescale_grad: float = 1.0, param_idx2name: dict[int, str] | None = None, wd: float = 0.0,
-                 clip_gradient: float | None = None, learning_rate: float | None = None, lr_scheduler: LRScheduler | None = None,
-                 sym: Any = None, begin_num_update: int = 0, multi_precision: bool = False,
-                 param_dict: dict[int, Any] | None = None) -> None:
+    def __init__(
+        self,
+        rescale_grad: float = 1.0,
+        param_idx2name: dict[int, str] | None = None,
+        wd: float = 0.0,
+        clip_gradient: float | None = None,
+        learning_rate: float | None = None,
+        lr_scheduler: LRScheduler | None = None,
+        sym: Any = None,
+        begin_num_update: int = 0,
+        multi_precision: bool = False,
+        param_dict: dict[int, Any] | None = None,
+    ) -> None:
         if param_idx2name is not None and not isinstance(param_idx2name, dict):
-            raise ArgumentError(explain(type(self).__name__, "param_idx2name maps indices to names.", expected="a dict of int to str",
-                                        received=repr(param_idx2name)))
+            raise ArgumentError(
+                explain(
+                    type(self).__name__,
+                    "param_idx2name maps indices to names.",
+                    expected="a dict of int to str",
+                    received=repr(param_idx2name),
+                )
+            )
         self.rescale_grad = rescale_grad
         self.lr_scheduler = lr_scheduler
         if lr_scheduler is not None:
@@ -117,17 +135,26 @@ class Optimizer:
 
     def rule(self, w: Arithmetic, g: Arithmetic, state: tuple[Arithmetic, ...], step: Step) -> None:
         """Update `w` and `state` in place from the raw gradient `g`, which stays as it is."""
-        raise UnsupportedError(explain(type(self).__name__, "This optimiser does not say how a weight is updated.",
-                                       fix="define rule(self, w, g, state, step), or override update(self, index, weight, grad, state)"))
+        raise UnsupportedError(
+            explain(
+                type(self).__name__,
+                "This optimiser does not say how a weight is updated.",
+                fix="define rule(self, w, g, state, step), or override update(self, index, weight, grad, state)",
+            )
+        )
 
-    def rule_list(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
+    def rule_list(
+        self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step
+    ) -> None:
         """Update many weights; override where one fused kernel is the whole rule."""
         if len(weights) == 1:
             self.rule(weights[0], grads[0], tuple(s[0] for s in states), step)
         else:
             self.rule(TensorList(weights), TensorList(grads), tuple(TensorList(s) for s in states), step)
 
-    def one_by_one(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
+    def one_by_one(
+        self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step
+    ) -> None:
         """A `rule_list` for rules that need more of a tensor than a `TensorList` has (noise, sums over some axes)."""
         for position, weight in enumerate(weights):
             self.rule(weight, grads[position], tuple(s[position] for s in states), step)
@@ -157,13 +184,18 @@ class Optimizer:
         return None if not arrays else arrays[0] if len(arrays) == 1 else arrays
 
     def create_state_multi_precision(self, index: Any, weight: NDArray) -> State:
-        """Return ``(float32 copy of the weight, its state)`` for half-precision weights under `multi_precision`, else the state."""
+        """Return ``(float32 copy of the weight, its state)`` for half-precision weights under `multi_precision`, else
+        the state.
+        """
         if is_half(weight):
             if self.multi_precision:
                 copy = wrap(weight._t.detach().float(), weight)
                 return (copy, self.create_state(index, copy))
-            warnings.warn(f"{type(self).__name__} accumulates in half precision, which loses small updates. "
-                          "Pass multi_precision=True in optimizer_params to keep float32 copies of the weights.", stacklevel=2)
+            warnings.warn(
+                f"{type(self).__name__} accumulates in half precision, which loses small updates. "
+                "Pass multi_precision=True in optimizer_params to keep float32 copies of the weights.",
+                stacklevel=2,
+            )
         return self.create_state(index, weight)
 
     def update(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
@@ -173,8 +205,11 @@ class Optimizer:
         else:
             self._update((index,), (weight,), (grad,), (state,))
 
-    def update_multi(self, indices: Sequence[Any], weights: Sequence[NDArray], grads: Sequence[NDArray], states: Sequence[State]) -> None:
-        """Update many weights with few kernels; an optimiser that overrides `update` is asked for one after the other."""
+    def update_multi(
+        self, indices: Sequence[Any], weights: Sequence[NDArray], grads: Sequence[NDArray], states: Sequence[State]
+    ) -> None:
+        """Update many weights with few kernels; an optimiser that overrides `update` is asked for one after the other.
+        """
         if type(self).update is Optimizer.update:
             self._update(indices, weights, grads, states)
         else:
@@ -184,7 +219,9 @@ class Optimizer:
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         """`update`, on the float32 copies where `create_state_multi_precision` made them."""
         many = isinstance(index, (list, tuple))
-        indices, weights, grads, states = (index, weight, grad, state) if many else ((index,), (weight,), (grad,), (state,))
+        indices, weights, grads, states = (
+            (index, weight, grad, state) if many else ((index,), (weight,), (grad,), (state,))
+        )
         if not self.multi_precision:
             return self.update_multi(indices, weights, grads, states)
         half = [is_half(w) for w in weights]
@@ -196,11 +233,15 @@ class Optimizer:
                 if h:
                     w._t.copy_(copy._t)
 
-    def _update(self, indices: Sequence[Any], weights: Sequence[NDArray], grads: Sequence[NDArray], states: Sequence[State]) -> None:
+    def _update(
+        self, indices: Sequence[Any], weights: Sequence[NDArray], grads: Sequence[NDArray], states: Sequence[State]
+    ) -> None:
         """Count the update, sort the weights by equal steps, and hand each group to the rule."""
         self._update_count(indices)
         counts = self._index_update_count
-        steps = list(zip(self._get_lrs(indices), self._get_wds(indices), [counts[i] for i in indices], map(self.group, indices)))
+        steps = list(
+            zip(self._get_lrs(indices), self._get_wds(indices), [counts[i] for i in indices], map(self.group, indices))
+        )
         w, g = [a._t for a in weights], [a._t for a in grads]
         recording = torch.is_grad_enabled()
         set_grad_mode(False)
@@ -210,7 +251,9 @@ class Optimizer:
                 return
             for step in dict.fromkeys(steps):
                 chosen = [i for i, own in enumerate(steps) if own == step]
-                self.rule_list([w[i] for i in chosen], [g[i] for i in chosen], _columns([states[i] for i in chosen]), Step(*step))
+                self.rule_list(
+                    [w[i] for i in chosen], [g[i] for i in chosen], _columns([states[i] for i in chosen]), Step(*step)
+                )
         finally:
             set_grad_mode(recording)
 
@@ -223,18 +266,23 @@ class Optimizer:
     def set_learning_rate(self, lr: float) -> None:
         """Set the learning rate; with a scheduler that is the scheduler's business, and refused."""
         if self.lr_scheduler is not None:
-            raise UserWarning("set_learning_rate: this optimizer takes its learning rate from its lr_scheduler. "
-                              "Set lr_scheduler.base_lr, or create the optimizer without a scheduler.")
+            raise UserWarning(
+                "set_learning_rate: this optimizer takes its learning rate from its lr_scheduler. "
+                "Set lr_scheduler.base_lr, or create the optimizer without a scheduler."
+            )
         self.lr = lr
 
     def set_lr_mult(self, args_lr_mult: dict[Any, float]) -> None:
-        """Set factors on the learning rate by index or name; names of the symbol's ``__lr_mult__`` attributes come first."""
+        """Set factors on the learning rate by index or name; names of the symbol's ``__lr_mult__`` attributes come
+        first.
+        """
         self.lr_mult = {**self._attribute_multipliers("__lr_mult__"), **args_lr_mult}
 
     def set_wd_mult(self, args_wd_mult: dict[Any, float]) -> None:
         """Set factors on the weight decay by index or name.
 
-        Named weights (`param_idx2name`) that do not end in ``_weight`` or ``_gamma`` (biases, beta) are not decayed unless said here.
+        Named weights (`param_idx2name`) that do not end in ``_weight`` or ``_gamma`` (biases, beta) are not decayed
+        unless said here.
         """
         spared = {name: 0.0 for name in self.idx2name.values() if not name.endswith(("_weight", "_gamma"))}
         self.wd_mult = {**spared, **self._attribute_multipliers("__wd_mult__"), **args_wd_mult}
@@ -305,8 +353,9 @@ def _agree(scheduler: LRScheduler, learning_rate: float | None) -> float:
     if learning_rate is None:
         return scheduler.base_lr
     if scheduler.base_lr != learning_rate:
-        logging.getLogger("glueball").info("The optimizer's learning_rate %g replaces the scheduler's base_lr %g.",
-                                           learning_rate, scheduler.base_lr)
+        logging.getLogger("glueball").info(
+            "The optimizer's learning_rate %g replaces the scheduler's base_lr %g.", learning_rate, scheduler.base_lr
+        )
         scheduler.base_lr = learning_rate
     return learning_rate
 
@@ -366,8 +415,14 @@ def create(name: Any, **kwargs: Any) -> Optimizer:
         if "unexpected keyword" not in str(error):
             raise
         unknown = str(error).rsplit("'", 2)[-2]
-        raise ArgumentError(explain(f"optimizer {name!r}", f"It takes no argument named {unknown!r}.", received=", ".join(sorted(kwargs)),
-                                    fix=_closest_argument(_registry.classes[str(name).lower()], unknown))) from None
+        raise ArgumentError(
+            explain(
+                f"optimizer {name!r}",
+                f"It takes no argument named {unknown!r}.",
+                received=", ".join(sorted(kwargs)),
+                fix=_closest_argument(_registry.classes[str(name).lower()], unknown),
+            )
+        ) from None
 
 
 def _closest_argument(cls: type[Optimizer], unknown: str) -> str:
@@ -376,9 +431,17 @@ def _closest_argument(cls: type[Optimizer], unknown: str) -> str:
 
     from ..base.registry import closest
 
-    usual = {"lr": "learning_rate", "weight_decay": "wd", "eps": "epsilon", "epsilon": "eps", "betas": "beta1 and beta2",
-             "nesterov": "the optimizer 'nag'"}
-    known = [n for c in cls.__mro__ for n in inspect.signature(c).parameters if issubclass(c, Optimizer) and n != "kwargs"]
+    usual = {
+        "lr": "learning_rate",
+        "weight_decay": "wd",
+        "eps": "epsilon",
+        "epsilon": "eps",
+        "betas": "beta1 and beta2",
+        "nesterov": "the optimizer 'nag'",
+    }
+    known = [
+        n for c in cls.__mro__ for n in inspect.signature(c).parameters if issubclass(c, Optimizer) and n != "kwargs"
+    ]
     if unknown in usual and (usual[unknown] in known or " " in usual[unknown]):
         return f"use {usual[unknown]}"
     return closest(unknown, known)

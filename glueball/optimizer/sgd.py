@@ -1,8 +1,10 @@
 """Gradient descent and its close kin: SGD, NAG, Signum, SGLD, DCASGD, and the trivial `Test`.
 
-Each class is a `state` and a `rule` on plain tensors, in the order of operations of Gluon 1.x: rescale, clip, add wd · w. SGD has a
-fused kernel besides. The protocol is in `optimizer.py`; LARS and LBSGD, which scale SGD's steps per layer, are in `large_batch.py`.
+Each class is a `state` and a `rule` on plain tensors, in the order of operations of Gluon 1.x: rescale, clip, add
+wd·w. SGD has a fused kernel besides. The protocol is in `optimizer.py`; LARS and LBSGD, which scale SGD's steps per layer,
+are in `large_batch.py`.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -55,12 +57,20 @@ class SGD(Optimizer):
         else:
             w.add_(g, alpha=-step.lr)
 
-    def rule_list(self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step) -> None:
+    def rule_list(
+        self, weights: list[Tensor], grads: list[Tensor], states: tuple[list[Tensor], ...], step: Step
+    ) -> None:
         if self.clip_gradient is not None or not self.rescale_grad or not step.lr:
             return super().rule_list(weights, grads, states, step)
         # lr·(rescale·g + wd·w) = lr·rescale·(g + wd/rescale·w): the kernel then needs no rescaled copy of the gradient.
-        aten.fused_sgd_(weights, grads, states[0] if states else [], gradient_factor=-step.lr * self.rescale_grad,
-                        weight_decay=step.wd / self.rescale_grad, momentum=self.momentum)
+        aten.fused_sgd_(
+            weights,
+            grads,
+            states[0] if states else [],
+            gradient_factor=-step.lr * self.rescale_grad,
+            weight_decay=step.wd / self.rescale_grad,
+            momentum=self.momentum,
+        )
 
 
 @register
@@ -72,7 +82,7 @@ class ccSGD(SGD):
 class NAG(SGD):
     r"""Nesterov's accelerated gradient.
 
-    w ← w + μ·v' − lr·g', where v' = μ·v − lr·g' and g' = clip(rescale·g) + wd·w; then v ← v' with the decay of the new w
+    w ← w + μ·v' − lr·g', where v' = μ·v − lr·g' and g' = clip(rescale·g) + wd·w; then v ← v' with the new w's decay
 
     *Source*: Nesterov 1983, in the form of Sutskever et al. 2013 with the gradient taken at the shifted point.
     """
@@ -123,7 +133,10 @@ class Signum(Optimizer):
     def rule(self, w: Arithmetic, g: Arithmetic, state: tuple[Arithmetic, ...], step: Step) -> None:
         g = self.gradient(g)
         if state:
-            decay, g = self.wd_lh, state[0].mul_(self.momentum).add_(g.add(w, alpha=step.wd), alpha=self.momentum - 1.0).neg()
+            decay, g = (
+                self.wd_lh,
+                state[0].mul_(self.momentum).add_(g.add(w, alpha=step.wd), alpha=self.momentum - 1.0).neg(),
+            )
         else:
             decay = step.wd
         w.mul_(1.0 - step.lr * decay).add_(g.sign(), alpha=-step.lr)
@@ -142,7 +155,7 @@ class SGLD(Optimizer):
 
     def rule(self, w: Tensor, g: Tensor, state: tuple[Tensor, ...], step: Step) -> None:
         w.add_(self.gradient(g).add(w, alpha=step.wd), alpha=-step.lr / 2)
-        w.add_(torch.randn_like(w), alpha=step.lr ** 0.5)
+        w.add_(torch.randn_like(w), alpha=step.lr**0.5)
 
 
 @register

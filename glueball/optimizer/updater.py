@@ -1,8 +1,9 @@
 """Updater: an optimiser together with the states of the weights it updates; what Trainer and KVStore call.
 
-The one idea: states are made at a weight's first update, so whoever calls needs to know indices only. How states become bytes, and why
-they are not a pickle, is in `state_file.py`.
+The one idea: states are made at a weight's first update, so whoever calls needs to know indices only. How states become
+bytes, and why they are not a pickle, is in `state_file.py`.
 """
+
 from __future__ import annotations
 
 from typing import Any, final
@@ -57,10 +58,16 @@ class Updater:
         if index in self.states:
             loaded = self.states[index]
             if _shapes(loaded) != _shapes(fresh):
-                raise ArgumentError(explain(
-                    "optimizer states", f"The states that were loaded do not belong to weight {self.optimizer.idx2name.get(index, index)!r}.",
-                    expected=f"shapes {_shapes(fresh)} for a weight of shape {weight.shape}", received=_shapes(loaded),
-                    fix="load states that were saved for the same network and optimizer"))
+                name = self.optimizer.idx2name.get(index, index)
+                raise ArgumentError(
+                    explain(
+                        "optimizer states",
+                        f"The states that were loaded do not belong to weight {name!r}.",
+                        expected=f"shapes {_shapes(fresh)} for a weight of shape {weight.shape}",
+                        received=_shapes(loaded),
+                        fix="load states that were saved for the same network and optimizer",
+                    )
+                )
             self.states[index] = self.sync_state_context(loaded, weight.context)
         else:
             self.states[index] = fresh

@@ -1,7 +1,8 @@
 """Every private torch API of `base/aten.py` against plain torch arithmetic, with the kernel and without it."""
+
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,7 +24,9 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if request.param == "fallback":
         monkeypatch.setattr(aten, "has_fused_sgd", False)
         monkeypatch.setattr(aten, "has_fused_adam", False)
-        monkeypatch.setattr(aten, "foreach", lambda name, lists, *args, **kwargs: aten._one_by_one(name, lists, args, kwargs))
+        monkeypatch.setattr(
+            aten, "foreach", lambda name, lists, *args, **kwargs: aten._one_by_one(name, lists, args, kwargs)
+        )
     return request.param
 
 
@@ -100,8 +103,8 @@ def test_fused_adam(layout: str, path: str) -> None:
     aten.fused_adam_(weights, grads, means, variances, step=torch.tensor(3.0), lr=0.1, beta1=0.9, beta2=0.99, eps=1e-3)
     for i, (weight, grad, mean, variance) in enumerate(zip(tensors(0), tensors(1), tensors(2), tensors(3))):
         mean = 0.9 * mean + 0.1 * grad
-        variance = 0.99 * variance + 0.01 * grad ** 2
-        step = mean / (1 - 0.9 ** 3) / ((variance / (1 - 0.99 ** 3)).sqrt() + 1e-3)
+        variance = 0.99 * variance + 0.01 * grad**2
+        step = mean / (1 - 0.9**3) / ((variance / (1 - 0.99**3)).sqrt() + 1e-3)
         torch.testing.assert_close(weights[i], weight - 0.1 * step)
         torch.testing.assert_close(means[i], mean)
         torch.testing.assert_close(variances[i], variance)

@@ -1,7 +1,9 @@
-"""Trainer: steps on one device and on several, stale gradients, learning rates, state files, and what wrong use is told.
+"""Trainer: steps on one device and on several, stale gradients, learning rates, state files, and what wrong use is
+told.
 
 Numbers and refusals as MXNet 1.9.1 gave them; `cpu(0)` and `cpu(1)` behave as two devices.
 """
+
 from __future__ import annotations
 
 import pickle
@@ -37,7 +39,8 @@ def values(made: Parameter) -> list[list[float]]:
     return [[round(float(v), 5) for v in array.asnumpy()] for array in made.list_data()]
 
 
-# ------------------------------------------------------------------------------------------------------------- one device
+# ------------------------------------------------------------------------------------------------------------- one
+# device
 def test_a_step_divides_by_the_batch_size_and_decays_everything() -> None:
     weight, bias = parameter("fc_weight"), parameter("fc_bias")
     trainer = Trainer([weight, bias], "sgd", {"learning_rate": 0.1, "wd": 0.5})
@@ -112,19 +115,25 @@ def test_all_parameters_go_to_the_updater_in_one_call(monkeypatch: pytest.Monkey
     made = [parameter(f"p{i}", shape=(i + 1,)) for i in range(5)]
     trainer = Trainer(made, "sgd")
     original = optimizer.SGD.rule_list
-    monkeypatch.setattr(optimizer.SGD, "rule_list", lambda self, w, *rest: (calls.append(len(w)), original(self, w, *rest)))
+    monkeypatch.setattr(
+        optimizer.SGD, "rule_list", lambda self, w, *rest: (calls.append(len(w)), original(self, w, *rest))
+    )
     backward(*made)
     trainer.step(1)
     assert calls == [5]
 
 
-# -------------------------------------------------------------------------------------------------------- stale gradients
+# -------------------------------------------------------------------------------------------------------- stale
+# gradients
 def test_a_stale_gradient_is_refused_before_anything_changes() -> None:
     used, unused = parameter("used"), parameter("unused")
     trainer = Trainer([used, unused], "sgd", {"learning_rate": 0.1})
     backward(used)
-    with pytest.raises(UserWarning, match=r"(?s)^Gradient of Parameter `unused` on context cpu\(0\) has not been updated by backward since last "
-                                          r"`step`\. This could mean a bug in your model.*ignore_stale_grad=True"):
+    with pytest.raises(
+        UserWarning,
+        match=r"(?s)^Gradient of Parameter `unused` on context cpu\(0\) has not been updated by backward since last "
+        r"`step`\. This could mean a bug in your model.*ignore_stale_grad=True",
+    ):
         trainer.step(1)
     assert values(used) == [[1, 1]]
     trainer.step(1, ignore_stale_grad=True)
@@ -143,12 +152,15 @@ def test_a_forgotten_backward_is_told_so() -> None:
         trainer.step(1)
 
 
-# --------------------------------------------------------------------------------------------------------- several devices
+# --------------------------------------------------------------------------------------------------------- several
+# devices
 @pytest.mark.parametrize("store", ["device", "local", None])
 @pytest.mark.parametrize("on_kvstore", [None, True, False])
 def test_devices_stay_equal_unless_told_otherwise(store: str | None, on_kvstore: bool | None) -> None:
     weight = parameter(ctx=TWO)
-    trainer = Trainer([weight], "sgd", {"learning_rate": 1.0, "momentum": 0.9}, kvstore=store, update_on_kvstore=on_kvstore)
+    trainer = Trainer(
+        [weight], "sgd", {"learning_rate": 1.0, "momentum": 0.9}, kvstore=store, update_on_kvstore=on_kvstore
+    )
     for _ in range(2):
         backward(weight)
         trainer.step(1)
@@ -160,7 +172,10 @@ def test_devices_stay_equal_unless_told_otherwise(store: str | None, on_kvstore:
 
 def test_one_optimizer_counts_alike_on_all_devices() -> None:
     one, two = parameter("one"), parameter("two", ctx=TWO)
-    trainers = [Trainer([one], "adam", {"learning_rate": 0.1}), Trainer([two], "adam", {"learning_rate": 0.1}, update_on_kvstore=False)]
+    trainers = [
+        Trainer([one], "adam", {"learning_rate": 0.1}),
+        Trainer([two], "adam", {"learning_rate": 0.1}, update_on_kvstore=False),
+    ]
     for _ in range(3):
         for made, trainer in zip((one, two), trainers):
             backward(made)
@@ -207,7 +222,8 @@ def test_a_store_object_is_used_even_for_one_device() -> None:
     assert out.asnumpy() == pytest.approx([0.9, 0.9])
 
 
-# ------------------------------------------------------------------------------------------------------------ learning rate
+# ------------------------------------------------------------------------------------------------------------ learning
+# rate
 def test_learning_rates() -> None:
     trainer = Trainer([parameter()], "sgd", {"learning_rate": 0.3})
     assert trainer.learning_rate == 0.3
@@ -230,7 +246,8 @@ def test_the_scheduler_counts_steps() -> None:
     assert rates == [1.0, 1.0, 0.5, 0.5]
 
 
-# ------------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------------------------------
+# files
 @pytest.mark.parametrize("ctx", [None, TWO], ids=["one device", "two devices"])
 @pytest.mark.parametrize("on_kvstore", [True, False])
 def test_saved_states_continue(tmp_path: Path, ctx: Any, on_kvstore: bool) -> None:
@@ -268,29 +285,38 @@ def test_files_that_are_no_states_are_refused(tmp_path: Path) -> None:
         trainer.load_states(tmp_path / "absent")
 
 
-# --------------------------------------------------------------------------------------------------------------- wrong use
-@pytest.mark.parametrize(("use", "text"), [
-    (lambda: Trainer(3, "sgd"), "(?s)must be a list or dict of Parameters, got <class 'int'>.*collect_params"),
-    (lambda: Trainer([3], "sgd"), "got list of <class 'int'>"),
-    (lambda: Trainer([parameter()], "sdg"), "did you mean 'sgd'"),
-    (lambda: Trainer([parameter()], 3), "(?s)optimizer.*Received: 3"),
-    (lambda: Trainer([parameter()], "sgd", {"lr": 0.1}), "use learning_rate"),
-    (lambda: Trainer([parameter()], optimizer.SGD(), {"wd": 1}), "optimizer_params must be None"),
-    (lambda: Trainer([parameter("a"), parameter("b", ctx=TWO)], "sgd").step(1), r"(?s)same devices.*cpu\(0\), cpu\(1\)\] for b"),
-    (lambda: Trainer([parameter()], "sgd").step(0), "(?s)batch_size=0.*data.shape"),
-    (lambda: Trainer([parameter()], "sgd", kvstore="devise").step(1), "did you mean 'device'"),
-])
+# --------------------------------------------------------------------------------------------------------------- wrong
+# use
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (lambda: Trainer(3, "sgd"), "(?s)must be a list or dict of Parameters, got <class 'int'>.*collect_params"),
+        (lambda: Trainer([3], "sgd"), "got list of <class 'int'>"),
+        (lambda: Trainer([parameter()], "sdg"), "did you mean 'sgd'"),
+        (lambda: Trainer([parameter()], 3), "(?s)optimizer.*Received: 3"),
+        (lambda: Trainer([parameter()], "sgd", {"lr": 0.1}), "use learning_rate"),
+        (lambda: Trainer([parameter()], optimizer.SGD(), {"wd": 1}), "optimizer_params must be None"),
+        (
+            lambda: Trainer([parameter("a"), parameter("b", ctx=TWO)], "sgd").step(1),
+            r"(?s)same devices.*cpu\(0\), cpu\(1\)\] for b",
+        ),
+        (lambda: Trainer([parameter()], "sgd").step(0), "(?s)batch_size=0.*data.shape"),
+        (lambda: Trainer([parameter()], "sgd", kvstore="devise").step(1), "did you mean 'device'"),
+    ],
+)
 def test_wrong_use_is_explained(use: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         use()
 
 
 def test_uninitialized_parameters_are_told_apart() -> None:
-    with pytest.raises(RuntimeError, match="'u'.* has not been initialized"):
+    with pytest.raises(RuntimeError, match=r"'u'.* has not been initialized"):
         Trainer([Parameter("u", shape=(2,))], "sgd").step(1)
     deferred = Parameter("d", shape=(0,), allow_deferred_init=True)
     deferred.initialize()
-    with pytest.raises(DeferredInitializationError, match="'d'.* has not been initialized yet because initialization was deferred"):
+    with pytest.raises(
+        DeferredInitializationError, match=r"'d'.* has not been initialized yet because initialization was deferred"
+    ):
         Trainer([deferred], "sgd").step(1)
 
 

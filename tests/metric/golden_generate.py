@@ -1,7 +1,8 @@
 """Make ``golden_metrics.json``: what the metrics of MXNet 1.9.1 say of a few small inputs.
 
-Run with an interpreter that has ``mxnet==1.9.1`` and ``numpy==1.23.5``: ``python golden_generate.py > golden_metrics.json``.
-There is no seed: inputs are made from sines (`probabilities`, `classes`, `values`), so that a test makes the same without a file.
+Run with an interpreter that has ``mxnet==1.9.1`` and ``numpy==1.23.5``: ``python golden_generate.py >
+golden_metrics.json``. There is no seed: inputs are made from sines (`probabilities`, `classes`, `values`), so that a
+test makes the same without a file.
 """
 
 import json
@@ -31,7 +32,10 @@ INPUTS = {  # name: batches, each of them (labels, predictions), each of these a
     "binary": [([classes(2, 6)], [probabilities(6, 2)]), ([classes(2, 6, phase=1)], [probabilities(6, 2, phase=1)])],
     "binary, one kind": [([np.zeros(4, "float32")], [np.tile(np.array([[0.9, 0.1]], "float32"), (4, 1))])],
     "words": [([classes(4, 2, 3)], [probabilities(2, 3, 4)]), ([classes(4, 1, 3)], [probabilities(1, 3, 4, phase=1)])],
-    "words in rows": [([classes(4, 2, 3)], [probabilities(6, 4)]), ([classes(4, 1, 3)], [probabilities(3, 4, phase=1)])],
+    "words in rows": [
+        ([classes(4, 2, 3)], [probabilities(6, 4)]),
+        ([classes(4, 1, 3)], [probabilities(3, 4, phase=1)]),
+    ],
     "regression": [([values(6, 2)], [values(6, 2, phase=1)]), ([values(4, 2, phase=2)], [values(4, 2, phase=3)])],
     "regression, vector": [([values(6)], [values(6, phase=1)]), ([values(6, phase=2)], [values(6, phase=3)])],
     "regression, column": [([values(6)], [values(6, 1, phase=1)])],
@@ -39,26 +43,53 @@ INPUTS = {  # name: batches, each of them (labels, predictions), each of these a
 }
 
 CASES = [  # input, metric, arguments
-    ("classes", "acc", {}), ("classes", "accuracy", {"name": "mine"}), ("two outputs", "acc", {}), ("decided", "acc", {}),
-    ("images", "acc", {}), ("words", "acc", {"axis": 2}),
-    ("classes", "top_k_accuracy", {"top_k": 2}), ("classes", "top_k_acc", {"top_k": 3}), ("two outputs", "topkaccuracy", {"top_k": 2}),
-    ("binary", "f1", {}), ("binary", "f1", {"average": "micro"}), ("binary, one kind", "f1", {}),
-    ("binary", "mcc", {}), ("binary", "mcc", {"average": "micro"}), ("binary, one kind", "mcc", {}),
-    ("classes", "pcc", {}), ("binary", "pcc", {}), ("decided", "pcc", {}), ("two outputs", "pcc", {}),
-    ("words in rows", "perplexity", {"ignore_label": None}), ("words in rows", "perplexity", {"ignore_label": 0}),
+    ("classes", "acc", {}),
+    ("classes", "accuracy", {"name": "mine"}),
+    ("two outputs", "acc", {}),
+    ("decided", "acc", {}),
+    ("images", "acc", {}),
+    ("words", "acc", {"axis": 2}),
+    ("classes", "top_k_accuracy", {"top_k": 2}),
+    ("classes", "top_k_acc", {"top_k": 3}),
+    ("two outputs", "topkaccuracy", {"top_k": 2}),
+    ("binary", "f1", {}),
+    ("binary", "f1", {"average": "micro"}),
+    ("binary, one kind", "f1", {}),
+    ("binary", "mcc", {}),
+    ("binary", "mcc", {"average": "micro"}),
+    ("binary, one kind", "mcc", {}),
+    ("classes", "pcc", {}),
+    ("binary", "pcc", {}),
+    ("decided", "pcc", {}),
+    ("two outputs", "pcc", {}),
+    ("words in rows", "perplexity", {"ignore_label": None}),
+    ("words in rows", "perplexity", {"ignore_label": 0}),
     ("classes", "perplexity", {"ignore_label": 2}),
-    ("regression", "mae", {}), ("regression, vector", "mae", {}), ("regression, column", "mae", {}),
-    ("regression", "mse", {}), ("regression, vector", "mse", {}), ("regression, column", "mse", {}),
-    ("regression", "rmse", {}), ("regression, vector", "rmse", {}), ("regression, column", "rmse", {}),
-    ("classes", "ce", {}), ("classes", "crossentropy", {"eps": 0.1}), ("classes", "nll_loss", {}), ("two outputs", "ce", {}),
-    ("regression", "pearsonr", {}), ("regression", "pearsoncorrelation", {"average": "micro"}),
-    ("regression, vector", "pearsonr", {}), ("regression, vector", "pearsonr", {"average": "micro"}),
-    ("losses", "loss", {}), ("losses", "torch", {}), ("losses", "caffe", {}),
+    ("regression", "mae", {}),
+    ("regression, vector", "mae", {}),
+    ("regression, column", "mae", {}),
+    ("regression", "mse", {}),
+    ("regression, vector", "mse", {}),
+    ("regression, column", "mse", {}),
+    ("regression", "rmse", {}),
+    ("regression, vector", "rmse", {}),
+    ("regression, column", "rmse", {}),
+    ("classes", "ce", {}),
+    ("classes", "crossentropy", {"eps": 0.1}),
+    ("classes", "nll_loss", {}),
+    ("two outputs", "ce", {}),
+    ("regression", "pearsonr", {}),
+    ("regression", "pearsoncorrelation", {"average": "micro"}),
+    ("regression, vector", "pearsonr", {}),
+    ("regression, vector", "pearsonr", {"average": "micro"}),
+    ("losses", "loss", {}),
+    ("losses", "torch", {}),
+    ("losses", "caffe", {}),
 ]
 
 
 def scores(metric):
-    return [[name, float("%.9g" % value)] for name, value in metric.get_name_value() + metric.get_global_name_value()]
+    return [[name, float(f"{value:.9g}")] for name, value in metric.get_name_value() + metric.get_global_name_value()]
 
 
 def run(mx, batches, metric):
@@ -80,10 +111,17 @@ def main():
     records = []
     for name, metric, arguments in CASES:
         made = mx.metric.create(metric, **arguments)
-        records.append({"input": name, "metric": metric, "arguments": arguments, "scores": run(mx, INPUTS[name], made),
-                        "config": json.loads(json.dumps(made.get_config()))})
+        records.append(
+            {
+                "input": name,
+                "metric": metric,
+                "arguments": arguments,
+                "scores": run(mx, INPUTS[name], made),
+                "config": json.loads(json.dumps(made.get_config())),
+            }
+        )
     lines = ",\n".join(json.dumps(record) for record in records)
-    sys.stdout.write('{"mxnet": "%s", "records": [\n%s\n]}\n' % (mx.__version__, lines))
+    sys.stdout.write(f'{{"mxnet": "{mx.__version__}", "records": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":

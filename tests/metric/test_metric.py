@@ -1,4 +1,7 @@
-"""Metrics against what MXNet 1.9.1 says of the same inputs (golden_metrics.json), their laws, and what wrong use is told."""
+"""Metrics against what MXNet 1.9.1 says of the same inputs (golden_metrics.json), their laws, and what wrong use is
+told.
+"""
+
 from __future__ import annotations
 
 import importlib.util
@@ -65,7 +68,10 @@ def test_pearson_micro_is_the_correlation_of_all_samples() -> None:
     assert metric.get_global()[1] == pytest.approx(everything, rel=1e-5)
 
 
-@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=5), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+)
 def test_accuracy_of_batches_is_accuracy_of_all(batches: list[list[int]], random: Any) -> None:
     metric, correct, total = metrics.Accuracy(), 0, 0
     for batch in batches:
@@ -79,8 +85,13 @@ def test_accuracy_of_batches_is_accuracy_of_all(batches: list[list[int]], random
 
 def test_accuracy_takes_arrays_lists_and_columns() -> None:
     scores = [[0.1, 0.9], [0.2, 0.8]]
-    for labels, preds in [(nd.array([1, 0]), nd.array(scores)), ([nd.array([1, 0])], [nd.array(scores)]), (np.array([1, 0]), np.array(scores)),
-                          (nd.array([[1], [0]]), nd.array(scores)), (nd.array([1, 0]), nd.array([1, 1]))]:
+    for labels, preds in [
+        (nd.array([1, 0]), nd.array(scores)),
+        ([nd.array([1, 0])], [nd.array(scores)]),
+        (np.array([1, 0]), np.array(scores)),
+        (nd.array([[1], [0]]), nd.array(scores)),
+        (nd.array([1, 0]), nd.array([1, 1])),
+    ]:
         metric = metrics.Accuracy()
         metric.update(labels, preds)
         assert metric.get() == ("accuracy", 0.5)
@@ -112,7 +123,10 @@ def test_custom_functions() -> None:
 
 def test_extra_outputs_must_be_allowed() -> None:
     arrays = [nd.array([1])], [nd.array([1]), nd.array([2])]
-    strict, lenient = metrics.CustomMetric(lambda a, b: 1.0), metrics.CustomMetric(lambda a, b: 1.0, allow_extra_outputs=True)
+    strict, lenient = (
+        metrics.CustomMetric(lambda a, b: 1.0),
+        metrics.CustomMetric(lambda a, b: 1.0, allow_extra_outputs=True),
+    )
     with pytest.raises(ValueError, match="Shape of labels 1 does not match shape of predictions 2"):
         strict.update(*arrays)
     lenient.update(*arrays)
@@ -185,24 +199,33 @@ def test_scores_on_a_gpu_are_decided_there() -> None:
     assert calls == [1]
 
 
-@pytest.mark.parametrize(("use", "text"), [
-    (lambda: metrics.create("acuracy"), "(?s)'acuracy'.*did you mean 'accuracy'"),
-    (lambda: metrics.TopKAccuracy(0), "1 or more"),
-    (lambda: metrics.TopKAccuracy(2).update(nd.array([1]), nd.zeros((1, 2, 3))), "no more than 2 dims"),
-    (lambda: metrics.F1(average="mean"), "'macro' or 'micro'"),
-    (lambda: metrics.PearsonCorrelation(average="mean"), "'macro' or 'micro'"),
-    (lambda: metrics.F1().update(nd.array([1, 2, 0]), nd.zeros((3, 2))), "only supports binary"),
-    (lambda: metrics.F1().update(nd.array([1, 0]), nd.array([0.9, 0.1])), "(?s)shape \\(batch, 2\\).*nd.stack"),
-    (lambda: metrics.PCC().update(nd.array([-1, 0]), nd.array([0, 1])), "start at 0"),
-    (lambda: metrics.Accuracy().update([nd.array([1, 0])], []), "(?s)lists differ in length.*Received: 1"),
-    (lambda: metrics.Accuracy().update(nd.array([1, 0]), nd.array([[0.1, 0.9]])), "Shape of labels 2 does not match"),
-    (lambda: metrics.Accuracy(axis=3).update(nd.array([1]), nd.zeros((1, 2))), "no class axis 3"),
-    (lambda: metrics.CrossEntropy().update(nd.ones((3,)), nd.ones((2, 4))), "Expected: 2 labels"),
-    (lambda: metrics.CrossEntropy().update(nd.array([7]), nd.ones((1, 4))), "(?s)from 0 to 3.*Received: 7"),
-    (lambda: metrics.Perplexity(None).update(nd.array([1, 7]), nd.ones((2, 4))), "Received: 7"),
-    (lambda: metrics.Perplexity(None).update(nd.array([1]), nd.ones((2, 4))), "Expected: 2 labels"),
-    (lambda: metrics.check_label_shapes(nd.ones((2,)), nd.ones((3, 1)), shape=True), r"labels \(2,\) does not match shape of predictions \(3, 1\)"),
-])
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (lambda: metrics.create("acuracy"), "(?s)'acuracy'.*did you mean 'accuracy'"),
+        (lambda: metrics.TopKAccuracy(0), "1 or more"),
+        (lambda: metrics.TopKAccuracy(2).update(nd.array([1]), nd.zeros((1, 2, 3))), "no more than 2 dims"),
+        (lambda: metrics.F1(average="mean"), "'macro' or 'micro'"),
+        (lambda: metrics.PearsonCorrelation(average="mean"), "'macro' or 'micro'"),
+        (lambda: metrics.F1().update(nd.array([1, 2, 0]), nd.zeros((3, 2))), "only supports binary"),
+        (lambda: metrics.F1().update(nd.array([1, 0]), nd.array([0.9, 0.1])), "(?s)shape \\(batch, 2\\).*nd.stack"),
+        (lambda: metrics.PCC().update(nd.array([-1, 0]), nd.array([0, 1])), "start at 0"),
+        (lambda: metrics.Accuracy().update([nd.array([1, 0])], []), "(?s)lists differ in length.*Received: 1"),
+        (
+            lambda: metrics.Accuracy().update(nd.array([1, 0]), nd.array([[0.1, 0.9]])),
+            "Shape of labels 2 does not match",
+        ),
+        (lambda: metrics.Accuracy(axis=3).update(nd.array([1]), nd.zeros((1, 2))), "no class axis 3"),
+        (lambda: metrics.CrossEntropy().update(nd.ones((3,)), nd.ones((2, 4))), "Expected: 2 labels"),
+        (lambda: metrics.CrossEntropy().update(nd.array([7]), nd.ones((1, 4))), "(?s)from 0 to 3.*Received: 7"),
+        (lambda: metrics.Perplexity(None).update(nd.array([1, 7]), nd.ones((2, 4))), "Received: 7"),
+        (lambda: metrics.Perplexity(None).update(nd.array([1]), nd.ones((2, 4))), "Expected: 2 labels"),
+        (
+            lambda: metrics.check_label_shapes(nd.ones((2,)), nd.ones((3, 1)), shape=True),
+            r"labels \(2,\) does not match shape of predictions \(3, 1\)",
+        ),
+    ],
+)
 def test_wrong_use_is_explained(use: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         use()

@@ -1,8 +1,8 @@
 """Make ``golden_steps.json``: the weights after each of four updates, as MXNet 1.9.1 computes them.
 
-Run with an interpreter that has ``mxnet==1.9.1`` and ``numpy==1.23.5``: ``python golden_generate.py > golden_steps.json``.
-There is no seed: weights and gradients are sines of their index, so that a test makes the same inputs without a file.
-Optimisers with random noise (SGLD) are not here; ``test_optimizer.py`` tests their statistics.
+Run with an interpreter that has ``mxnet==1.9.1`` and ``numpy==1.23.5``: ``python golden_generate.py >
+golden_steps.json``. There is no seed: weights and gradients are sines of their index, so that a test makes the same
+inputs without a file. Optimisers with random noise (SGLD) are not here; ``test_optimizer.py`` tests their statistics.
 """
 
 import json
@@ -78,7 +78,7 @@ def trajectory(mx, name: str, arguments: dict, dtype: str = "float32") -> list:
     rows = []
     for step in range(STEPS):
         updater(0, mx.nd.array(gradient(step), dtype=dtype), array)
-        rows.append([float("%.9g" % value) for value in array.asnumpy().ravel()])
+        rows.append([float(f"{value:.9g}") for value in array.asnumpy().ravel()])
     return rows
 
 
@@ -89,10 +89,15 @@ def main() -> None:
     for name, arguments in [("sgd", {"learning_rate": 0.1, "momentum": 0.9}), ("adam", {}), ("nag", {"momentum": 0.9})]:
         arguments = dict(arguments, multi_precision=True)
         records.append(
-            {"name": name, "arguments": arguments, "dtype": "float16", "weights": trajectory(mx, name, arguments, "float16")}
+            {
+                "name": name,
+                "arguments": arguments,
+                "dtype": "float16",
+                "weights": trajectory(mx, name, arguments, "float16"),
+            }
         )
     lines = ",\n".join(json.dumps(record) for record in records)
-    sys.stdout.write('{"mxnet": "%s", "numpy": "%s", "records": [\n%s\n]}\n' % (mx.__version__, np.__version__, lines))
+    sys.stdout.write(f'{{"mxnet": "{mx.__version__}", "numpy": "{np.__version__}", "records": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":

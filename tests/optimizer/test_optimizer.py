@@ -1,8 +1,10 @@
-"""Every optimiser against MXNet 1.9.1 (golden_steps.json), in both forms; the protocol around the rules; the state files.
+"""Every optimiser against MXNet 1.9.1 (golden_steps.json), in both forms; the protocol around the rules; the state
+files.
 
-Laws: updating many weights in one call is updating each by itself; gradients are left alone; a rule sees a weight only through its
-count, learning rate and decay; states that are saved and loaded continue as if nothing had happened.
+Laws: updating many weights in one call is updating each by itself; gradients are left alone; a rule sees a weight only
+through its count, learning rate and decay; states that are saved and loaded continue as if nothing had happened.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -23,10 +25,35 @@ from glueball.base.errors import FileFormatError
 
 HERE = Path(__file__).parent
 RECORDS = json.loads((HERE / "golden_steps.json").read_text())["records"]
-DETERMINISTIC = ["sgd", "nag", "signum", "ftml", "lars", "lbsgd", "dcasgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop", "ftrl", "adamax",
-                 "nadam", "lamb", "groupadagrad", "test"]
-ARGUMENTS = {"groupadagrad": {}, "test": {}, "dcasgd": {"momentum": 0.5, "wd": 0.01}, "sgd": {"momentum": 0.9, "wd": 0.01},
-             "nag": {"momentum": 0.9, "wd": 0.01}, "lars": {"momentum": 0.9, "wd": 0.01}, "lbsgd": {"momentum": 0.9, "batch_scale": 2}}
+DETERMINISTIC = [
+    "sgd",
+    "nag",
+    "signum",
+    "ftml",
+    "lars",
+    "lbsgd",
+    "dcasgd",
+    "adam",
+    "adamw",
+    "adagrad",
+    "adadelta",
+    "rmsprop",
+    "ftrl",
+    "adamax",
+    "nadam",
+    "lamb",
+    "groupadagrad",
+    "test",
+]
+ARGUMENTS = {
+    "groupadagrad": {},
+    "test": {},
+    "dcasgd": {"momentum": 0.5, "wd": 0.01},
+    "sgd": {"momentum": 0.9, "wd": 0.01},
+    "nag": {"momentum": 0.9, "wd": 0.01},
+    "lars": {"momentum": 0.9, "wd": 0.01},
+    "lbsgd": {"momentum": 0.9, "batch_scale": 2},
+}
 
 
 def _generator() -> ModuleType:
@@ -43,7 +70,11 @@ golden = _generator()
 
 def make(name: str, **more: Any) -> optimizer.Optimizer:
     names = {i: f"fc{i}_weight" for i in range(4)}
-    return optimizer.create(name, param_idx2name=names, **{"learning_rate": 0.05, "rescale_grad": 0.5, **ARGUMENTS.get(name, {"wd": 0.01}), **more})
+    return optimizer.create(
+        name,
+        param_idx2name=names,
+        **{"learning_rate": 0.05, "rescale_grad": 0.5, **ARGUMENTS.get(name, {"wd": 0.01}), **more},
+    )
 
 
 def weights(count: int, dtype: str = "float32") -> list[nd.NDArray]:
@@ -60,12 +91,17 @@ def gradients(count: int, step: int) -> list[nd.NDArray]:
 @pytest.mark.parametrize("count", [1, 3], ids=["one", "list"])
 @pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r['name']}-{r['arguments']}")
 def test_same_steps_as_mxnet(record: dict[str, Any], count: int) -> None:
-    updater = optimizer.get_updater(optimizer.create(record["name"], param_idx2name={i: f"fc{i}_weight" for i in range(count)},
-                                                     **record["arguments"]))
+    updater = optimizer.get_updater(
+        optimizer.create(
+            record["name"], param_idx2name={i: f"fc{i}_weight" for i in range(count)}, **record["arguments"]
+        )
+    )
     arrays = [nd.array(golden.weight(), dtype=record["dtype"]) for _ in range(count)]
     tolerance = 5e-6 if record["dtype"] == "float32" else 1e-3
     for step, expected in enumerate(record["weights"]):
-        updater(list(range(count)), [nd.array(golden.gradient(step), dtype=record["dtype"]) for _ in range(count)], arrays)
+        updater(
+            list(range(count)), [nd.array(golden.gradient(step), dtype=record["dtype"]) for _ in range(count)], arrays
+        )
         for array in arrays:
             np.testing.assert_allclose(array.asnumpy().ravel(), expected, atol=tolerance)
 
@@ -111,7 +147,9 @@ def test_adamw_decays_beside_the_step() -> None:
     uncorrected = optimizer.create("adamw", learning_rate=0.1, wd=0.2, epsilon=0.0, correct_bias=False)
     weight = nd.ones((2,))
     uncorrected.update(0, weight, grad, uncorrected.create_state(0, weight))
-    np.testing.assert_allclose(weight.asnumpy(), [0.98 - 0.1 * 0.1 / 0.001 ** 0.5, 0.98 + 0.1 * 0.1 / 0.001 ** 0.5], rtol=1e-5)
+    np.testing.assert_allclose(
+        weight.asnumpy(), [0.98 - 0.1 * 0.1 / 0.001**0.5, 0.98 + 0.1 * 0.1 / 0.001**0.5], rtol=1e-5
+    )
 
 
 def test_sgld_adds_noise_of_the_learning_rate() -> None:
@@ -149,9 +187,12 @@ def test_nadam_counts_for_each_weight() -> None:
     np.testing.assert_allclose(a[0].asnumpy(), b[0].asnumpy(), rtol=1e-6)
 
 
-# -------------------------------------------------------------------------------------------------------------- protocol
+# --------------------------------------------------------------------------------------------------------------
+# protocol
 def test_multipliers_by_index_name_and_parameter() -> None:
-    sgd = optimizer.SGD(learning_rate=1.0, wd=1.0, param_idx2name={0: "a_weight", 1: "a_bias", 2: "a_gamma", 3: "a_beta"})
+    sgd = optimizer.SGD(
+        learning_rate=1.0, wd=1.0, param_idx2name={0: "a_weight", 1: "a_bias", 2: "a_gamma", 3: "a_beta"}
+    )
     assert sgd._get_wds([0, 1, 2, 3]) == [1.0, 0.0, 1.0, 0.0]
     sgd.set_lr_mult({0: 2.0, "a_bias": 3.0})
     sgd.set_wd_mult({"a_weight": 0.5})
@@ -267,28 +308,46 @@ def test_half_precision_alone_is_warned_of() -> None:
         optimizer.get_updater(optimizer.SGD())(0, nd.ones((1,), dtype="float16"), nd.ones((1,), dtype="float16"))
 
 
-@pytest.mark.parametrize(("use", "error", "text"), [
-    (lambda: optimizer.create("sgdd"), ValueError, "(?s)'sgdd'.*did you mean 'sgd'"),
-    (lambda: optimizer.create("sgd", lr=0.1), ValueError, "(?s)no argument named 'lr'.*use learning_rate"),
-    (lambda: optimizer.create("adam", weight_decay=0.1), ValueError, "use wd"),
-    (lambda: optimizer.create("sgd", momentun=0.1), ValueError, "did you mean 'momentum'"),
-    (lambda: optimizer.SGD(param_idx2name=["a"]), ValueError, "maps indices to names"),
-    (lambda: optimizer.Optimizer().update(0, nd.ones((1,)), nd.ones((1,)), None), RuntimeError, "define rule"),
-    (lambda: optimizer.SGD().set_lr_scale({}), DeprecationWarning, "set_lr_mult"),
-    (lambda: optimizer.create("groupadagrad").create_state(0, nd.ones((2,))), ValueError, "weights of two dimensions"),
-    (lambda: optimizer.get_updater(optimizer.create("groupadagrad", wd=0.1))(0, nd.ones((2, 2)), nd.ones((2, 2))), ValueError, "no weight decay"),
-])
+@pytest.mark.parametrize(
+    ("use", "error", "text"),
+    [
+        (lambda: optimizer.create("sgdd"), ValueError, "(?s)'sgdd'.*did you mean 'sgd'"),
+        (lambda: optimizer.create("sgd", lr=0.1), ValueError, "(?s)no argument named 'lr'.*use learning_rate"),
+        (lambda: optimizer.create("adam", weight_decay=0.1), ValueError, "use wd"),
+        (lambda: optimizer.create("sgd", momentun=0.1), ValueError, "did you mean 'momentum'"),
+        (lambda: optimizer.SGD(param_idx2name=["a"]), ValueError, "maps indices to names"),
+        (lambda: optimizer.Optimizer().update(0, nd.ones((1,)), nd.ones((1,)), None), RuntimeError, "define rule"),
+        (lambda: optimizer.SGD().set_lr_scale({}), DeprecationWarning, "set_lr_mult"),
+        (
+            lambda: optimizer.create("groupadagrad").create_state(0, nd.ones((2,))),
+            ValueError,
+            "weights of two dimensions",
+        ),
+        (
+            lambda: optimizer.get_updater(optimizer.create("groupadagrad", wd=0.1))(
+                0, nd.ones((2, 2)), nd.ones((2, 2))
+            ),
+            ValueError,
+            "no weight decay",
+        ),
+    ],
+)
 def test_wrong_use_is_explained(use: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         use()
 
 
 def test_every_registered_optimizer_is_tested() -> None:
-    known = {cls.__name__.lower() for cls in optimizer.Optimizer.opt_registry.values() if cls.__module__.startswith("glueball.")}
+    known = {
+        cls.__name__.lower()
+        for cls in optimizer.Optimizer.opt_registry.values()
+        if cls.__module__.startswith("glueball.")
+    }
     assert known == {*DETERMINISTIC, "sgld", "ccsgd"}
 
 
-# ----------------------------------------------------------------------------------------------------------- state files
+# ----------------------------------------------------------------------------------------------------------- state
+# files
 def trained(name: str, steps: int, **more: Any) -> tuple[optimizer.Updater, list[nd.NDArray]]:
     updater, arrays = optimizer.get_updater(make(name, **more)), weights(2)
     for step in range(steps):
@@ -326,7 +385,7 @@ def test_the_bytes_are_safetensors() -> None:
 
 
 def test_a_pickle_is_refused_unread() -> None:
-    for protocol in range(0, 6):
+    for protocol in range(6):
         with pytest.raises(FileFormatError, match="Python pickle") as caught:
             trained("adam", 1)[0].set_states(pickle.dumps({0: 1.0}, protocol=protocol))
         assert "MXNet" in str(caught.value)
@@ -334,11 +393,11 @@ def test_a_pickle_is_refused_unread() -> None:
 
 def test_states_of_another_optimizer_or_network_are_refused() -> None:
     data = trained("adam", 1)[0].get_states(dump_optimizer=True)
-    with pytest.raises(ValueError, match="(?s)Expected: SGD.*Received: Adam.*'adam'"):
+    with pytest.raises(ValueError, match=r"(?s)Expected: SGD.*Received: Adam.*'adam'"):
         trained("sgd", 1)[0].set_states(data)
     other = optimizer.get_updater(make("adam"))
     other.set_states(data)
-    with pytest.raises(ValueError, match="(?s)do not belong to weight 'fc0_weight'.*same network"):
+    with pytest.raises(ValueError, match=r"(?s)do not belong to weight 'fc0_weight'.*same network"):
         other(0, nd.ones((5,)), nd.ones((5,)))
 
 
@@ -347,7 +406,7 @@ def test_broken_bytes_raise_and_change_nothing(data: st.DataObject) -> None:
     updater, _ = trained("adam", 1)
     good = bytearray(updater.get_states(dump_optimizer=True))
     if data.draw(st.booleans()):
-        broken = bytes(good[:data.draw(st.integers(0, len(good) - 1))])
+        broken = bytes(good[: data.draw(st.integers(0, len(good) - 1))])
     else:
         position = data.draw(st.integers(0, len(good) - 60))
         good[position] ^= data.draw(st.integers(1, 255))
