@@ -114,8 +114,8 @@ def finish(op: OpDef, typed: Mapping[str, Any], result: Any, context: Any, out: 
             made = made[0]
     if out is None:
         return made
-    pairs = zip(out, made) if isinstance(out, (list, tuple)) else ((out, made[0] if isinstance(made, list) else made),)
-    for target, value in pairs:
+    targets = out if isinstance(out, (list, tuple)) else [out]  # a single result may be given a list of one, too
+    for target, value in zip(targets, made if isinstance(made, list) else [made]):
         target._assign(value._t)
     return out
 

@@ -35,7 +35,7 @@ def _np_batch_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, moving_me
     scale = _along(np.ones_like(gamma) if fix_gamma else gamma, x, axis)
     mean, var = _along(moving_mean, x, axis), _along(moving_var, x, axis)
     out = (x - mean) / np.sqrt(var + eps) * scale + _along(beta, x, axis)
-    return (out, moving_mean, moving_var) if output_mean_var else out
+    return (out, moving_mean, 1 / np.sqrt(moving_var + eps)) if output_mean_var else out
 
 
 def _misfit(where: str, data: Tensor, axis: int, parameters: Mapping[str, Tensor | None], error: Exception) -> Exception:
@@ -91,7 +91,7 @@ def _batch_norm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, 
                 spread = spread.detach()
         else:
             out = aten.batch_norm(first, scale, beta, moving_mean, moving_var, False, momentum, eps)[0]
-            mean, spread = (moving_mean.clone(), moving_var.clone()) if output_mean_var else (moving_mean, moving_var)
+            mean, spread = (moving_mean.clone(), (moving_var + eps).rsqrt()) if output_mean_var else (moving_mean, moving_var)
     except (RuntimeError, IndexError) as error:
         raise _misfit("BatchNorm", data, axis, {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}, error) from None
     return (out if axis == 1 else out.movedim(1, axis)), mean, spread
@@ -116,7 +116,7 @@ def BatchNorm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, mo
 
     In train mode mean and variance are the batch's, and moving ← momentum·moving + (1 − momentum)·batch (biased variance) in the forward
     pass; otherwise, and with `use_global_stats`, they are moving_mean and moving_var. gamma, beta, moving_mean, moving_var (C,).
-    `fix_gamma`: gamma counts as 1 and has the gradient 0. `output_mean_var` shows mean and 1/√(var + eps) of the batch, too.
+    `fix_gamma`: gamma counts as 1 and has the gradient 0. `output_mean_var` shows the mean and 1/√(var + eps) that are used, too.
     """
     return _batch_norm(data, gamma, beta, moving_mean, moving_var, eps, momentum, fix_gamma, use_global_stats, output_mean_var, axis, training)
 
