@@ -89,10 +89,7 @@ class Initializer:
     """Base class: override ``_init_weight(self, name, arr)``, and any other rule of `ENDINGS`, and write into
     ``arr[:]``.
 
-    Parameters
-    ----------
-    **kwargs
-        What the subclass was made with; `dumps` writes it down.
+    Keyword arguments are what the subclass was made with; `dumps` writes them down.
 
     Examples
     --------
@@ -114,9 +111,7 @@ class Initializer:
         self._report: Callable[[NDArray], str] | None = None
 
     def set_verbosity(self, verbose: bool = False, print_func: Callable[[NDArray], str] | None = None) -> Initializer:
-        """Log each parameter that is filled (level INFO), with `print_func` of its values: by default their root mean
-        square.
-        """
+        """Log each parameter that is filled (level INFO), with `print_func` of its values (root mean square)."""
         self._report = (print_func or _root_mean_square) if verbose else None
         return self
 
@@ -141,13 +136,11 @@ class Initializer:
     def __call__(self, desc: str, arr: NDArray) -> None:
         """Fill `arr` for the parameter that `desc` names."""
         if not isinstance(desc, str):
-            raise ArgumentError(
-                explain(
-                    type(self).__name__,
-                    "An initializer is called with a name and an array.",
-                    expected="a str or mx.init.InitDesc",
-                    received=type(desc).__name__,
-                )
+            raise _refusal(
+                type(self).__name__,
+                "An initializer is called with a name and an array.",
+                expected="a str or mx.init.InitDesc",
+                received=type(desc).__name__,
             )
         if not isinstance(desc, InitDesc):
             desc = InitDesc(desc)
@@ -171,26 +164,22 @@ class Initializer:
     def _init_one(self, name: str, arr: NDArray) -> None:
         arr[:] = 1.0
 
-    def _init_bias(self, name: str, arr: NDArray) -> None:
-        arr[:] = 0.0
-
-    def _init_gamma(self, name: str, arr: NDArray) -> None:
-        arr[:] = 1.0
-
-    def _init_beta(self, name: str, arr: NDArray) -> None:
-        arr[:] = 0.0
+    _init_bias = _init_beta = _init_zero
+    _init_gamma = _init_one
 
     def _init_default(self, name: str, arr: NDArray) -> None:
-        raise ArgumentError(
-            explain(
-                type(self).__name__,
-                f"It cannot tell from the name {str(name)!r} what kind of parameter this is.",
-                expected=f"a name that ends in {', '.join(ending for ending, _ in ENDINGS)}",
-                received=str(name),
-                fix="give the parameter its own initializer: self.params.get('scale', shape=…, init=mx.init.One()), "
-                "or end its name in '_weight' to use the network's",
-            )
+        raise _refusal(
+            type(self).__name__,
+            f"It cannot tell from the name {str(name)!r} what kind of parameter this is.",
+            expected=f"a name that ends in {', '.join(ending for ending, _ in ENDINGS)}",
+            received=str(name),
+            fix="give the parameter its own initializer: self.params.get('scale', shape=…, init=mx.init.One()), "
+            "or end its name in '_weight' to use the network's",
         )
+
+
+def _refusal(where: str, problem: str, **parts: Any) -> ArgumentError:
+    return ArgumentError(explain(where, problem, **parts))
 
 
 def _plain(value: Any) -> Any:
@@ -250,16 +239,14 @@ def _fill(arr: NDArray, values: NDArray) -> None:
 class Zero(Initializer):
     """Fill with 0."""
 
-    def _init_weight(self, name: str, arr: NDArray) -> None:
-        arr[:] = 0.0
+    _init_weight = Initializer._init_zero
 
 
 @alias("ones")
 class One(Initializer):
     """Fill with 1."""
 
-    def _init_weight(self, name: str, arr: NDArray) -> None:
-        arr[:] = 1.0
+    _init_weight = Initializer._init_one
 
 
 @register
@@ -316,8 +303,8 @@ class Orthogonal(Initializer):
     def __init__(self, scale: float = 1.414, rand_type: str = "uniform") -> None:
         super().__init__(scale=scale, rand_type=rand_type)
         if rand_type not in ("uniform", "normal"):
-            raise ArgumentError(
-                explain("Orthogonal", "Unknown rand_type.", expected="'uniform' or 'normal'", received=repr(rand_type))
+            raise _refusal(
+                "Orthogonal", "Unknown rand_type.", expected="'uniform' or 'normal'", received=repr(rand_type)
             )
         self.scale = scale
         self.rand_type = rand_type
@@ -343,29 +330,21 @@ class Xavier(Initializer):
 
     Notes
     -----
-    fan_in = shape[1]·k and fan_out = shape[0]·k, with k the product of the remaining axes. *Source*: Glorot and Bengio
-    2010.
+    fan_in = shape[1]·k and fan_out = shape[0]·k, k the product of the other axes. *Source*: Glorot and Bengio 2010.
     """
 
     def __init__(self, rnd_type: str = "uniform", factor_type: str = "avg", magnitude: float = 3) -> None:
         super().__init__(rnd_type=rnd_type, factor_type=factor_type, magnitude=magnitude)
         if rnd_type not in ("uniform", "gaussian"):
-            raise ArgumentError(
-                explain(
-                    type(self).__name__,
-                    "Unknown random type.",
-                    expected="'uniform' or 'gaussian'",
-                    received=repr(rnd_type),
-                )
+            raise _refusal(
+                type(self).__name__, "Unknown random type.", expected="'uniform' or 'gaussian'", received=repr(rnd_type)
             )
         if factor_type not in ("avg", "in", "out"):
-            raise ArgumentError(
-                explain(
-                    type(self).__name__,
-                    "Incorrect factor type.",
-                    expected="'avg', 'in' or 'out'",
-                    received=repr(factor_type),
-                )
+            raise _refusal(
+                type(self).__name__,
+                "Incorrect factor type.",
+                expected="'avg', 'in' or 'out'",
+                received=repr(factor_type),
             )
         self.rnd_type = rnd_type
         self.factor_type = factor_type
@@ -373,14 +352,12 @@ class Xavier(Initializer):
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
         if len(arr.shape) < 2:
-            raise ArgumentError(
-                explain(
-                    type(self).__name__,
-                    f"Parameter {str(name)!r} is a vector: it has no fan-in and fan-out.",
-                    expected="two axes or more",
-                    received=f"shape {arr.shape}",
-                    fix="give this parameter its own initializer, for example init=mx.init.Uniform()",
-                )
+            raise _refusal(
+                type(self).__name__,
+                f"Parameter {str(name)!r} is a vector: it has no fan-in and fan-out.",
+                expected="two axes or more",
+                received=f"shape {arr.shape}",
+                fix="give this parameter its own initializer, for example init=mx.init.Uniform()",
             )
         kernel = math.prod(arr.shape[2:])
         fan_in, fan_out = arr.shape[1] * kernel, arr.shape[0] * kernel
@@ -402,19 +379,15 @@ class MSRAPrelu(Xavier):
 
 @register
 class Bilinear(Initializer):
-    """Fill a Deconvolution's weight so that it upsamples bilinearly; every (output, input) pair of channels gets the
-    same kernel.
-    """
+    """Fill a Deconvolution's weight so that it upsamples bilinearly; every pair of channels gets the same kernel."""
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
         if len(arr.shape) < 2:
-            raise ArgumentError(
-                explain(
-                    "Bilinear",
-                    f"Parameter {str(name)!r} is no convolution weight.",
-                    expected="at least two axes",
-                    received=f"shape {arr.shape}",
-                )
+            raise _refusal(
+                "Bilinear",
+                f"Parameter {str(name)!r} is no convolution weight.",
+                expected="at least two axes",
+                received=f"shape {arr.shape}",
             )
         width = arr.shape[-1]
         factor = math.ceil(width / 2.0)
@@ -467,9 +440,7 @@ class FusedRNN(Initializer):
         forget_bias: float = 1.0,
     ) -> None:
         if mode not in self.GATES:
-            raise ArgumentError(
-                explain("FusedRNN", "Unknown mode.", expected=" or ".join(self.GATES), received=repr(mode))
-            )
+            raise _refusal("FusedRNN", "Unknown mode.", expected=" or ".join(self.GATES), received=repr(mode))
         self._init = None if init is None else create(init)
         super().__init__(
             init=None if self._init is None else self._init.dumps(),
@@ -493,14 +464,12 @@ class FusedRNN(Initializer):
         inputs, rest = divmod(size, len(gates) * hidden * sides)
         inputs -= hidden + 2 + deeper
         if rest or inputs < 1:
-            raise ArgumentError(
-                explain(
-                    "FusedRNN",
-                    "The parameter vector does not fit the network.",
-                    expected=f"a multiple of {len(gates) * hidden * sides} elements",
-                    received=size,
-                    fix="check num_hidden, num_layers, mode and bidirectional",
-                )
+            raise _refusal(
+                "FusedRNN",
+                "The parameter vector does not fit the network.",
+                expected=f"a multiple of {len(gates) * hidden * sides} elements",
+                received=size,
+                fix="check num_hidden, num_layers, mode and bidirectional",
             )
         weights, biases = [], []
         for layer in range(self._num_layers):
@@ -514,12 +483,10 @@ class FusedRNN(Initializer):
     def _init_weight(self, name: str, arr: NDArray) -> None:
         inner = self._init if self._init is not None else getattr(name, "global_init", None)
         if inner is None or isinstance(inner, FusedRNN):
-            raise ArgumentError(
-                explain(
-                    "FusedRNN",
-                    f"There is no initializer for the weights inside {str(name)!r}.",
-                    fix="pass one: FusedRNN(mx.init.Xavier(), …)",
-                )
+            raise _refusal(
+                "FusedRNN",
+                f"There is no initializer for the weights inside {str(name)!r}.",
+                fix="pass one: FusedRNN(mx.init.Xavier(), …)",
             )
         position = 0
         for piece, shape in self._pieces(arr.size):
@@ -548,35 +515,30 @@ class Mixed(Initializer):
 
     def __init__(self, patterns: Sequence[str], initializers: Sequence[Any]) -> None:
         if len(patterns) != len(initializers):
-            raise ArgumentError(
-                explain(
-                    "Mixed",
-                    "Every pattern needs an initializer.",
-                    expected=f"{len(patterns)} initializers",
-                    received=len(initializers),
-                )
+            raise _refusal(
+                "Mixed",
+                "Patterns and initializers differ in number.",
+                expected=f"{len(patterns)} initializers",
+                received=len(initializers),
             )
         made = [create(each) for each in initializers]
         super().__init__(patterns=list(patterns), initializers=[each.dumps() for each in made])
         self.map = list(zip([re.compile(pattern) for pattern in patterns], made))
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
-        """As the initialiser of a whole network, whose description names this object as ``__init__``."""
-        self(InitDesc(name), arr)
+        self(InitDesc(name), arr)  # of a whole network: the description names this object as its __init__
 
     def __call__(self, desc: str, arr: NDArray) -> None:
         for pattern, initializer in self.map:
             if pattern.match(desc):
                 initializer(desc, arr)
                 return
-        raise ArgumentError(
-            explain(
-                "Mixed",
-                f"No pattern fits the parameter {str(desc)!r}.",
-                expected=" or ".join(pattern.pattern for pattern, _ in self.map),
-                received=str(desc),
-                fix="add a last pattern '.*' with a default initializer",
-            )
+        raise _refusal(
+            "Mixed",
+            f"No pattern fits the parameter {str(desc)!r}.",
+            expected=" or ".join(pattern.pattern for pattern, _ in self.map),
+            received=str(desc),
+            fix="add a last pattern '.*' with a default initializer",
         )
 
 
@@ -596,13 +558,11 @@ class Load(Initializer):
     def __init__(self, param: Any, default_init: Any = None, verbose: bool = False) -> None:
         loaded = nd.load(param) if isinstance(param, str) else param
         if not isinstance(loaded, dict):
-            raise ArgumentError(
-                explain(
-                    "Load",
-                    "The arrays must have names.",
-                    expected="a dict of name to NDArray, or a file of one",
-                    received=type(loaded).__name__,
-                )
+            raise _refusal(
+                "Load",
+                "The arrays must have names.",
+                expected="a dict of name to NDArray, or a file of one",
+                received=type(loaded).__name__,
             )
         super().__init__(default_init=default_init, verbose=verbose)
         self.param = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in loaded.items()}
@@ -610,33 +570,28 @@ class Load(Initializer):
         self.verbose = verbose
 
     def _init_weight(self, name: str, arr: NDArray) -> None:
-        """As the initialiser of a whole network, whose description names this object as ``__init__``."""
-        self(InitDesc(name), arr)
+        self(InitDesc(name), arr)  # of a whole network: the description names this object as its __init__
 
     def __call__(self, desc: str, arr: NDArray) -> None:
         found = self.param.get(str(desc))
         if found is not None and tuple(found.shape) != tuple(arr.shape):
-            raise ArgumentError(
-                explain(
-                    "Load",
-                    f"The saved {str(desc)!r} has another shape.",
-                    expected=tuple(arr.shape),
-                    received=tuple(found.shape),
-                    fix="load the file that belongs to this network",
-                )
+            raise _refusal(
+                "Load",
+                f"The saved {str(desc)!r} has another shape.",
+                expected=tuple(arr.shape),
+                received=tuple(found.shape),
+                fix="load the file that belongs to this network",
             )
         if found is not None:
             arr[:] = found.asnumpy()
         elif self.default_init is not None:
             self.default_init(desc, arr)
         else:
-            raise ArgumentError(
-                explain(
-                    "Load",
-                    f"{str(desc)!r} is not among the saved parameters.",
-                    received=", ".join(sorted(self.param)),
-                    fix="pass default_init=mx.init.Uniform() for parameters that are not in the file",
-                )
+            raise _refusal(
+                "Load",
+                f"{str(desc)!r} is not among the saved parameters.",
+                received=", ".join(sorted(self.param)),
+                fix="pass default_init=mx.init.Uniform() for parameters that are not in the file",
             )
         if self.verbose:
             logging.getLogger("glueball").info(

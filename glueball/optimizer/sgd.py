@@ -1,7 +1,7 @@
 """Gradient descent and its close kin: SGD, NAG, Signum, SGLD, DCASGD, and the trivial `Test`.
 
 Each class is a `state` and a `rule` on plain tensors, in the order of operations of Gluon 1.x: rescale, clip, add
-wd·w. SGD has a fused kernel besides. The protocol is in `optimizer.py`; LARS and LBSGD, which scale SGD's steps per layer,
+wd·w. SGD has a fused kernel besides. The protocol is in `optimizer.py`; LARS and LBSGD, which scale steps per layer,
 are in `large_batch.py`.
 """
 
