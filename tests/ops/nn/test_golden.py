@@ -39,6 +39,8 @@ DIFFERENT: dict[str, str] = {
     "SoftmaxActivation-0": "the oracle's CPU library normalises along the last axis and differentiates along axis 1; ours does as documented",
     "SoftmaxOutput-14": "out_grad: the oracle multiplies by the result instead of the gradient from above",
     "SoftmaxOutput-18": _MORE + "one label per row of data with more than two axes", "ctc_loss-0": "a label holds the blank; we refuse it",
+    "contrib.box_nms-5": "the oracle's gradient leaves out the conversion to another box format; ours is the derivative",
+    "contrib.MultiBoxDetection-2": "after nms_topk the oracle leaves rows in the anchors' order under class −1; ours stay in order of score",
     "Pooling-15": "the oracle divides the gradient of a window that is cut off by the size of a whole window; ours is the derivative",
     "Convolution-8": _MORE + "channels last", "Deconvolution-5": _MORE + "the gradient with a target_shape",
     "Pooling-10": _MORE + "pooling_convention='same'", "Pooling-22": _MORE + "pooling_convention='same'",
