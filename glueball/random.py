@@ -1,8 +1,10 @@
 """`mx.random`: the seed of all random numbers, and the functions of `nd.random` under their short names.
 
-The one idea: every kernel draws from torch's default generator of its device, so one seed fixes dropout, initialisers, shuffling and
-`nd.random` alike. Python's `random` and `numpy.random` (samplers of gluon.data, image augmenters) have seeds of their own.
+The one idea: every kernel draws from torch's default generator of its device, so one seed fixes dropout,
+initialisers, shuffling and `nd.random` alike. Python's `random` and `numpy.random` (samplers of gluon.data, image
+augmenters) have seeds of their own.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,10 +13,34 @@ import torch
 
 from .base.context import as_context
 from .base.errors import ArgumentError, explain
-from .ndarray import random as _arrays
-from .ndarray.random import *  # noqa: F403 (mx.random.uniform is nd.random.uniform)
+from .ndarray.random import (
+    exponential,
+    gamma,
+    generalized_negative_binomial,
+    multinomial,
+    negative_binomial,
+    normal,
+    poisson,
+    randint,
+    randn,
+    shuffle,
+    uniform,
+)
 
-__all__ = ["seed", *_arrays.__all__]
+__all__ = [
+    "seed",
+    "uniform",
+    "normal",
+    "randn",
+    "exponential",
+    "gamma",
+    "poisson",
+    "negative_binomial",
+    "generalized_negative_binomial",
+    "multinomial",
+    "randint",
+    "shuffle",
+]
 
 
 def seed(seed_state: int, ctx: Any = "all") -> None:
@@ -29,7 +55,9 @@ def seed(seed_state: int, ctx: Any = "all") -> None:
     ArgumentError : `seed_state` is not an integer.
     """
     if isinstance(seed_state, bool) or not hasattr(seed_state, "__index__"):
-        raise ArgumentError(explain("random.seed", "The seed must be an integer.", expected="an int", received=repr(seed_state)))
+        raise ArgumentError(
+            explain("random.seed", "The seed must be an integer.", expected="an int", received=repr(seed_state))
+        )
     number = seed_state.__index__()
     if isinstance(ctx, str) and ctx == "all":
         torch.manual_seed(number)

@@ -1,11 +1,13 @@
 """`nd.random`: random arrays.
 
-The one idea: the functions are written once for arrays and symbols (ops/distributions.py) and run eagerly here. Seeds: `mx.random.seed`
-(random.py). The generated operators (`nd.random_uniform`, `nd.sample_normal`, …) stand in `nd` itself.
+The one idea: the functions are written once for arrays and symbols (ops/distributions.py) and run eagerly here.
+Seeds: `mx.random.seed` (random.py). The generated operators (`nd.random_uniform`, `nd.sample_normal`, …) stand in
+`nd` itself.
 
 >>> nd.random.uniform(shape=(2, 3)).shape
 (2, 3)
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,9 +18,24 @@ from ..ops.opdef import OpDef
 from .ndarray import NDArray
 
 __all__ = [
-    "uniform", "normal", "randn", "exponential", "gamma", "poisson", "negative_binomial", "generalized_negative_binomial",
-    "multinomial", "randint", "shuffle", "uniform_like", "normal_like", "exponential_like",
-    "gamma_like", "poisson_like", "negative_binomial_like", "generalized_negative_binomial_like",
+    "uniform",
+    "normal",
+    "randn",
+    "exponential",
+    "gamma",
+    "poisson",
+    "negative_binomial",
+    "generalized_negative_binomial",
+    "multinomial",
+    "randint",
+    "shuffle",
+    "uniform_like",
+    "normal_like",
+    "exponential_like",
+    "gamma_like",
+    "poisson_like",
+    "negative_binomial_like",
+    "generalized_negative_binomial_like",
 ]
 
 

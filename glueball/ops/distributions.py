@@ -1,8 +1,10 @@
 """The functions of `nd.random` and `sym.random`: `uniform`, `normal`, `gamma`, … with numbers or arrays as parameters.
 
-The one idea: both namespaces are one class, told how to call an operator; number parameters go to `_random_*`, arrays to `_sample_*`.
+The one idea: both namespaces are one class, told how to call an operator; number parameters go to `_random_*`, arrays
+to `_sample_*`.
 The operators themselves are in random_ops.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -25,15 +27,17 @@ class Distributions:
     value : the class of arrays (NDArray or Symbol)
     call : ``call(op, inputs, attrs, out)`` runs or composes an operator
 
-    All functions take ``shape`` (an int or tuple; one number when left out), ``dtype`` (float32), ``ctx`` and ``out`` (an array that
-    is filled, and whose shape and dtype count when these are not given).
+    All functions take ``shape`` (an int or tuple; one number when left out), ``dtype`` (float32), ``ctx`` and ``out``
+    (an array that is filled, and whose shape and dtype count when these are not given).
     """
 
     def __init__(self, value: type, call: Call) -> None:
         self._value = value
         self._call = call
 
-    def _draw(self, name: str, parameters: dict[str, Any], shape: Any, dtype: Any, ctx: Any, out: Any, extra: dict[str, Any]) -> Any:
+    def _draw(
+        self, name: str, parameters: dict[str, Any], shape: Any, dtype: Any, ctx: Any, out: Any, extra: dict[str, Any]
+    ) -> Any:
         """Call `_random_<name>` or `_sample_<name>`, by what the parameters are."""
         arrays = [isinstance(v, self._value) for v in parameters.values()]
         attrs = {**extra, "shape": shape, "dtype": None if dtype == "None" else dtype}
@@ -48,11 +52,27 @@ class Distributions:
             return self._call(lookup(f"_sample_{name}"), tuple(parameters.values()), attrs, out)
         if any(arrays):
             kinds = ", ".join(f"{k}: {type(v).__name__}" for k, v in parameters.items())
-            raise ArgumentError(explain(f"random.{name}", "Arrays and numbers are mixed.", expected="all parameters numbers, or all arrays of one shape",
-                                        received=kinds, fix="make an array of the number, for example with nd.full(other.shape, number)"))
+            raise ArgumentError(
+                explain(
+                    f"random.{name}",
+                    "Arrays and numbers are mixed.",
+                    expected="all parameters numbers, or all arrays of one shape",
+                    received=kinds,
+                    fix="make an array of the number, for example with nd.full(other.shape, number)",
+                )
+            )
         return self._call(lookup(f"_random_{name}"), (), {**parameters, **attrs}, out)
 
-    def uniform(self, low: Any = 0, high: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def uniform(
+        self,
+        low: Any = 0,
+        high: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw uniformly from [low, high).
 
         >>> nd.random.uniform(0, 1, shape=(2, 3)).shape
@@ -60,7 +80,16 @@ class Distributions:
         """
         return self._draw("uniform", {"low": low, "high": high}, shape, dtype, ctx, out, kwargs)
 
-    def normal(self, loc: Any = 0, scale: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def normal(
+        self,
+        loc: Any = 0,
+        scale: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw from the normal distribution with mean `loc` and standard deviation `scale`.
 
         >>> nd.random.normal(nd.array([0, 10]), nd.array([1, 1]), shape=3).shape
@@ -68,7 +97,16 @@ class Distributions:
         """
         return self._draw("normal", {"loc": loc, "scale": scale}, shape, dtype, ctx, out, kwargs)
 
-    def randn(self, *shape: int, loc: Any = 0, scale: Any = 1, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def randn(
+        self,
+        *shape: int,
+        loc: Any = 0,
+        scale: Any = 1,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw from the normal distribution; the sizes are positional arguments.
 
         >>> nd.random.randn(2, 3).shape
@@ -76,29 +114,62 @@ class Distributions:
         """
         return self._draw("normal", {"loc": loc, "scale": scale}, shape or None, dtype, ctx, out, kwargs)
 
-    def exponential(self, scale: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def exponential(
+        self, scale: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+    ) -> Any:
         """Draw from the exponential distribution with mean `scale`."""
         return self._draw("exponential", {"lam": 1.0 / scale}, shape, dtype, ctx, out, kwargs)
 
-    def gamma(self, alpha: Any = 1, beta: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def gamma(
+        self,
+        alpha: Any = 1,
+        beta: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw from the gamma distribution with shape parameter `alpha` and scale `beta` (mean alpha * beta)."""
         return self._draw("gamma", {"alpha": alpha, "beta": beta}, shape, dtype, ctx, out, kwargs)
 
-    def poisson(self, lam: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def poisson(
+        self, lam: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+    ) -> Any:
         """Draw from the Poisson distribution with mean `lam`."""
         return self._draw("poisson", {"lam": lam}, shape, dtype, ctx, out, kwargs)
 
-    def negative_binomial(self, k: Any = 1, p: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def negative_binomial(
+        self,
+        k: Any = 1,
+        p: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw the number of failures before `k` successes, each trial a success with probability `p`."""
         return self._draw("negative_binomial", {"k": k, "p": p}, shape, dtype, ctx, out, kwargs)
 
-    def generalized_negative_binomial(self, mu: Any = 1, alpha: Any = 1, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None,
-                                      **kwargs: Any) -> Any:
+    def generalized_negative_binomial(
+        self,
+        mu: Any = 1,
+        alpha: Any = 1,
+        shape: Any = None,
+        dtype: Any = None,
+        ctx: Any = None,
+        out: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Draw from the negative binomial distribution with mean `mu` and variance mu + alpha * mu²."""
         return self._draw("generalized_negative_binomial", {"mu": mu, "alpha": alpha}, shape, dtype, ctx, out, kwargs)
 
-    def multinomial(self, data: Any, shape: Any = None, get_prob: bool = False, out: Any = None, dtype: Any = "int32", **kwargs: Any) -> Any:
-        """Draw indices with the probabilities along the last axis of `data`; with `get_prob` also the logarithms of their probabilities.
+    def multinomial(
+        self, data: Any, shape: Any = None, get_prob: bool = False, out: Any = None, dtype: Any = "int32", **kwargs: Any
+    ) -> Any:
+        """Draw indices with the probabilities along the last axis of `data`; with `get_prob` also the logarithms of
+        their probabilities.
 
         >>> nd.random.multinomial(nd.array([[0, 1], [1, 0]])).asnumpy().tolist()
         [1, 0]
@@ -108,7 +179,9 @@ class Distributions:
             attrs["shape"] = shape
         return self._call(lookup("_sample_multinomial"), (data,), attrs, out)
 
-    def randint(self, low: int, high: int, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    def randint(
+        self, low: int, high: int, shape: Any = None, dtype: Any = None, ctx: Any = None, out: Any = None, **kwargs: Any
+    ) -> Any:
         """Draw integers from low, …, high - 1 (int32 unless `dtype` says otherwise).
 
         >>> int(nd.random.randint(3, 4).asscalar())
@@ -147,6 +220,9 @@ class Distributions:
         """Draw from the negative binomial distribution, in the shape and dtype of `data`."""
         return self._like("negative_binomial", data, {"k": k, "p": p, **kwargs}, out)
 
-    def generalized_negative_binomial_like(self, data: Any, mu: float = 1, alpha: float = 1, out: Any = None, **kwargs: Any) -> Any:
-        """Draw from the negative binomial distribution given by mean and dispersion, in the shape and dtype of `data`."""
+    def generalized_negative_binomial_like(
+        self, data: Any, mu: float = 1, alpha: float = 1, out: Any = None, **kwargs: Any
+    ) -> Any:
+        """Draw from the negative binomial distribution given by mean and dispersion, in the shape and dtype of
+        `data`."""
         return self._like("generalized_negative_binomial", data, {"mu": mu, "alpha": alpha, **kwargs}, out)

@@ -1,16 +1,19 @@
 """RNN: the fused recurrent operator (rnn_relu, rnn_tanh, lstm, gru) over whole sequences, layers and directions.
 
-The one idea: MXNet's packed parameter vector is cut into views that torch's fused kernels take as they are, because the gates stand in
-the same order (LSTM i, f, c, o; GRU r, z, n, the reset applied after the hidden product). Data are (T, N, C), states (layers·directions, N, H).
+The one idea: MXNet's packed parameter vector is cut into views that torch's fused kernels take as they are, because
+the gates stand in the same order (LSTM i, f, c, o; GRU r, z, n, the reset applied after the hidden product). Data are
+(T, N, C), states (layers·directions, N, H).
 
-The last, hidden result serves the gradient of compiled graphs: it holds the dropout mask between layers and, in train mode, carries
-torch's tape of this very call, so that the backward operator need not run the sequence again; whoever loses the tape pays for one more
-forward pass and gets the same numbers. Cells that are unrolled step by step are in gluon/rnn.
+The last, hidden result serves the gradient of compiled graphs: it holds the dropout mask between layers and, in train
+mode, carries torch's tape of this very call, so that the backward operator need not run the sequence again; whoever
+loses the tape pays for one more forward pass and gets the same numbers. Cells that are unrolled step by step are in
+gluon/rnn.
 """
+
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, final
 
@@ -20,90 +23,84 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from ..base.errors import ArgumentError, ShapeError, UnsupportedError, explain
 from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Training, Value, operator, unsupported
+from .rnn_parameters import GATES, Attrs, cut, direction_count, parameter_count, parameter_shapes, state_width
 from .rules.check import A, S, check
 from .rules.infer import InferRule, unify
 
-_GATES = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}
-_KERNELS: dict[str, Any] = {"rnn_relu": torch.rnn_relu, "rnn_tanh": torch.rnn_tanh, "lstm": torch.lstm, "gru": torch.gru}
-Attrs = Mapping[str, Any]
+_KERNELS: dict[str, Any] = {
+    "rnn_relu": torch.rnn_relu,
+    "rnn_tanh": torch.rnn_tanh,
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+}
 
 
-# ---- the packed parameters -------------------------------------------------------------------------------------------------------------
-def _directions(attrs: Attrs) -> int:
-    return 2 if attrs["bidirectional"] else 1
-
-
-def _width(attrs: Attrs) -> int:
-    """Size of the hidden state that goes to the next step: the projection's where there is one."""
-    return attrs["projection_size"] or attrs["state_size"]
-
-
-def parameter_shapes(attrs: Attrs, input_size: int) -> list[tuple[int, ...]]:
-    """Return the shapes of the pieces in the order of the packed vector: all weights, layer by layer, direction by direction, then all biases.
-
-    Per direction: i2h weight (gates·H, inputs), h2h weight (gates·H, width), projection (width, H) if any; then i2h and h2h bias (gates·H,).
-    """
-    gates, hidden, width, directions = _GATES[attrs["mode"]] * attrs["state_size"], attrs["state_size"], _width(attrs), _directions(attrs)
-    weights: list[tuple[int, ...]] = []
-    biases: list[tuple[int, ...]] = []
-    for layer in range(attrs["num_layers"]):
-        size = input_size if layer == 0 else width * directions
-        for _ in range(directions):
-            weights += [(gates, size), (gates, width)]
-            if attrs["projection_size"]:
-                weights.append((width, hidden))
-            biases += [(gates,), (gates,)]
-    return weights + biases
-
-
-def parameter_count(attrs: Attrs, input_size: int) -> int:
-    """Return the length of the packed parameter vector."""
-    return sum(int(np.prod(shape)) for shape in parameter_shapes(attrs, input_size))
-
-
-def _cut(parameters: Tensor, input_size: int, attrs: Attrs) -> list[list[Tensor]]:
-    """Cut the packed vector into views, per layer in torch's order: for each direction w_ih, w_hh, b_ih, b_hh (, w_hr)."""
-    shapes = parameter_shapes(attrs, input_size)
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    if parameters.dim() != 1 or parameters.numel() != sum(sizes):
-        raise ShapeError(explain("RNN", "The packed parameter vector has the wrong length.", expected=(sum(sizes),),
-                                 received=f"{tuple(parameters.shape)} for {input_size} input features"))
-    pieces = [part.view(shape) for part, shape in zip(torch.split(parameters, sizes), shapes)]
-    per = 3 if attrs["projection_size"] else 2
-    count = attrs["num_layers"] * _directions(attrs)
-    weights, biases = pieces[:per * count], pieces[per * count:]
-    units = [[*weights[per * i:per * i + 2], *biases[2 * i:2 * i + 2], *weights[per * i + 2:per * i + per]] for i in range(count)]
-    step = _directions(attrs)
-    return [[piece for unit in units[layer * step:(layer + 1) * step] for piece in unit] for layer in range(attrs["num_layers"])]
-
-
-# ---- the forward pass -------------------------------------------------------------------------------------------------------------------
+# ---- the forward pass
 def _verify(data: Tensor, state: Tensor, cell: Tensor | None, attrs: Attrs) -> None:
     """Refuse what the kernels cannot do, in words."""
     mode = attrs["mode"]
-    if mode not in _GATES:
-        raise ArgumentError(explain("RNN", "Unknown mode.", expected=" or ".join(_GATES), received=repr(mode)))
+    if mode not in GATES:
+        raise ArgumentError(explain("RNN", "Unknown mode.", expected=" or ".join(GATES), received=repr(mode)))
     if any(attrs[name] is not None for name in ("lstm_state_clip_min", "lstm_state_clip_max")):
-        raise UnsupportedError(explain("RNN", "Clipping of the cell state is not available in the fused kernels.", received="lstm_state_clip_min/max",
-                                       fix="unroll an LSTMCell and clip its state"))
+        raise UnsupportedError(
+            explain(
+                "RNN",
+                "Clipping of the cell state is not available in the fused kernels.",
+                received="lstm_state_clip_min/max",
+                fix="unroll an LSTMCell and clip its state",
+            )
+        )
     if attrs["projection_size"] and mode != "lstm":
-        raise ArgumentError(explain("RNN", "Only the LSTM has a projection.", expected="mode='lstm'", received=f"mode={mode!r}"))
+        raise ArgumentError(
+            explain("RNN", "Only the LSTM has a projection.", expected="mode='lstm'", received=f"mode={mode!r}")
+        )
     if data.dim() != 3:
-        raise ShapeError(explain("RNN", "The data must have three axes.", expected="(sequence, batch, features)", received=tuple(data.shape)))
-    layers = attrs["num_layers"] * _directions(attrs)
-    wanted = [("state", state, _width(attrs))] + ([("state_cell", cell, attrs["state_size"])] if mode == "lstm" else [])
+        raise ShapeError(
+            explain(
+                "RNN",
+                "The data must have three axes.",
+                expected="(sequence, batch, features)",
+                received=tuple(data.shape),
+            )
+        )
+    layers = attrs["num_layers"] * direction_count(attrs)
+    wanted = [("state", state, state_width(attrs))] + (
+        [("state_cell", cell, attrs["state_size"])] if mode == "lstm" else []
+    )
     for name, value, width in wanted:
         if value is None:
-            raise ArgumentError(explain("RNN", f"The input {name!r} is missing.", expected="an array for the state of an LSTM's cells", received="None"))
+            raise ArgumentError(
+                explain(
+                    "RNN",
+                    f"The input {name!r} is missing.",
+                    expected="an array for the state of an LSTM's cells",
+                    received="None",
+                )
+            )
         if tuple(value.shape) != (layers, data.shape[1], width):
-            raise ShapeError(explain("RNN", f"The {name} has the wrong shape.", expected=f"(layers·directions, batch, width) = {(layers, data.shape[1], width)}",
-                                     received=tuple(value.shape)))
+            raise ShapeError(
+                explain(
+                    "RNN",
+                    f"The {name} has the wrong shape.",
+                    expected=f"(layers·directions, batch, width) = {(layers, data.shape[1], width)}",
+                    received=tuple(value.shape),
+                )
+            )
 
 
-def _run(data: Tensor, parameters: Tensor, state: Tensor, cell: Tensor | None, lengths: Tensor | None, mask: Tensor, attrs: Attrs) -> list[Tensor]:
-    """Return [output, last state (, last cell state)]; a mask that is not empty multiplies what each layer but the last gives out."""
-    layers = _cut(parameters, data.shape[2], attrs)
-    directions, bidirectional, grads = _directions(attrs), attrs["bidirectional"], torch.is_grad_enabled()
+def _run(
+    data: Tensor,
+    parameters: Tensor,
+    state: Tensor,
+    cell: Tensor | None,
+    lengths: Tensor | None,
+    mask: Tensor,
+    attrs: Attrs,
+) -> list[Tensor]:
+    """Return [output, last state (, last cell state)]; a mask that is not empty multiplies what each layer but the
+    last gives out."""
+    layers = cut(parameters, data.shape[2], attrs)
+    directions, bidirectional, grads = direction_count(attrs), attrs["bidirectional"], torch.is_grad_enabled()
     packed = None
     flow = data
     if lengths is not None:
@@ -122,10 +119,18 @@ def _run(data: Tensor, parameters: Tensor, state: Tensor, cell: Tensor | None, l
         initial = state[part] if cell is None else (state[part], cell[part])
         weights = [piece for layer in layers[first:last] for piece in layer]
         kernel = _KERNELS[attrs["mode"]]
-        how = (True, last - first, 0.0, grads, bidirectional)  # has biases, layers, dropout (ours is the mask), train, bidirectional
+        how = (
+            True,
+            last - first,
+            0.0,
+            grads,
+            bidirectional,
+        )  # has biases, layers, dropout (ours is the mask), train, bidirectional
         with warnings.catch_warnings() if attrs["projection_size"] else nullcontext():
             if attrs["projection_size"]:
-                warnings.filterwarnings("ignore", "LSTM with projections")  # that oneDNN has none is no news to the user
+                warnings.filterwarnings(
+                    "ignore", "LSTM with projections"
+                )  # that oneDNN has none is no news to the user
             if packed is None:
                 flow, *final = kernel(flow, initial, weights, *how, False)
             else:
@@ -140,11 +145,12 @@ def _run(data: Tensor, parameters: Tensor, state: Tensor, cell: Tensor | None, l
 
 
 def _mask(data: Tensor, attrs: Attrs, training: bool) -> Tensor:
-    """Draw the dropout mask between layers, (layers - 1, T, N, width·directions), or an empty array where nothing is dropped."""
+    """Draw the dropout mask between layers, (layers - 1, T, N, width·directions), or an empty array where nothing is
+    dropped."""
     rate = attrs["p"]
     if not training or rate <= 0 or attrs["num_layers"] < 2:
         return data.new_empty(0)
-    shape = (attrs["num_layers"] - 1, *data.shape[:2], _width(attrs) * _directions(attrs))
+    shape = (attrs["num_layers"] - 1, *data.shape[:2], state_width(attrs) * direction_count(attrs))
     if rate >= 1:
         return data.new_zeros(shape)
     return data.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
@@ -164,21 +170,25 @@ class _RNNShapes(InferRule):
             unify(given.shape, found, f"RNN ({name})")
         return self._results(attrs, ins[0].shape, ins[0].dtype, training)
 
-    def partial(self, op: OpDef, attrs: Attrs, ins: Sequence[TensorType], outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+    def partial(
+        self, op: OpDef, attrs: Attrs, ins: Sequence[TensorType], outs: Sequence[TensorType]
+    ) -> tuple[list[TensorType], list[TensorType]]:
         shape = ins[0].shape
         if shape is None or len(shape) != 3:
             return list(ins), list(outs)
         found = self._results(attrs, shape, ins[0].dtype, False)[:-1]
         joined = [TensorType(unify(o.shape, f.shape, op.name), f.dtype or o.dtype) for o, f in zip(outs, found)]
-        return list(ins), [*joined, *outs[len(joined):]]
+        return list(ins), [*joined, *outs[len(joined) :]]
 
     @staticmethod
     def _results(attrs: Attrs, shape: Any, dtype: Any, training: bool) -> list[TensorType]:
-        directions, width, layers = _directions(attrs), _width(attrs), attrs["num_layers"]
+        directions, width, layers = direction_count(attrs), state_width(attrs), attrs["num_layers"]
         rows = layers * directions
         output = (shape[0], shape[1], width * directions)
-        ends = [(rows, shape[1], width), (rows, shape[1], attrs["state_size"])][:_visible(attrs) - 1]
-        mask = (layers - 1, shape[0], shape[1], width * directions) if training and attrs["p"] > 0 and layers > 1 else (0,)
+        ends = [(rows, shape[1], width), (rows, shape[1], attrs["state_size"])][: _visible(attrs) - 1]
+        mask = (
+            (layers - 1, shape[0], shape[1], width * directions) if training and attrs["p"] > 0 and layers > 1 else (0,)
+        )
         return [TensorType(s, dtype) for s in (output, *ends, mask)]
 
 
@@ -186,22 +196,30 @@ def _fill(attrs: Attrs, shapes: Sequence[Any]) -> list[Any]:
     """Complete parameters and states from the data's shape."""
     data = shapes[0]
     if len(data) != 3:
-        raise ShapeError(explain("RNN", "The data must have three axes.", expected="(sequence, batch, features)", received=data))
-    rows = attrs["num_layers"] * _directions(attrs)
-    found: list[Any] = [data, None if data[2] is None else (parameter_count(attrs, data[2]),), (rows, data[1], _width(attrs))]
+        raise ShapeError(
+            explain("RNN", "The data must have three axes.", expected="(sequence, batch, features)", received=data)
+        )
+    rows = attrs["num_layers"] * direction_count(attrs)
+    found: list[Any] = [
+        data,
+        None if data[2] is None else (parameter_count(attrs, data[2]),),
+        (rows, data[1], state_width(attrs)),
+    ]
     if attrs["mode"] == "lstm":
         found.append((rows, data[1], attrs["state_size"]))
     if attrs["use_sequence_length"]:
         found.append((data[1],))
-    return [*found, *shapes[len(found):]]
+    return [*found, *shapes[len(found) :]]
 
 
-# ---- the reference, one step at a time in NumPy ------------------------------------------------------------------------------------------
+# ---- the reference, one step at a time in NumPy
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def _np_step(mode: str, x: np.ndarray, h: np.ndarray, c: np.ndarray, w: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _np_step(
+    mode: str, x: np.ndarray, h: np.ndarray, c: np.ndarray, w: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """One step of one layer; `w` is i2h weight, h2h weight, (projection,) i2h bias, h2h bias."""
     left, right = x @ w[0].T + w[-2], h @ w[1].T + w[-1]
     if mode == "gru":
@@ -216,12 +234,24 @@ def _np_step(mode: str, x: np.ndarray, h: np.ndarray, c: np.ndarray, w: Sequence
     return (np.tanh(left + right) if mode == "rnn_tanh" else np.maximum(left + right, 0)), c
 
 
-def _np_rnn(data: np.ndarray, parameters: np.ndarray, state: np.ndarray, state_cell: np.ndarray | None = None,
-            sequence_length: np.ndarray | None = None, **given: Any) -> Any:
+def _np_rnn(
+    data: np.ndarray,
+    parameters: np.ndarray,
+    state: np.ndarray,
+    state_cell: np.ndarray | None = None,
+    sequence_length: np.ndarray | None = None,
+    **given: Any,
+) -> Any:
     attrs = {**RNN.defaults, **given}
     shapes = parameter_shapes(attrs, data.shape[2])
-    pieces = [p.reshape(s) for p, s in zip(np.split(parameters, np.cumsum([int(np.prod(s)) for s in shapes])[:-1]), shapes)]
-    per, count, directions = 3 if attrs["projection_size"] else 2, attrs["num_layers"] * _directions(attrs), _directions(attrs)
+    pieces = [
+        p.reshape(s) for p, s in zip(np.split(parameters, np.cumsum([int(np.prod(s)) for s in shapes])[:-1]), shapes)
+    ]
+    per, count, directions = (
+        3 if attrs["projection_size"] else 2,
+        attrs["num_layers"] * direction_count(attrs),
+        direction_count(attrs),
+    )
     steps, batch = data.shape[:2]
     lengths = np.full(batch, steps) if sequence_length is None else sequence_length.astype(int)
     cells = np.zeros((count, batch, attrs["state_size"])) if state_cell is None else state_cell
@@ -231,8 +261,11 @@ def _np_rnn(data: np.ndarray, parameters: np.ndarray, state: np.ndarray, state_c
         outs = []
         for direction in range(directions):
             unit = layer * directions + direction
-            weights = [*pieces[per * unit:per * unit + per], *pieces[per * count + 2 * unit:per * count + 2 * unit + 2]]
-            out = np.zeros((steps, batch, _width(attrs)))
+            weights = [
+                *pieces[per * unit : per * unit + per],
+                *pieces[per * count + 2 * unit : per * count + 2 * unit + 2],
+            ]
+            out = np.zeros((steps, batch, state_width(attrs)))
             for n in range(batch):
                 h, c = state[unit, n], cells[unit, n]
                 for t in range(lengths[n]) if direction == 0 else range(lengths[n] - 1, -1, -1):
@@ -241,13 +274,24 @@ def _np_rnn(data: np.ndarray, parameters: np.ndarray, state: np.ndarray, state_c
                 ends_h[unit, n], ends_c[unit, n] = h, c
             outs.append(out)
         flow = np.concatenate(outs, -1)
-    return (flow, ends_h, ends_c)[:_visible(attrs)]
+    return (flow, ends_h, ends_c)[: _visible(attrs)]
 
 
 def _sample(mode: str, inputs: int = 3, **attrs: Any) -> Any:
-    full: dict[str, Any] = {"mode": mode, "state_size": 4, "num_layers": 1, "bidirectional": False, "projection_size": None, **attrs}
-    rows = full["num_layers"] * _directions(full)
-    arrays: list[Any] = [A(5, 2, inputs), A(parameter_count(full, inputs), low=-0.5, high=0.5), A(rows, 2, _width(full))]
+    full: dict[str, Any] = {
+        "mode": mode,
+        "state_size": 4,
+        "num_layers": 1,
+        "bidirectional": False,
+        "projection_size": None,
+        **attrs,
+    }
+    rows = full["num_layers"] * direction_count(full)
+    arrays: list[Any] = [
+        A(5, 2, inputs),
+        A(parameter_count(full, inputs), low=-0.5, high=0.5),
+        A(rows, 2, state_width(full)),
+    ]
     arrays.append(A(rows, 2, 4) if mode == "lstm" else None)
     if full.get("use_sequence_length"):
         arrays.append(np.array([5.0, 3.0], np.float32))
@@ -256,32 +300,75 @@ def _sample(mode: str, inputs: int = 3, **attrs: Any) -> Any:
     return S(*arrays, **{k: v for k, v in full.items() if v is not None})
 
 
-# ---- the operators -------------------------------------------------------------------------------------------------------------------------
-@operator(outputs=lambda attrs: _visible(attrs) + 1, visible=_visible, output_names=("output", "state_output", "statecell_output"), infer=_RNNShapes(),
-          random=True, nondiff=("sequence_length",), when={"state_cell": lambda a: a["mode"] == "lstm", "sequence_length": lambda a: a["use_sequence_length"]},
-          check=check(
-              _sample("lstm", state_outputs=True), _sample("lstm", num_layers=2, bidirectional=True, state_outputs=True), _sample("gru"),
-              _sample("gru", num_layers=2, bidirectional=True, state_outputs=True), _sample("rnn_tanh", num_layers=2, state_outputs=True),
-              _sample("rnn_relu", bidirectional=True), _sample("lstm", projection_size=2, num_layers=2, state_outputs=True),
-              _sample("lstm", use_sequence_length=True, num_layers=2, bidirectional=True, state_outputs=True),
-              _sample("gru", use_sequence_length=True, state_outputs=True), ref=_np_rnn, rtol=1e-4, atol=1e-5, second_order=False,
-              errors=[((A(5, 2, 3), A(10), A(1, 2, 4)), {"mode": "gru", "state_size": 4, "num_layers": 1}, "wrong length"),
-                      ((A(5, 2, 3), A(10), A(1, 3, 4)), {"mode": "gru", "state_size": 4, "num_layers": 1}, "wrong shape"),
-                      ((A(5, 2), A(10), A(1, 2, 4)), {"mode": "gru", "state_size": 4, "num_layers": 1}, "three axes"),
-                      ((A(5, 2, 3), A(10), A(1, 2, 4)), {"mode": "mlp", "state_size": 4, "num_layers": 1}, "Unknown mode")]))
-def RNN(data: Tensor, parameters: Tensor, state: Tensor, state_cell: Tensor | None = None,  # noqa: N802 (the compatible name)
-        sequence_length: Tensor | None = None, state_size: int = REQUIRED, num_layers: int = REQUIRED, bidirectional: bool = False,
-        mode: str = REQUIRED, p: float = 0.0, state_outputs: bool = False, projection_size: int | None = None, lstm_state_clip_min: float | None = None,
-        lstm_state_clip_max: float | None = None, lstm_state_clip_nan: bool = False, use_sequence_length: bool = False, *, training: Training = False) -> Any:
+# ---- the operators
+@operator(
+    outputs=lambda attrs: _visible(attrs) + 1,
+    visible=_visible,
+    output_names=("output", "state_output", "statecell_output"),
+    infer=_RNNShapes(),
+    random=True,
+    nondiff=("sequence_length",),
+    when={"state_cell": lambda a: a["mode"] == "lstm", "sequence_length": lambda a: a["use_sequence_length"]},
+    check=check(
+        _sample("lstm", state_outputs=True),
+        _sample("lstm", num_layers=2, bidirectional=True, state_outputs=True),
+        _sample("gru"),
+        _sample("gru", num_layers=2, bidirectional=True, state_outputs=True),
+        _sample("rnn_tanh", num_layers=2, state_outputs=True),
+        _sample("rnn_relu", bidirectional=True),
+        _sample("lstm", projection_size=2, num_layers=2, state_outputs=True),
+        _sample("lstm", use_sequence_length=True, num_layers=2, bidirectional=True, state_outputs=True),
+        _sample("gru", use_sequence_length=True, state_outputs=True),
+        ref=_np_rnn,
+        rtol=1e-4,
+        atol=1e-5,
+        second_order=False,
+        errors=[
+            ((A(5, 2, 3), A(10), A(1, 2, 4)), {"mode": "gru", "state_size": 4, "num_layers": 1}, "wrong length"),
+            ((A(5, 2, 3), A(10), A(1, 3, 4)), {"mode": "gru", "state_size": 4, "num_layers": 1}, "wrong shape"),
+            ((A(5, 2), A(10), A(1, 2, 4)), {"mode": "gru", "state_size": 4, "num_layers": 1}, "three axes"),
+            ((A(5, 2, 3), A(10), A(1, 2, 4)), {"mode": "mlp", "state_size": 4, "num_layers": 1}, "Unknown mode"),
+        ],
+    ),
+)
+def RNN(
+    data: Tensor,
+    parameters: Tensor,
+    state: Tensor,
+    state_cell: Tensor | None = None,
+    sequence_length: Tensor | None = None,
+    state_size: int = REQUIRED,
+    num_layers: int = REQUIRED,
+    bidirectional: bool = False,
+    mode: str = REQUIRED,
+    p: float = 0.0,
+    state_outputs: bool = False,
+    projection_size: int | None = None,
+    lstm_state_clip_min: float | None = None,
+    lstm_state_clip_max: float | None = None,
+    lstm_state_clip_nan: bool = False,
+    use_sequence_length: bool = False,
+    *,
+    training: Training = False,
+) -> Any:
     """Run a recurrent network over whole sequences.
 
-    data (T, N, C) → output (T, N, directions·width); with `state_outputs` also the last state (layers·directions, N, width) and, for
-    mode "lstm", the last cell state (layers·directions, N, state_size); width is `projection_size`, or `state_size` without one. In
-    train mode a share `p` of what each layer but the last gives out is set to 0. With `use_sequence_length` sequence n ends after
-    sequence_length[n] steps: later outputs are 0, and the last state is that of its last step.
+    data (T, N, C) → output (T, N, directions·width); with `state_outputs` also the last state (layers·directions, N,
+    width) and, for mode "lstm", the last cell state (layers·directions, N, state_size); width is `projection_size`,
+    or `state_size` without one. In train mode a share `p` of what each layer but the last gives out is set to 0. With
+    `use_sequence_length` sequence n ends after sequence_length[n] steps: later outputs are 0, and the last state is
+    that of its last step.
     """
-    attrs = {"state_size": state_size, "num_layers": num_layers, "bidirectional": bidirectional, "mode": mode, "p": p,
-             "projection_size": projection_size, "lstm_state_clip_min": lstm_state_clip_min, "lstm_state_clip_max": lstm_state_clip_max}
+    attrs = {
+        "state_size": state_size,
+        "num_layers": num_layers,
+        "bidirectional": bidirectional,
+        "mode": mode,
+        "p": p,
+        "projection_size": projection_size,
+        "lstm_state_clip_min": lstm_state_clip_min,
+        "lstm_state_clip_max": lstm_state_clip_max,
+    }
     _verify(data, state, state_cell, attrs)
     mask = _mask(data, attrs, training)
     lengths = sequence_length if use_sequence_length else None
@@ -293,12 +380,21 @@ def RNN(data: Tensor, parameters: Tensor, state: Tensor, state_cell: Tensor | No
     return (*(result.detach() for result in results[:count]), mask)
 
 
-def _taped(data: Tensor, parameters: Tensor, state: Tensor, cell: Tensor | None, lengths: Tensor | None, mask: Tensor,
-           attrs: Attrs) -> tuple[list[Tensor], list[Tensor]]:
+def _taped(
+    data: Tensor,
+    parameters: Tensor,
+    state: Tensor,
+    cell: Tensor | None,
+    lengths: Tensor | None,
+    mask: Tensor,
+    attrs: Attrs,
+) -> tuple[list[Tensor], list[Tensor]]:
     """Run with torch's tape on; return the leaves to differentiate by, and the results."""
     leaves = [t.detach().requires_grad_() for t in (data, parameters, state, cell) if t is not None]
     with torch.enable_grad():
-        return leaves, _run(leaves[0], leaves[1], leaves[2], leaves[3] if cell is not None else None, lengths, mask, attrs)
+        return leaves, _run(
+            leaves[0], leaves[1], leaves[2], leaves[3] if cell is not None else None, lengths, mask, attrs
+        )
 
 
 @RNN.grad
@@ -306,10 +402,18 @@ def _(c: Grad) -> Value:
     cell = c.attrs["mode"] == "lstm"
     state_cell = c.ins[3] if cell else None
     lengths = c.ins[-1] if c.attrs["use_sequence_length"] else None
-    grads = [*c.grads[:_visible(c.attrs)], None, None][:3]
-    found = _rnn_backward(c.ins[0], c.ins[1], c.ins[2], c.outs[-1], state_cell, lengths, *grads,
-                          **{k: v for k, v in c.attrs.items() if k in _rnn_backward.attr_by_name},
-                          given="".join("01"[g is not None] for g in grads))
+    grads = [*c.grads[: _visible(c.attrs)], None, None][:3]
+    found = _rnn_backward(
+        c.ins[0],
+        c.ins[1],
+        c.ins[2],
+        c.outs[-1],
+        state_cell,
+        lengths,
+        *grads,
+        **{k: v for k, v in c.attrs.items() if k in _rnn_backward.attr_by_name},
+        given="".join("01"[g is not None] for g in grads),
+    )
     return (*found, *(None,) * (len(c.ins) - len(found)))
 
 
@@ -318,7 +422,7 @@ class _BackwardShapes(InferRule):
     """Gradients have the shapes of data, parameters, state and cell state."""
 
     def forward(self, op: OpDef, attrs: Attrs, ins: Sequence[TensorType], training: bool) -> list[TensorType]:
-        return [*ins[:3], ins[4]][:op.num_outputs(attrs)]
+        return [*ins[:3], ins[4]][: op.num_outputs(attrs)]
 
 
 def _sample_backward(mode: str) -> Any:
@@ -340,78 +444,73 @@ def _backward_law(inputs: Sequence[Any], outputs: Sequence[np.ndarray], attrs: A
     def total(size: float) -> float:
         results = _np_rnn(*[x + size * step for x, step in zip(starts, steps)], state_outputs=True, **given)
         return sum(float((r * w).sum()) for r, w in zip(results, weights))
+
     slope = (total(1e-5) - total(-1e-5)) / 2e-5
-    return bool(np.isclose(slope, sum(float((np.asarray(g) * step).sum()) for g, step in zip(outputs, steps)), rtol=1e-3, atol=1e-3))
+    return bool(
+        np.isclose(
+            slope, sum(float((np.asarray(g) * step).sum()) for g, step in zip(outputs, steps)), rtol=1e-3, atol=1e-3
+        )
+    )
 
 
 def _grad_given(position: int) -> Any:
     return lambda attrs: attrs["given"][position] == "1"
 
 
-@operator(outputs=lambda attrs: 4 if attrs["mode"] == "lstm" else 3, infer=_BackwardShapes(),
-          gradient=unsupported("second derivatives of the fused kernels; unroll a cell to differentiate twice in a compiled graph"),
-          when={"state_cell": lambda a: a["mode"] == "lstm", "sequence_length": lambda a: a["use_sequence_length"], "grad": _grad_given(0),
-                "grad_state": _grad_given(1), "grad_cell": _grad_given(2)},
-          check=check(_sample_backward("gru"), _sample_backward("lstm"), law=_backward_law, ref="finite differences of the NumPy network: the law"))
-def _rnn_backward(data: Tensor, parameters: Tensor, state: Tensor, mask: Tensor, state_cell: Tensor | None = None,
-                  sequence_length: Tensor | None = None, grad: Tensor | None = None, grad_state: Tensor | None = None, grad_cell: Tensor | None = None,
-                  state_size: int = REQUIRED, num_layers: int = REQUIRED, bidirectional: bool = False, mode: str = REQUIRED,
-                  projection_size: int | None = None, use_sequence_length: bool = False, given: str = "100") -> Any:
+@operator(
+    outputs=lambda attrs: 4 if attrs["mode"] == "lstm" else 3,
+    infer=_BackwardShapes(),
+    gradient=unsupported(
+        "second derivatives of the fused kernels; unroll a cell to differentiate twice in a compiled graph"
+    ),
+    when={
+        "state_cell": lambda a: a["mode"] == "lstm",
+        "sequence_length": lambda a: a["use_sequence_length"],
+        "grad": _grad_given(0),
+        "grad_state": _grad_given(1),
+        "grad_cell": _grad_given(2),
+    },
+    check=check(
+        _sample_backward("gru"),
+        _sample_backward("lstm"),
+        law=_backward_law,
+        ref="finite differences of the NumPy network: the law",
+    ),
+)
+def _rnn_backward(
+    data: Tensor,
+    parameters: Tensor,
+    state: Tensor,
+    mask: Tensor,
+    state_cell: Tensor | None = None,
+    sequence_length: Tensor | None = None,
+    grad: Tensor | None = None,
+    grad_state: Tensor | None = None,
+    grad_cell: Tensor | None = None,
+    state_size: int = REQUIRED,
+    num_layers: int = REQUIRED,
+    bidirectional: bool = False,
+    mode: str = REQUIRED,
+    projection_size: int | None = None,
+    use_sequence_length: bool = False,
+    given: str = "100",
+) -> Any:
     """Compute the gradients of RNN for data, parameters, state (and cell state) from those of its results."""
-    attrs = {"state_size": state_size, "num_layers": num_layers, "bidirectional": bidirectional, "mode": mode, "projection_size": projection_size}
+    attrs = {
+        "state_size": state_size,
+        "num_layers": num_layers,
+        "bidirectional": bidirectional,
+        "mode": mode,
+        "projection_size": projection_size,
+    }
     tape = getattr(mask, "tape", None)
-    leaves, results = tape or _taped(data, parameters, state, state_cell, sequence_length if use_sequence_length else None, mask, attrs)
+    leaves, results = tape or _taped(
+        data, parameters, state, state_cell, sequence_length if use_sequence_length else None, mask, attrs
+    )
     pairs = [(r, g) for r, g in zip(results, (grad, grad_state, grad_cell)) if g is not None]
     if not pairs:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    found = torch.autograd.grad([r for r, _ in pairs], leaves, [g for _, g in pairs], retain_graph=True, allow_unused=True)
+    found = torch.autograd.grad(
+        [r for r, _ in pairs], leaves, [g for _, g in pairs], retain_graph=True, allow_unused=True
+    )
     return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found))
-
-
-@final
-class _ConcatenatedParameters(InferRule):
-    """The lengths add up, and one unknown length follows from the others."""
-
-    def forward(self, op: OpDef, attrs: Attrs, ins: Sequence[TensorType], training: bool) -> list[TensorType]:
-        return [TensorType((sum(t.shape[0] for t in ins if t.shape), *ins[0].shape[1:]), ins[0].dtype)]  # type: ignore[misc, index]  # complete
-
-    def partial(self, op: OpDef, attrs: Attrs, ins: Sequence[TensorType], outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
-        total = outs[0].shape
-        open_ones = [i for i, t in enumerate(ins) if not t.shape or t.shape[0] is None]
-        ins = list(ins)
-        if total and total[0] is not None and len(open_ones) == 1:
-            rest = total[0] - sum(t.shape[0] for i, t in enumerate(ins) if i != open_ones[0] and t.shape)  # type: ignore[misc]  # known: not open
-            ins[open_ones[0]] = TensorType((rest,), ins[open_ones[0]].dtype)
-        return ins, list(outs)
-
-
-@operator(infer=_ConcatenatedParameters(), variadic_count="num_args", check=check(
-    S(A(3), A(4), A(1), dim=0), S(A(3), dim=0), ref=lambda *x, dim, num_args=0: np.concatenate(x, dim)))
-def _rnn_param_concat(*data: Tensor, num_args: int = 0, dim: int = 0) -> Tensor:
-    """Join flat weights and biases to the packed parameter vector of RNN."""
-    return torch.cat(data, dim)
-
-
-@_rnn_param_concat.grad
-def _(c: Grad) -> Value:
-    sizes = tuple(t.shape[0] for t in c.in_types)  # type: ignore[index]  # complete by the time a gradient is built
-    found = _rnn_param_split(c.g, sizes=sizes)
-    return tuple(found) if len(sizes) > 1 else (found,)
-
-
-@operator(outputs=lambda attrs: len(attrs["sizes"]), check=check(S(A(8), sizes=(3, 4, 1)), S(A(3), sizes=(3,)),
-                                                                 ref=lambda x, sizes: tuple(np.split(x, np.cumsum(sizes)[:-1]))))
-def _rnn_param_split(data: Tensor, sizes: Any = REQUIRED) -> Any:
-    """Cut a packed vector into parts of the given lengths: the gradient of `_rnn_param_concat`."""
-    return tuple(torch.split(data, list(sizes)))
-
-
-@_rnn_param_split.grad
-def _(c: Grad) -> Value:
-    parts = [_zeros_part(c, i) if g is None else g for i, g in enumerate(c.grads)]
-    return _rnn_param_concat(*parts, dim=0)
-
-
-def _zeros_part(c: Grad, index: int) -> Value:
-    """Zeros for a part whose gradient nobody asked for."""
-    return c.outs[index] * 0

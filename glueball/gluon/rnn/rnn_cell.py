@@ -1,9 +1,11 @@
 """Recurrent cells: one step of a recurrent network, and `unroll` over a sequence.
 
-The one idea: a cell maps (input, states) to (output, new states); everything else — sequences as one array or as a list, layouts, padded
-sequences of different lengths — is `RecurrentCell.unroll`, written once over any cell. Cells made of other cells (sequential,
-bidirectional, dropout, zoneout, residual) are in rnn_modifier.py, the fused layers in rnn_layer.py.
+The one idea: a cell maps (input, states) to (output, new states); everything else — sequences as one array or as a
+list, layouts, padded sequences of different lengths — is `RecurrentCell.unroll`, written once over any cell. Cells
+made of other cells (sequential, bidirectional, dropout, zoneout, residual) are in rnn_modifier.py, the fused layers
+in rnn_layer.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -37,7 +39,11 @@ def time_axis_of(layout: str, where: str) -> int:
     """Return the axis of time in a layout such as "NTC" or "TNC"."""
     axis = layout.find("T")
     if axis < 0 or "N" not in layout:
-        raise ArgumentError(explain(where, "The layout must have a time and a batch axis.", expected="'NTC' or 'TNC'", received=repr(layout)))
+        raise ArgumentError(
+            explain(
+                where, "The layout must have a time and a batch axis.", expected="'NTC' or 'TNC'", received=repr(layout)
+            )
+        )
     return axis
 
 
@@ -46,7 +52,11 @@ def steps_of(inputs: Any, length: int | None, layout: str, where: str) -> list[A
     axis = time_axis_of(layout, where)
     if isinstance(inputs, (list, tuple)):
         if length is not None and len(inputs) != length:
-            raise ArgumentError(explain(where, "The number of inputs is not the length.", expected=f"{length} inputs", received=len(inputs)))
+            raise ArgumentError(
+                explain(
+                    where, "The number of inputs is not the length.", expected=f"{length} inputs", received=len(inputs)
+                )
+            )
         return list(inputs)
     if isinstance(inputs, Symbolic):
         if len(inputs) > 1:  # a group of symbols is a list of steps
@@ -55,8 +65,15 @@ def steps_of(inputs: Any, length: int | None, layout: str, where: str) -> list[A
     else:
         size = inputs.shape[axis]
         if length is not None and size != length:
-            raise ArgumentError(explain(where, f"The sequence does not have the length to unroll ({layout}).", expected=f"{length} steps on axis {axis}",
-                                        received=f"inputs of shape {inputs.shape}", fix="pass length=inputs.shape[axis], or the right layout"))
+            raise ArgumentError(
+                explain(
+                    where,
+                    f"The sequence does not have the length to unroll ({layout}).",
+                    expected=f"{length} steps on axis {axis}",
+                    received=f"inputs of shape {inputs.shape}",
+                    fix="pass length=inputs.shape[axis], or the right layout",
+                )
+            )
     if size == 1:
         return [namespace_of(inputs).squeeze(inputs, axis=axis)]
     return list(namespace_of(inputs).split(inputs, num_outputs=size, axis=axis, squeeze_axis=True))
@@ -69,7 +86,7 @@ def merged(steps: Any, layout: str) -> Any:
     return namespace_of(steps[0]).stack(*steps, axis=layout.find("T"))
 
 
-def activated(F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+def activated(F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:
     """Apply an activation given by name, or as a function or block."""
     if not isinstance(activation, str):
         return activation(inputs, **kwargs) if isinstance(activation, Block) else activation(inputs)
@@ -80,8 +97,9 @@ def activated(F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:  # no
 class RecurrentCell(Block):
     """Base of all cells.
 
-    A cell is called as ``output, states = cell(input, states)`` with `input` (batch, features) and a list of states. A cell of your own
-    derives from `HybridRecurrentCell` (or this class) and defines `state_info` and `hybrid_forward` (or `forward`).
+    A cell is called as ``output, states = cell(input, states)`` with `input` (batch, features) and a list of states.
+    A cell of your own derives from `HybridRecurrentCell` (or this class) and defines `state_info` and
+    `hybrid_forward` (or `forward`).
     """
 
     def __init__(self, prefix: str | None = None, params: Any = None) -> None:
@@ -99,8 +117,13 @@ class RecurrentCell(Block):
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """Return shape and layout of each state."""
-        raise NotImplementedError(explain(type(self).__name__, "A cell must say which states it has.",
-                                          fix="define state_info(self, batch_size=0) returning [{'shape': (batch_size, size), '__layout__': 'NC'}]"))
+        raise NotImplementedError(
+            explain(
+                type(self).__name__,
+                "A cell must say which states it has.",
+                fix="define state_info(self, batch_size=0): return [{'shape': (batch_size, size), '__layout__': 'NC'}]",
+            )
+        )
 
     def begin_state(self, batch_size: int = 0, func: Callable[..., Any] = ndarray.zeros, **kwargs: Any) -> list[Any]:
         """Return the states to start a sequence with.
@@ -115,11 +138,18 @@ class RecurrentCell(Block):
         [(2, 4), (2, 4)]
         """
         if self._modified:
-            raise MXNetError(explain(self.name, "This cell was put into a modifier (Zoneout, Residual, …) and cannot be used by itself.",
-                                     fix="call begin_state of the modifier"))
+            raise MXNetError(
+                explain(
+                    self.name,
+                    "This cell was put into a modifier (Zoneout, Residual, …) and cannot be used by itself.",
+                    fix="call begin_state of the modifier",
+                )
+            )
         return self._make_states(self.state_info(batch_size), func, kwargs)
 
-    def _make_states(self, infos: Sequence[dict[str, Any]], func: Callable[..., Any], kwargs: dict[str, Any]) -> list[Any]:
+    def _make_states(
+        self, infos: Sequence[dict[str, Any]], func: Callable[..., Any], kwargs: dict[str, Any]
+    ) -> list[Any]:
         states = []
         for info in infos:
             self._init_counter += 1
@@ -133,12 +163,19 @@ class RecurrentCell(Block):
         """Return the states to start with: those given, or zeros that fit the input."""
         if begin_state is not None:
             return list(begin_state)
-        F = namespace_of(first)  # noqa: N806 (compatible name)
+        F = namespace_of(first)
         extra = {} if F is symbol else {"ctx": first.context, "dtype": first.dtype}
         return self.begin_state(batch_size_of(first, axis), func=F.zeros, **extra)
 
-    def unroll(self, length: int, inputs: Any, begin_state: Any = None, layout: str = "NTC", merge_outputs: bool | None = None,
-               valid_length: Any = None) -> tuple[Any, list[Any]]:
+    def unroll(
+        self,
+        length: int,
+        inputs: Any,
+        begin_state: Any = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+        valid_length: Any = None,
+    ) -> tuple[Any, list[Any]]:
         """Run the cell over a sequence.
 
         Parameters
@@ -147,8 +184,10 @@ class RecurrentCell(Block):
         inputs : one value with time and batch axes as `layout` says, or a list of `length` values (batch, features)
         begin_state : states to start with; zeros when None
         layout : "NTC" or "TNC"
-        merge_outputs : True: one output with a time axis; False: a list of steps; None: a list, or merged where `valid_length` is given
-        valid_length : (batch,), the length of each sequence: later outputs are 0, and the states are those after the last valid step
+        merge_outputs : True: one output with a time axis; False: a list of steps; None: a list, or merged where
+            `valid_length` is given
+        valid_length : (batch,), the length of each sequence: later outputs are 0, and the states are those after the
+            last valid step
 
         Returns
         -------
@@ -173,9 +212,11 @@ class RecurrentCell(Block):
                 history.append(list(states))
         if valid_length is None:
             return (merged(outputs, layout) if merge_outputs else outputs), states
-        F = namespace_of(outputs[0])  # noqa: N806 (compatible name)
-        states = [F.SequenceLast(F.stack(*steps_of_state, axis=0), valid_length, use_sequence_length=True, axis=0)
-                  for steps_of_state in zip(*history)]
+        F = namespace_of(outputs[0])
+        states = [
+            F.SequenceLast(F.stack(*steps_of_state, axis=0), valid_length, use_sequence_length=True, axis=0)
+            for steps_of_state in zip(*history)
+        ]
         masked = F.SequenceMask(merged(outputs, layout), valid_length, use_sequence_length=True, axis=axis)
         return (steps_of(masked, length, layout, self.name) if merge_outputs is False else masked), states
 
@@ -184,17 +225,22 @@ class RecurrentCell(Block):
         self._counter += 1
         return super().forward(inputs, states)
 
-    def _get_activation(self, F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+    def _get_activation(self, F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:
         return activated(F, inputs, activation, **kwargs)
 
 
 class HybridRecurrentCell(RecurrentCell, HybridBlock):
     """Base of cells that can be hybridized: write `hybrid_forward(self, F, inputs, states, **params)`."""
 
-    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Run one step with the operators of `F`. Written by the user."""
-        raise NotImplementedError(explain(type(self).__name__, "A cell must define one step.",
-                                          fix="write `def hybrid_forward(self, F, inputs, states, ...): ...` returning (output, [states])"))
+        raise NotImplementedError(
+            explain(
+                type(self).__name__,
+                "A cell must define one step.",
+                fix="write `def hybrid_forward(self, F, inputs, states, ...): ...` returning (output, [states])",
+            )
+        )
 
 
 class _GatedCell(HybridRecurrentCell):
@@ -203,17 +249,36 @@ class _GatedCell(HybridRecurrentCell):
     _gates = 1
     _states = 1
 
-    def __init__(self, hidden_size: int, i2h_weight_initializer: Any, h2h_weight_initializer: Any, i2h_bias_initializer: Any,
-                 h2h_bias_initializer: Any, input_size: int, prefix: str | None, params: Any) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        i2h_weight_initializer: Any,
+        h2h_weight_initializer: Any,
+        i2h_bias_initializer: Any,
+        h2h_bias_initializer: Any,
+        input_size: int,
+        prefix: str | None,
+        params: Any,
+    ) -> None:
         if not isinstance(hidden_size, int) or hidden_size < 1:
-            raise ArgumentError(explain(type(self).__name__, "The hidden size must be positive.", expected="hidden_size: int >= 1",
-                                        received=repr(hidden_size)))
+            raise ArgumentError(
+                explain(
+                    type(self).__name__,
+                    "The hidden size must be positive.",
+                    expected="hidden_size: int >= 1",
+                    received=repr(hidden_size),
+                )
+            )
         super().__init__(prefix=prefix, params=params)
         self._hidden_size = hidden_size
         self._input_size = input_size
         rows = self._gates * hidden_size
-        self.i2h_weight = self.params.get("i2h_weight", shape=(rows, input_size), init=i2h_weight_initializer, allow_deferred_init=True)
-        self.h2h_weight = self.params.get("h2h_weight", shape=(rows, hidden_size), init=h2h_weight_initializer, allow_deferred_init=True)
+        self.i2h_weight = self.params.get(
+            "i2h_weight", shape=(rows, input_size), init=i2h_weight_initializer, allow_deferred_init=True
+        )
+        self.h2h_weight = self.params.get(
+            "h2h_weight", shape=(rows, hidden_size), init=h2h_weight_initializer, allow_deferred_init=True
+        )
         self.i2h_bias = self.params.get("i2h_bias", shape=(rows,), init=i2h_bias_initializer, allow_deferred_init=True)
         self.h2h_bias = self.params.get("h2h_bias", shape=(rows,), init=h2h_bias_initializer, allow_deferred_init=True)
 
@@ -221,7 +286,7 @@ class _GatedCell(HybridRecurrentCell):
         """Return shape (batch_size, hidden_size) and layout of each state."""
         return [{"shape": (batch_size, self._hidden_size), "__layout__": "NC"} for _ in range(self._states)]
 
-    def _maps(self, F: Any, inputs: Any, state: Any, params: dict[str, Any]) -> tuple[Any, Any, str]:  # noqa: N803 (compatible name)
+    def _maps(self, F: Any, inputs: Any, state: Any, params: dict[str, Any]) -> tuple[Any, Any, str]:
         """Return both affine maps, and the prefix of this step's names."""
         prefix = f"t{self._counter}_"
         rows = self._gates * self._hidden_size
@@ -244,10 +309,12 @@ class RNNCell(_GatedCell):
     ----------
     hidden_size : size of state and output
     activation : "tanh", "relu", … or a function
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
     input_size : size of the input; 0: taken from the first call
 
-    Inputs and outputs: (batch, input_size) and [(batch, hidden_size)] to (batch, hidden_size) and [(batch, hidden_size)].
+    Inputs and outputs: (batch, input_size) and [(batch, hidden_size)] to (batch, hidden_size) and [(batch,
+    hidden_size)].
 
     >>> from glueball import nd
     >>> cell = RNNCell(4); cell.initialize()
@@ -256,11 +323,28 @@ class RNNCell(_GatedCell):
     (2, 4)
     """
 
-    def __init__(self, hidden_size: int, activation: Any = "tanh", i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None,
-                 i2h_bias_initializer: Any = "zeros", h2h_bias_initializer: Any = "zeros", input_size: int = 0, prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(hidden_size, i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, input_size, prefix,
-                         params)
+    def __init__(
+        self,
+        hidden_size: int,
+        activation: Any = "tanh",
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        input_size: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            i2h_weight_initializer,
+            h2h_weight_initializer,
+            i2h_bias_initializer,
+            h2h_bias_initializer,
+            input_size,
+            prefix,
+            params,
+        )
         self._activation = activation
 
     def _alias(self) -> str:
@@ -269,7 +353,7 @@ class RNNCell(_GatedCell):
     def _sizes(self) -> str:
         return f"{super()._sizes()}, {self._activation}"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h, _ = self._maps(F, x, states[0], params)
         output = activated(F, i2h + h2h, self._activation)
@@ -285,7 +369,8 @@ class LSTMCell(_GatedCell):
     ----------
     hidden_size : size of both states and of the output
     activation, recurrent_activation : of the cell, of the gates
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
     input_size : size of the input; 0: taken from the first call
 
     States: hidden (batch, hidden_size), cell (batch, hidden_size).
@@ -300,18 +385,36 @@ class LSTMCell(_GatedCell):
     _gates = 4
     _states = 2
 
-    def __init__(self, hidden_size: int, i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None,
-                 i2h_bias_initializer: Any = "zeros", h2h_bias_initializer: Any = "zeros", input_size: int = 0, prefix: str | None = None,
-                 params: Any = None, activation: Any = "tanh", recurrent_activation: Any = "sigmoid") -> None:
-        super().__init__(hidden_size, i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, input_size, prefix,
-                         params)
+    def __init__(
+        self,
+        hidden_size: int,
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        input_size: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            i2h_weight_initializer,
+            h2h_weight_initializer,
+            i2h_bias_initializer,
+            h2h_bias_initializer,
+            input_size,
+            prefix,
+            params,
+        )
         self._activation = activation
         self._recurrent_activation = recurrent_activation
 
     def _alias(self) -> str:
         return "lstm"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
         gates = F.SliceChannel(i2h + h2h, num_outputs=4, name=prefix + "slice")
@@ -322,14 +425,16 @@ class LSTMCell(_GatedCell):
 
 
 class GRUCell(_GatedCell):
-    """Gated recurrent unit (Cho et al. 2014), gates in the order reset, update, new; the reset acts after the hidden product.
+    """Gated recurrent unit (Cho et al. 2014), gates in the order reset, update, new; the reset acts after the hidden
+    product.
 
     r, z = σ(...); n = tanh(W_in x + b_in + r·(W_hn h + b_hn)); h' = (1 − z)·n + z·h.
 
     Parameters
     ----------
     hidden_size : size of state and output
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
     input_size : size of the input; 0: taken from the first call
 
     >>> from glueball import nd
@@ -340,16 +445,32 @@ class GRUCell(_GatedCell):
 
     _gates = 3
 
-    def __init__(self, hidden_size: int, i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None,
-                 i2h_bias_initializer: Any = "zeros", h2h_bias_initializer: Any = "zeros", input_size: int = 0, prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(hidden_size, i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, input_size, prefix,
-                         params)
+    def __init__(
+        self,
+        hidden_size: int,
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        input_size: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            i2h_weight_initializer,
+            h2h_weight_initializer,
+            i2h_bias_initializer,
+            h2h_bias_initializer,
+            input_size,
+            prefix,
+            params,
+        )
 
     def _alias(self) -> str:
         return "gru"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
         left = F.SliceChannel(i2h, num_outputs=3, name=prefix + "i2h_slice")

@@ -1,9 +1,11 @@
-"""Fused recurrent layers: `RNN`, `LSTM`, `GRU` over whole sequences, several layers and both directions in one operator.
+"""Fused recurrent layers: `RNN`, `LSTM`, `GRU` over whole sequences, several layers and both directions in one
+operator.
 
-The one idea: parameters are kept one by one, named after layer and direction (`l0_i2h_weight`, `r0_…` backward), and joined to the
-operator's packed vector on each call. Without states given, sequences start from zeros and only the output is returned. The operator is
-in ops/rnn.py, cells for single steps in rnn_cell.py.
+The one idea: parameters are kept one by one, named after layer and direction (`l0_i2h_weight`, `r0_…` backward), and
+joined to the operator's packed vector on each call. Without states given, sequences start from zeros and only the
+output is returned. The operator is in ops/rnn.py, cells for single steps in rnn_cell.py.
 """
+
 from __future__ import annotations
 
 import re
@@ -25,28 +27,79 @@ _NAME = re.compile(r"(l|r)(\d+)_(i2h|h2h|h2r)_(weight|bias)\Z")
 class _RNNLayer(HybridBlock):
     """What the fused layers share."""
 
-    def __init__(self, hidden_size: int, num_layers: int, layout: str, dropout: float, bidirectional: bool, input_size: int,
-                 i2h_weight_initializer: Any, h2h_weight_initializer: Any, i2h_bias_initializer: Any, h2h_bias_initializer: Any, mode: str,
-                 projection_size: int | None, h2r_weight_initializer: Any, lstm_state_clip_min: float | None, lstm_state_clip_max: float | None,
-                 lstm_state_clip_nan: bool, dtype: Any, use_sequence_length: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        num_layers: int,
+        layout: str,
+        dropout: float,
+        bidirectional: bool,
+        input_size: int,
+        i2h_weight_initializer: Any,
+        h2h_weight_initializer: Any,
+        i2h_bias_initializer: Any,
+        h2h_bias_initializer: Any,
+        mode: str,
+        projection_size: int | None,
+        h2r_weight_initializer: Any,
+        lstm_state_clip_min: float | None,
+        lstm_state_clip_max: float | None,
+        lstm_state_clip_nan: bool,
+        dtype: Any,
+        use_sequence_length: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if layout not in ("TNC", "NTC"):
-            raise ArgumentError(explain(type(self).__name__, "Unknown layout.", expected="'TNC' or 'NTC'", received=repr(layout)))
+            raise ArgumentError(
+                explain(type(self).__name__, "Unknown layout.", expected="'TNC' or 'NTC'", received=repr(layout))
+            )
         for name, value in (("hidden_size", hidden_size), ("num_layers", num_layers)):
             if not isinstance(value, int) or value < 1:
-                raise ArgumentError(explain(type(self).__name__, f"{name} must be positive.", expected=f"{name}: int >= 1", received=repr(value)))
+                raise ArgumentError(
+                    explain(
+                        type(self).__name__,
+                        f"{name} must be positive.",
+                        expected=f"{name}: int >= 1",
+                        received=repr(value),
+                    )
+                )
         super().__init__(**kwargs)
         self._hidden_size, self._num_layers, self._mode, self._layout = hidden_size, num_layers, mode, layout
         self._dropout, self._dir, self._input_size, self._dtype = dropout, 2 if bidirectional else 1, input_size, dtype
         self._projection_size, self._use_sequence_length = projection_size, use_sequence_length
         self._gates = {"rnn_relu": 1, "rnn_tanh": 1, "lstm": 4, "gru": 3}[mode]
-        self._initializers = {"i2h_weight": i2h_weight_initializer, "h2h_weight": h2h_weight_initializer, "h2r_weight": h2r_weight_initializer,
-                              "i2h_bias": i2h_bias_initializer, "h2h_bias": h2h_bias_initializer}
-        self._operator = {"state_size": hidden_size, "projection_size": projection_size, "num_layers": num_layers, "bidirectional": bidirectional,
-                          "p": dropout, "state_outputs": True, "mode": mode, "use_sequence_length": use_sequence_length}
-        self._operator.update({key: value for key, value in (("lstm_state_clip_min", lstm_state_clip_min), ("lstm_state_clip_max", lstm_state_clip_max),
-                                                             ("lstm_state_clip_nan", lstm_state_clip_nan)) if value is not None and value is not False})
+        self._initializers = {
+            "i2h_weight": i2h_weight_initializer,
+            "h2h_weight": h2h_weight_initializer,
+            "h2r_weight": h2r_weight_initializer,
+            "i2h_bias": i2h_bias_initializer,
+            "h2h_bias": h2h_bias_initializer,
+        }
+        self._operator = {
+            "state_size": hidden_size,
+            "projection_size": projection_size,
+            "num_layers": num_layers,
+            "bidirectional": bidirectional,
+            "p": dropout,
+            "state_outputs": True,
+            "mode": mode,
+            "use_sequence_length": use_sequence_length,
+        }
+        self._operator.update(
+            {
+                key: value
+                for key, value in (
+                    ("lstm_state_clip_min", lstm_state_clip_min),
+                    ("lstm_state_clip_max", lstm_state_clip_max),
+                    ("lstm_state_clip_nan", lstm_state_clip_nan),
+                )
+                if value is not None and value is not False
+            }
+        )
         for name, shape in self._shapes(input_size):
-            made = self.params.get(name, shape=shape, init=self._initializers[name.split("_", 1)[1]], dtype=dtype, allow_deferred_init=True)
+            made = self.params.get(
+                name, shape=shape, init=self._initializers[name.split("_", 1)[1]], dtype=dtype, allow_deferred_init=True
+            )
             setattr(self, name, made)
 
     @property
@@ -58,7 +111,7 @@ class _RNNLayer(HybridBlock):
         rows = self._gates * self._hidden_size
         for layer in range(self._num_layers):
             size = input_size if layer == 0 else self._width * self._dir
-            for direction in ("l", "r")[:self._dir]:
+            for direction in ("l", "r")[: self._dir]:
                 start = f"{direction}{layer}_"
                 yield start + "i2h_weight", (rows, size)
                 yield start + "h2h_weight", (rows, self._width)
@@ -70,8 +123,10 @@ class _RNNLayer(HybridBlock):
     def _packed_order(self) -> list[str]:
         """Return the parameters' names in the order of the operator's vector: all weights, then all biases."""
         kinds = ["i2h", "h2h", "h2r"] if self._projection_size else ["i2h", "h2h"]
-        starts = [f"{direction}{layer}_" for layer in range(self._num_layers) for direction in ("l", "r")[:self._dir]]
-        return [f"{start}{kind}_weight" for start in starts for kind in kinds] + [f"{start}{kind}_bias" for start in starts for kind in kinds[:2]]
+        starts = [f"{direction}{layer}_" for layer in range(self._num_layers) for direction in ("l", "r")[: self._dir]]
+        return [f"{start}{kind}_weight" for start in starts for kind in kinds] + [
+            f"{start}{kind}_bias" for start in starts for kind in kinds[:2]
+        ]
 
     def __repr__(self) -> str:
         rows, columns = self.l0_i2h_weight.shape
@@ -123,7 +178,8 @@ class _RNNLayer(HybridBlock):
     def __call__(self, inputs: Any, states: Any = None, sequence_length: Any = None) -> Any:
         """Run the layer: ``output = layer(inputs)`` or ``output, states = layer(inputs, states)``.
 
-        `sequence_length` (batch,) tells the length of each sequence, for a layer made with ``use_sequence_length=True``.
+        `sequence_length` (batch,) tells the length of each sequence, for a layer made with
+        ``use_sequence_length=True``.
         """
         if states is not None and not isinstance(states, (list, tuple)):
             states = [states]
@@ -136,22 +192,33 @@ class _RNNLayer(HybridBlock):
     def forward(self, inputs: Any, states: Any = None, sequence_length: Any = None) -> Any:  # type: ignore[override]
         """Fill in the input size, then run."""
         if self.l0_i2h_weight.shape[1] == 0:
-            features = batch_size_of(inputs, 2) if getattr(inputs, "_outputs", None) is not None or len(inputs.shape) == 3 else 0
+            features = (
+                batch_size_of(inputs, 2)
+                if getattr(inputs, "_outputs", None) is not None or len(inputs.shape) == 3
+                else 0
+            )
             if features:
                 for name, shape in self._shapes(features):
                     getattr(self, name).shape = shape
                 self._input_size = features
         return super().forward(inputs, states, sequence_length)
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any = None, sequence_length: Any = None, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any = None, sequence_length: Any = None, **params: Any) -> Any:  # type: ignore[override]
         """Join the parameters and run the operator."""
         returns_states = states is not None
         batch_axis = self._layout.find("N")
         if isinstance(x, NDArray):
             self._verify(x, states, batch_axis)
         if self._use_sequence_length and sequence_length is None:
-            raise ArgumentError(explain(self.name, "The lengths of the sequences are missing.", expected="layer(inputs, states, sequence_length=lengths)",
-                                        received="sequence_length=None", fix="or make the layer without use_sequence_length=True"))
+            raise ArgumentError(
+                explain(
+                    self.name,
+                    "The lengths of the sequences are missing.",
+                    expected="layer(inputs, states, sequence_length=lengths)",
+                    received="sequence_length=None",
+                    fix="or make the layer without use_sequence_length=True",
+                )
+            )
         if states is None:
             extra = {} if F is symbol else {"ctx": x.context}
             states = self.begin_state(batch_size_of(x, batch_axis), func=F.zeros, **extra)
@@ -169,30 +236,66 @@ class _RNNLayer(HybridBlock):
     def _verify(self, x: NDArray, states: Any, batch_axis: int) -> None:
         """Refuse inputs and states that do not fit, in words."""
         if len(x.shape) != 3:
-            raise ShapeError(explain(self.name, "The data must have three axes.", expected=f"layout {self._layout}", received=f"shape {x.shape}"))
+            raise ShapeError(
+                explain(
+                    self.name,
+                    "The data must have three axes.",
+                    expected=f"layout {self._layout}",
+                    received=f"shape {x.shape}",
+                )
+            )
         features = self.l0_i2h_weight.shape[1]
         if x.shape[2] != features:
-            raise ShapeError(explain(self.name, "The data have another number of features than the layer.", expected=f"(…, …, {features})",
-                                     received=f"shape {x.shape}", fix="leave input_size out: it is inferred from the first batch"))
+            raise ShapeError(
+                explain(
+                    self.name,
+                    "The data have another number of features than the layer.",
+                    expected=f"(…, …, {features})",
+                    received=f"shape {x.shape}",
+                    fix="leave input_size out: it is inferred from the first batch",
+                )
+            )
         for info, state in zip(self.state_info(x.shape[batch_axis]), states or ()):
             if tuple(state.shape) != info["shape"]:
-                raise ShapeError(explain(self.name, "A recurrent state has the wrong shape.", expected=info["shape"], received=tuple(state.shape),
-                                         fix=f"make it with layer.begin_state(batch_size={x.shape[batch_axis]})"))
+                raise ShapeError(
+                    explain(
+                        self.name,
+                        "A recurrent state has the wrong shape.",
+                        expected=info["shape"],
+                        received=tuple(state.shape),
+                        fix=f"make it with layer.begin_state(batch_size={x.shape[batch_axis]})",
+                    )
+                )
         if states is not None and len(states) != len(self.state_info()):
-            raise ShapeError(explain(self.name, "The number of recurrent states is wrong.", expected=f"{len(self.state_info())} states: "
-                                     + ("hidden and cell" if self._mode == "lstm" else "hidden"), received=len(states)))
+            raise ShapeError(
+                explain(
+                    self.name,
+                    "The number of recurrent states is wrong.",
+                    expected=f"{len(self.state_info())} states: "
+                    + ("hidden and cell" if self._mode == "lstm" else "hidden"),
+                    received=len(states),
+                )
+            )
 
     def _unfuse(self) -> HybridSequentialRNNCell:
         """Return a stack of cells that shares this layer's parameters: for unrolling step by step."""
-        make = {"rnn_relu": lambda **k: RNNCell(self._hidden_size, activation="relu", **k), "gru": lambda **k: GRUCell(self._hidden_size, **k),
-                "rnn_tanh": lambda **k: RNNCell(self._hidden_size, activation="tanh", **k), "lstm": lambda **k: LSTMCell(self._hidden_size, **k)}[self._mode]
+        make = {
+            "rnn_relu": lambda **k: RNNCell(self._hidden_size, activation="relu", **k),
+            "gru": lambda **k: GRUCell(self._hidden_size, **k),
+            "rnn_tanh": lambda **k: RNNCell(self._hidden_size, activation="tanh", **k),
+            "lstm": lambda **k: LSTMCell(self._hidden_size, **k),
+        }[self._mode]
         if self._projection_size:
-            raise ArgumentError(explain(self.name, "A layer with a projection cannot be unfused.", fix="use gluon.contrib.rnn.LSTMPCell"))
+            raise ArgumentError(
+                explain(
+                    self.name, "A layer with a projection cannot be unfused.", fix="use gluon.contrib.rnn.LSTMPCell"
+                )
+            )
         stack = HybridSequentialRNNCell(prefix=self.prefix, params=self.params)
         with stack.name_scope():
             size = self._input_size
             for layer in range(self._num_layers):
-                cells = [make(input_size=size, prefix=f"{direction}{layer}_") for direction in ("l", "r")[:self._dir]]
+                cells = [make(input_size=size, prefix=f"{direction}{layer}_") for direction in ("l", "r")[: self._dir]]
                 stack.add(BidirectionalCell(*cells) if self._dir == 2 else cells[0])
                 if self._dropout > 0 and layer != self._num_layers - 1:
                     stack.add(DropoutCell(self._dropout))
@@ -211,10 +314,12 @@ class RNN(_RNNLayer):
     dropout : share of each layer's output (but the last's) that is dropped in train mode
     bidirectional : whether each layer runs backward, too; outputs are joined
     input_size : number of features; 0: taken from the first call
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
     use_sequence_length : whether calls take `sequence_length`
 
-    Inputs and outputs (TNC): **data** (T, N, C) to **out** (T, N, directions·hidden_size); each state (layers·directions, N, hidden_size).
+    Inputs and outputs (TNC): **data** (T, N, C) to **out** (T, N, directions·hidden_size); each state
+    (layers·directions, N, hidden_size).
 
     >>> from glueball import nd
     >>> layer = RNN(4); layer.initialize()
@@ -222,14 +327,46 @@ class RNN(_RNNLayer):
     (3, 2, 4)
     """
 
-    def __init__(self, hidden_size: int, num_layers: int = 1, activation: str = "relu", layout: str = "TNC", dropout: float = 0,
-                 bidirectional: bool = False, i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None,
-                 i2h_bias_initializer: Any = "zeros", h2h_bias_initializer: Any = "zeros", input_size: int = 0, dtype: Any = "float32",
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        activation: str = "relu",
+        layout: str = "TNC",
+        dropout: float = 0,
+        bidirectional: bool = False,
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        input_size: int = 0,
+        dtype: Any = "float32",
+        **kwargs: Any,
+    ) -> None:
         if activation not in ("relu", "tanh"):
-            raise ArgumentError(explain("RNN", "Unknown activation.", expected="'relu' or 'tanh'", received=repr(activation)))
-        super().__init__(hidden_size, num_layers, layout, dropout, bidirectional, input_size, i2h_weight_initializer, h2h_weight_initializer,
-                         i2h_bias_initializer, h2h_bias_initializer, "rnn_" + activation, None, None, None, None, False, dtype, **kwargs)
+            raise ArgumentError(
+                explain("RNN", "Unknown activation.", expected="'relu' or 'tanh'", received=repr(activation))
+            )
+        super().__init__(
+            hidden_size,
+            num_layers,
+            layout,
+            dropout,
+            bidirectional,
+            input_size,
+            i2h_weight_initializer,
+            h2h_weight_initializer,
+            i2h_bias_initializer,
+            h2h_bias_initializer,
+            "rnn_" + activation,
+            None,
+            None,
+            None,
+            None,
+            False,
+            dtype,
+            **kwargs,
+        )
 
 
 class LSTM(_RNNLayer):
@@ -242,7 +379,8 @@ class LSTM(_RNNLayer):
     dropout : share of each layer's output (but the last's) that is dropped in train mode
     bidirectional : whether each layer runs backward, too; outputs are joined
     input_size : number of features; 0: taken from the first call
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
     projection_size, h2r_weight_initializer : size to which the output is projected (LSTMP), and how that matrix starts
     use_sequence_length : whether calls take `sequence_length`
 
@@ -255,14 +393,46 @@ class LSTM(_RNNLayer):
     ((3, 2, 8), (4, 2, 4))
     """
 
-    def __init__(self, hidden_size: int, num_layers: int = 1, layout: str = "TNC", dropout: float = 0, bidirectional: bool = False, input_size: int = 0,
-                 i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", projection_size: int | None = None, h2r_weight_initializer: Any = None,
-                 state_clip_min: float | None = None, state_clip_max: float | None = None, state_clip_nan: bool = False, dtype: Any = "float32",
-                 **kwargs: Any) -> None:
-        super().__init__(hidden_size, num_layers, layout, dropout, bidirectional, input_size, i2h_weight_initializer, h2h_weight_initializer,
-                         i2h_bias_initializer, h2h_bias_initializer, "lstm", projection_size, h2r_weight_initializer, state_clip_min,
-                         state_clip_max, state_clip_nan, dtype, **kwargs)
+    def __init__(
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        layout: str = "TNC",
+        dropout: float = 0,
+        bidirectional: bool = False,
+        input_size: int = 0,
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        projection_size: int | None = None,
+        h2r_weight_initializer: Any = None,
+        state_clip_min: float | None = None,
+        state_clip_max: float | None = None,
+        state_clip_nan: bool = False,
+        dtype: Any = "float32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_layers,
+            layout,
+            dropout,
+            bidirectional,
+            input_size,
+            i2h_weight_initializer,
+            h2h_weight_initializer,
+            i2h_bias_initializer,
+            h2h_bias_initializer,
+            "lstm",
+            projection_size,
+            h2r_weight_initializer,
+            state_clip_min,
+            state_clip_max,
+            state_clip_nan,
+            dtype,
+            **kwargs,
+        )
 
 
 class GRU(_RNNLayer):
@@ -275,7 +445,8 @@ class GRU(_RNNLayer):
     dropout : share of each layer's output (but the last's) that is dropped in train mode
     bidirectional : whether each layer runs backward, too; outputs are joined
     input_size : number of features; 0: taken from the first call
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
     use_sequence_length : whether calls take `sequence_length`
 
     >>> from glueball import nd
@@ -284,8 +455,38 @@ class GRU(_RNNLayer):
     (2, 3, 4)
     """
 
-    def __init__(self, hidden_size: int, num_layers: int = 1, layout: str = "TNC", dropout: float = 0, bidirectional: bool = False, input_size: int = 0,
-                 i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", dtype: Any = "float32", **kwargs: Any) -> None:
-        super().__init__(hidden_size, num_layers, layout, dropout, bidirectional, input_size, i2h_weight_initializer, h2h_weight_initializer,
-                         i2h_bias_initializer, h2h_bias_initializer, "gru", None, None, None, None, False, dtype, **kwargs)
+    def __init__(
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        layout: str = "TNC",
+        dropout: float = 0,
+        bidirectional: bool = False,
+        input_size: int = 0,
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        dtype: Any = "float32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_layers,
+            layout,
+            dropout,
+            bidirectional,
+            input_size,
+            i2h_weight_initializer,
+            h2h_weight_initializer,
+            i2h_bias_initializer,
+            h2h_bias_initializer,
+            "gru",
+            None,
+            None,
+            None,
+            None,
+            False,
+            dtype,
+            **kwargs,
+        )

@@ -1,8 +1,9 @@
 """Cells made of other cells: sequential, bidirectional, and the modifiers dropout, zoneout and residual.
 
-The one idea: each passes states on to the cells it holds and changes only what its name says. The plain cells and `unroll` are in
-rnn_cell.py; variational dropout is in gluon.contrib.rnn.
+The one idea: each passes states on to the cells it holds and changes only what its name says. The plain cells and
+`unroll` are in rnn_cell.py; variational dropout is in gluon.contrib.rnn.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +14,15 @@ from ...base.errors import ArgumentError, MXNetError, explain
 from ..block import Block
 from .rnn_cell import HybridRecurrentCell, RecurrentCell, merged, namespace_of, steps_of, time_axis_of
 
-__all__ = ["SequentialRNNCell", "HybridSequentialRNNCell", "DropoutCell", "ModifierCell", "ZoneoutCell", "ResidualCell", "BidirectionalCell"]
+__all__ = [
+    "SequentialRNNCell",
+    "HybridSequentialRNNCell",
+    "DropoutCell",
+    "ModifierCell",
+    "ZoneoutCell",
+    "ResidualCell",
+    "BidirectionalCell",
+]
 
 
 def _total(cells: Any, batch_size: int) -> list[dict[str, Any]]:
@@ -41,8 +50,15 @@ class _Stack(RecurrentCell):
             return super().begin_state(batch_size, func, **kwargs)  # raises
         return _begin(self._children.values(), {"batch_size": batch_size, "func": func, **kwargs})
 
-    def unroll(self, length: int, inputs: Any, begin_state: Any = None, layout: str = "NTC", merge_outputs: bool | None = None,
-               valid_length: Any = None) -> tuple[Any, list[Any]]:
+    def unroll(
+        self,
+        length: int,
+        inputs: Any,
+        begin_state: Any = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+        valid_length: Any = None,
+    ) -> tuple[Any, list[Any]]:
         """Run each cell over the whole sequence that the cell below gives."""
         self.reset()
         steps = steps_of(inputs, length, layout, self.name)
@@ -53,8 +69,14 @@ class _Stack(RecurrentCell):
         for position, cell in enumerate(cells):
             count = len(cell.state_info())
             own, states = states[:count], states[count:]
-            sequence, final = cell.unroll(length, sequence, begin_state=own, layout=layout, valid_length=valid_length,
-                                          merge_outputs=merge_outputs if position == len(cells) - 1 else None)
+            sequence, final = cell.unroll(
+                length,
+                sequence,
+                begin_state=own,
+                layout=layout,
+                valid_length=valid_length,
+                merge_outputs=merge_outputs if position == len(cells) - 1 else None,
+            )
             ends.extend(final)
         return sequence, ends
 
@@ -64,9 +86,15 @@ class _Stack(RecurrentCell):
         start = 0
         for cell in self._children.values():
             if isinstance(cell, BidirectionalCell):
-                raise MXNetError(explain(self.name, "A stack with a BidirectionalCell cannot be stepped: it needs the whole sequence.", fix="use unroll"))
+                raise MXNetError(
+                    explain(
+                        self.name,
+                        "A stack with a BidirectionalCell cannot be stepped: it needs the whole sequence.",
+                        fix="use unroll",
+                    )
+                )
             count = len(cell.state_info())
-            inputs, final = cell(inputs, states[start:start + count])
+            inputs, final = cell(inputs, states[start : start + count])
             start += count
             ends.extend(final)
         return inputs, ends
@@ -116,7 +144,9 @@ class DropoutCell(HybridRecurrentCell):
 
     def __init__(self, rate: float, axes: Any = (), prefix: str | None = None, params: Any = None) -> None:
         if isinstance(rate, bool) or not isinstance(rate, (int, float)):
-            raise ArgumentError(explain("DropoutCell", "The rate must be a number.", expected="0 <= rate < 1", received=repr(rate)))
+            raise ArgumentError(
+                explain("DropoutCell", "The rate must be a number.", expected="0 <= rate < 1", received=repr(rate))
+            )
         super().__init__(prefix=prefix, params=params)
         self._rate = rate
         self._axes = axes
@@ -128,14 +158,21 @@ class DropoutCell(HybridRecurrentCell):
     def _alias(self) -> str:
         return "dropout"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any = ()) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any = ()) -> Any:  # type: ignore[override]
         """Drop elements."""
         if self._rate > 0:
             x = F.Dropout(x, p=self._rate, axes=self._axes, name=f"t{self._counter}_fwd")
         return x, list(states)
 
-    def unroll(self, length: int, inputs: Any, begin_state: Any = None, layout: str = "NTC", merge_outputs: bool | None = None,
-               valid_length: Any = None) -> tuple[Any, list[Any]]:
+    def unroll(
+        self,
+        length: int,
+        inputs: Any,
+        begin_state: Any = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+        valid_length: Any = None,
+    ) -> tuple[Any, list[Any]]:
         """Drop elements of the whole sequence; a merged sequence at one go."""
         self.reset()
         if isinstance(inputs, (list, tuple)):
@@ -180,12 +217,18 @@ class ModifierCell(HybridRecurrentCell):
 
 def _refuse_bidirectional(name: str, base_cell: Any) -> None:
     if isinstance(base_cell, BidirectionalCell):
-        raise ArgumentError(explain(name, "A BidirectionalCell cannot be stepped, so its states cannot be changed between steps.",
-                                    fix=f"put a {name} around each of the two cells instead"))
+        raise ArgumentError(
+            explain(
+                name,
+                "A BidirectionalCell cannot be stepped, so its states cannot be changed between steps.",
+                fix=f"put a {name} around each of the two cells instead",
+            )
+        )
 
 
 class ZoneoutCell(ModifierCell):
-    """Zoneout (Krueger et al. 2016): in train mode, elements of output and states keep their previous value with the given probabilities."""
+    """Zoneout (Krueger et al. 2016): in train mode, elements of output and states keep their previous value with the
+    given probabilities."""
 
     def __init__(self, base_cell: Any, zoneout_outputs: float = 0.0, zoneout_states: float = 0.0) -> None:
         _refuse_bidirectional("ZoneoutCell", base_cell)
@@ -201,13 +244,14 @@ class ZoneoutCell(ModifierCell):
         super().reset()
         self._prev_output: Any = None
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]
         """Run one step of the base cell, then put back what stays as it was."""
         output, ends = self.base_cell(x, states)
 
         def zoned(rate: float, new: Any, old: Any) -> Any:
             changes = F.Dropout(F.ones_like(new), p=rate)  # not 0 where the new value counts
             return F.where(changes, new, old)
+
         if self.zoneout_outputs:
             previous = F.zeros_like(output) if self._prev_output is None else self._prev_output
             output = zoned(self.zoneout_outputs, output, previous)
@@ -223,25 +267,40 @@ class ZoneoutCell(ModifierCell):
 class ResidualCell(ModifierCell):
     """Adds the input to the output of the base cell, which must have the input's size."""
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]
         """Run one step of the base cell and add the input."""
         output, states = self.base_cell(x, states)
         return F.elemwise_add(output, x, name=f"t{self._counter}_fwd"), states
 
-    def unroll(self, length: int, inputs: Any, begin_state: Any = None, layout: str = "NTC", merge_outputs: bool | None = None,
-               valid_length: Any = None) -> tuple[Any, list[Any]]:
+    def unroll(
+        self,
+        length: int,
+        inputs: Any,
+        begin_state: Any = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+        valid_length: Any = None,
+    ) -> tuple[Any, list[Any]]:
         """Unroll the base cell, then add the inputs (0 beyond `valid_length`)."""
         self.reset()
         self.base_cell._modified = False
         try:
-            outputs, states = self.base_cell.unroll(length, inputs, begin_state=begin_state, layout=layout, merge_outputs=merge_outputs,
-                                                    valid_length=valid_length)
+            outputs, states = self.base_cell.unroll(
+                length,
+                inputs,
+                begin_state=begin_state,
+                layout=layout,
+                merge_outputs=merge_outputs,
+                valid_length=valid_length,
+            )
         finally:
             self.base_cell._modified = True
         steps = steps_of(inputs, length, layout, self.name)
         if valid_length is not None:
-            F = namespace_of(steps[0])  # noqa: N806 (compatible name)
-            masked = F.SequenceMask(merged(inputs, layout), valid_length, use_sequence_length=True, axis=time_axis_of(layout, self.name))
+            F = namespace_of(steps[0])
+            masked = F.SequenceMask(
+                merged(inputs, layout), valid_length, use_sequence_length=True, axis=time_axis_of(layout, self.name)
+            )
             steps = steps_of(masked, length, layout, self.name)
         if isinstance(outputs, (list, tuple)):
             return [output + step for output, step in zip(outputs, steps)], states
@@ -265,7 +324,13 @@ class BidirectionalCell(HybridRecurrentCell):
 
     def __call__(self, inputs: Any, states: Any) -> Any:
         """Refuse: a step backward in time needs the whole sequence."""
-        raise NotImplementedError(explain("BidirectionalCell", "It cannot be stepped: the backward cell needs the whole sequence.", fix="use unroll"))
+        raise NotImplementedError(
+            explain(
+                "BidirectionalCell",
+                "It cannot be stepped: the backward cell needs the whole sequence.",
+                fix="use unroll",
+            )
+        )
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """Return the states of the forward cell, then of the backward cell."""
@@ -277,12 +342,19 @@ class BidirectionalCell(HybridRecurrentCell):
             return super().begin_state(batch_size, func, **kwargs)  # raises
         return _begin(self._children.values(), {"batch_size": batch_size, "func": func, **kwargs})
 
-    def unroll(self, length: int, inputs: Any, begin_state: Any = None, layout: str = "NTC", merge_outputs: bool | None = None,
-               valid_length: Any = None) -> tuple[Any, list[Any]]:
+    def unroll(
+        self,
+        length: int,
+        inputs: Any,
+        begin_state: Any = None,
+        layout: str = "NTC",
+        merge_outputs: bool | None = None,
+        valid_length: Any = None,
+    ) -> tuple[Any, list[Any]]:
         """Run both cells over the sequence; outputs are joined along the feature axis."""
         self.reset()
         steps = steps_of(inputs, length, layout, self.name)
-        F = namespace_of(steps[0])  # noqa: N806 (compatible name)
+        F = namespace_of(steps[0])
         states = self._first_states(begin_state, steps[0], 0)
         left, right = self._children.values()
         count = len(left.state_info())
@@ -293,11 +365,14 @@ class BidirectionalCell(HybridRecurrentCell):
                 return sequence[::-1]
             turned = F.SequenceReverse(F.stack(*sequence, axis=0), valid_length, use_sequence_length=True)
             return steps_of(turned, length, "TNC", self.name)
+
         options: dict[str, Any] = {"layout": layout, "merge_outputs": False, "valid_length": valid_length}
         forward_steps, left_states = left.unroll(length, steps, begin_state=states[:count], **options)
         backward_steps, right_states = right.unroll(length, backward(steps), begin_state=states[count:], **options)
-        outputs = [F.concat(a, b, dim=1, name=f"{self._output_prefix}t{t}")
-                   for t, (a, b) in enumerate(zip(forward_steps, backward(backward_steps)))]
+        outputs = [
+            F.concat(a, b, dim=1, name=f"{self._output_prefix}t{t}")
+            for t, (a, b) in enumerate(zip(forward_steps, backward(backward_steps)))
+        ]
         keep_list = merge_outputs is False or (merge_outputs is None and valid_length is None)
         return (outputs if keep_list else merged(outputs, layout)), [*left_states, *right_states]
 

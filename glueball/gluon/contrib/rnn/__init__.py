@@ -1,4 +1,6 @@
-"""Experimental recurrent cells: variational dropout, LSTM with projection (rnn_cell.py), convolutional cells (conv_rnn_cell.py)."""
+"""Experimental recurrent cells: variational dropout, LSTM with projection (rnn_cell.py), convolutional cells
+(conv_rnn_cell.py)."""
+
 from __future__ import annotations
 
 from . import conv_rnn_cell, rnn_cell
@@ -15,4 +17,16 @@ from .conv_rnn_cell import (
 )
 from .rnn_cell import LSTMPCell, VariationalDropoutCell
 
-__all__ = ["VariationalDropoutCell", "LSTMPCell", *conv_rnn_cell.__all__]
+__all__ = [
+    "VariationalDropoutCell",
+    "LSTMPCell",
+    "Conv1DRNNCell",
+    "Conv2DRNNCell",
+    "Conv3DRNNCell",
+    "Conv1DLSTMCell",
+    "Conv2DLSTMCell",
+    "Conv3DLSTMCell",
+    "Conv1DGRUCell",
+    "Conv2DGRUCell",
+    "Conv3DGRUCell",
+]

@@ -1,18 +1,29 @@
 """Convolutional recurrent cells: RNN, LSTM and GRU whose two maps are convolutions, in one, two and three dimensions.
 
-The one idea: one base class computes the maps for any number of dimensions and any layout with a batch axis in front; the three step
-formulas are those of gluon.rnn, and the nine classes only fix dimensions and names. The state keeps the spatial size of the input map's
-result, so the hidden convolution is padded to keep its size, which needs odd kernels.
+The one idea: one base class computes the maps for any number of dimensions and any layout with a batch axis in front;
+the three step formulas are those of gluon.rnn, and the nine classes only fix dimensions and names. The state keeps
+the spatial size of the input map's result, so the hidden convolution is padded to keep its size, which needs odd
+kernels.
 """
+
 from __future__ import annotations
 
 from typing import Any
 
-from ...rnn.rnn_cell import HybridRecurrentCell, activated
 from ....base.errors import ArgumentError, explain
+from ...rnn.rnn_cell import HybridRecurrentCell, activated
 
-__all__ = ["Conv1DRNNCell", "Conv2DRNNCell", "Conv3DRNNCell", "Conv1DLSTMCell", "Conv2DLSTMCell", "Conv3DLSTMCell",
-           "Conv1DGRUCell", "Conv2DGRUCell", "Conv3DGRUCell"]
+__all__ = [
+    "Conv1DRNNCell",
+    "Conv2DRNNCell",
+    "Conv3DRNNCell",
+    "Conv1DLSTMCell",
+    "Conv2DLSTMCell",
+    "Conv3DLSTMCell",
+    "Conv1DGRUCell",
+    "Conv2DGRUCell",
+    "Conv3DGRUCell",
+]
 
 
 def _sizes(value: Any, dims: int, where: str, name: str) -> tuple[int, ...]:
@@ -20,72 +31,159 @@ def _sizes(value: Any, dims: int, where: str, name: str) -> tuple[int, ...]:
     if isinstance(value, int):
         return (value,) * dims
     if len(value) != dims:
-        raise ArgumentError(explain(where, f"{name} does not fit the number of spatial axes.", expected=f"an int or {dims} numbers", received=value))
+        raise ArgumentError(
+            explain(
+                where,
+                f"{name} does not fit the number of spatial axes.",
+                expected=f"an int or {dims} numbers",
+                received=value,
+            )
+        )
     return tuple(value)
 
 
 class _ConvCell(HybridRecurrentCell):
-    """Parameters, shapes and the two convolutions."""
+    """Parameters, shapes and the two convolutions.
+
+    Parameters
+    ----------
+    input_shape : shape of one step without the batch axis, as in `conv_layout`
+    hidden_channels : channels of state and output
+    i2h_kernel, h2h_kernel : kernel sizes, an int or one number per spatial axis; those of the hidden map are odd
+    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation, an int or one number per spatial axis
+    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters
+        start
+    conv_layout : layout of data and states; NCW, NCHW or NCDHW by default
+    activation : activation of the new value, a name or a function
+    """
 
     _gates = 1
     _states = 1
+    _dims = 0
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any, i2h_dilate: Any, h2h_dilate: Any,
-                 i2h_weight_initializer: Any, h2h_weight_initializer: Any, i2h_bias_initializer: Any, h2h_bias_initializer: Any, dims: int,
-                 conv_layout: str, activation: Any, prefix: str | None, params: Any) -> None:
+    def __init__(
+        self,
+        input_shape: Any,
+        hidden_channels: int,
+        i2h_kernel: Any,
+        h2h_kernel: Any,
+        i2h_pad: Any = 0,
+        i2h_dilate: Any = 1,
+        h2h_dilate: Any = 1,
+        i2h_weight_initializer: Any = None,
+        h2h_weight_initializer: Any = None,
+        i2h_bias_initializer: Any = "zeros",
+        h2h_bias_initializer: Any = "zeros",
+        conv_layout: str | None = None,
+        activation: Any = "tanh",
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
         super().__init__(prefix=prefix, params=params)
-        where = type(self).__name__
+        where, dims = type(self).__name__, self._dims
+        conv_layout = conv_layout or {1: "NCW", 2: "NCHW", 3: "NCDHW"}[dims]
         if len(input_shape) != dims + 1 or len(conv_layout) != dims + 2 or conv_layout[0] != "N":
-            raise ArgumentError(explain(where, "input_shape is the shape of one step without its batch axis.", expected=f"{dims + 1} sizes as {conv_layout[1:]}",
-                                        received=tuple(input_shape)))
-        self._input_shape, self._hidden_channels, self._conv_layout, self._activation = tuple(input_shape), hidden_channels, conv_layout, activation
-        self._i2h_kernel, self._h2h_kernel = _sizes(i2h_kernel, dims, where, "i2h_kernel"), _sizes(h2h_kernel, dims, where, "h2h_kernel")
-        self._i2h_pad, self._i2h_dilate = _sizes(i2h_pad, dims, where, "i2h_pad"), _sizes(i2h_dilate, dims, where, "i2h_dilate")
+            raise ArgumentError(
+                explain(
+                    where,
+                    "input_shape is the shape of one step without its batch axis.",
+                    expected=f"{dims + 1} sizes as {conv_layout[1:]}",
+                    received=tuple(input_shape),
+                )
+            )
+        self._input_shape, self._hidden_channels, self._conv_layout, self._activation = (
+            tuple(input_shape),
+            hidden_channels,
+            conv_layout,
+            activation,
+        )
+        self._i2h_kernel, self._h2h_kernel = (
+            _sizes(i2h_kernel, dims, where, "i2h_kernel"),
+            _sizes(h2h_kernel, dims, where, "h2h_kernel"),
+        )
+        self._i2h_pad, self._i2h_dilate = (
+            _sizes(i2h_pad, dims, where, "i2h_pad"),
+            _sizes(i2h_dilate, dims, where, "i2h_dilate"),
+        )
         self._h2h_dilate = _sizes(h2h_dilate, dims, where, "h2h_dilate")
         if any(size % 2 == 0 for size in self._h2h_kernel):
-            raise ArgumentError(explain(where, "The hidden kernel must keep the size of the state.", expected="odd numbers", received=f"h2h_kernel={h2h_kernel}"))
+            raise ArgumentError(
+                explain(
+                    where,
+                    "The hidden kernel must keep the size of the state.",
+                    expected="odd numbers",
+                    received=f"h2h_kernel={h2h_kernel}",
+                )
+            )
         self._h2h_pad = tuple(d * (k - 1) // 2 for d, k in zip(self._h2h_dilate, self._h2h_kernel))
         channel = conv_layout.find("C") - 1
         spatial = [size for axis, size in enumerate(self._input_shape) if axis != channel]
-        out = [size + 2 * p - d * (k - 1) for size, p, d, k in zip(spatial, self._i2h_pad, self._i2h_dilate, self._i2h_kernel)]
+        out = [
+            size + 2 * p - d * (k - 1)
+            for size, p, d, k in zip(spatial, self._i2h_pad, self._i2h_dilate, self._i2h_kernel)
+        ]
         rows = self._gates * hidden_channels
 
         def with_channels(count: int, sizes: Any) -> tuple[int, ...]:
             sizes = list(sizes)
             return (*sizes[:channel], count, *sizes[channel:])
+
         self._state_shape = with_channels(hidden_channels, out)
         i2h_shape = (rows, *with_channels(self._input_shape[channel], self._i2h_kernel))
         h2h_shape = (rows, *with_channels(hidden_channels, self._h2h_kernel))
         self._in_channels, self._channel_axis = self._input_shape[channel], channel + 1
-        self.i2h_weight = self.params.get("i2h_weight", shape=i2h_shape, init=i2h_weight_initializer, allow_deferred_init=True)
-        self.h2h_weight = self.params.get("h2h_weight", shape=h2h_shape, init=h2h_weight_initializer, allow_deferred_init=True)
+        self.i2h_weight = self.params.get(
+            "i2h_weight", shape=i2h_shape, init=i2h_weight_initializer, allow_deferred_init=True
+        )
+        self.h2h_weight = self.params.get(
+            "h2h_weight", shape=h2h_shape, init=h2h_weight_initializer, allow_deferred_init=True
+        )
         self.i2h_bias = self.params.get("i2h_bias", shape=(rows,), init=i2h_bias_initializer, allow_deferred_init=True)
         self.h2h_bias = self.params.get("h2h_bias", shape=(rows,), init=h2h_bias_initializer, allow_deferred_init=True)
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """Return shape and layout of each state."""
-        return [{"shape": (batch_size, *self._state_shape), "__layout__": self._conv_layout} for _ in range(self._states)]
+        return [
+            {"shape": (batch_size, *self._state_shape), "__layout__": self._conv_layout} for _ in range(self._states)
+        ]
 
-    def _maps(self, F: Any, x: Any, state: Any, params: dict[str, Any]) -> tuple[Any, Any]:  # noqa: N803 (compatible name)
+    def _maps(self, F: Any, x: Any, state: Any, params: dict[str, Any]) -> tuple[Any, Any]:
         """Return the convolutions of input and state."""
         prefix = f"t{self._counter}_"
         shared = {"num_filter": self._gates * self._hidden_channels, "layout": self._conv_layout}
-        i2h = F.Convolution(x, params["i2h_weight"], params["i2h_bias"], kernel=self._i2h_kernel, pad=self._i2h_pad, dilate=self._i2h_dilate,
-                            name=prefix + "i2h", **shared)
-        h2h = F.Convolution(state, params["h2h_weight"], params["h2h_bias"], kernel=self._h2h_kernel, pad=self._h2h_pad, dilate=self._h2h_dilate,
-                            name=prefix + "h2h", **shared)
+        i2h = F.Convolution(
+            x,
+            params["i2h_weight"],
+            params["i2h_bias"],
+            kernel=self._i2h_kernel,
+            pad=self._i2h_pad,
+            dilate=self._i2h_dilate,
+            name=prefix + "i2h",
+            **shared,
+        )
+        h2h = F.Convolution(
+            state,
+            params["h2h_weight"],
+            params["h2h_bias"],
+            kernel=self._h2h_kernel,
+            pad=self._h2h_pad,
+            dilate=self._h2h_dilate,
+            name=prefix + "h2h",
+            **shared,
+        )
         return i2h, h2h
 
     def __repr__(self) -> str:
         name = self._activation if isinstance(self._activation, str) else repr(self._activation)
-        return f"{type(self).__name__}({self._in_channels} -> {self._gates * self._hidden_channels}, {name}, {self._conv_layout})"
+        rows = self._gates * self._hidden_channels
+        return f"{type(self).__name__}({self._in_channels} -> {rows}, {name}, {self._conv_layout})"
 
 
 class _ConvRNN(_ConvCell):
     def _alias(self) -> str:
         return "conv_rnn"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h = self._maps(F, x, states[0], params)
         output = activated(F, i2h + h2h, self._activation)
@@ -99,7 +197,7 @@ class _ConvLSTM(_ConvCell):
     def _alias(self) -> str:
         return "conv_lstm"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h = self._maps(F, x, states[0], params)
         gates = F.SliceChannel(i2h + h2h, num_outputs=4, axis=self._channel_axis)
@@ -114,7 +212,7 @@ class _ConvGRU(_ConvCell):
     def _alias(self) -> str:
         return "conv_gru"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h = self._maps(F, x, states[0], params)
         left = F.SliceChannel(i2h, num_outputs=3, axis=self._channel_axis)
@@ -126,234 +224,117 @@ class _ConvGRU(_ConvCell):
 
 
 class Conv1DRNNCell(_ConvRNN):
-    """Elman cell whose maps are one-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """Elman network whose maps are one-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv1DRNNCell((2, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv1DRNNCell((2, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0,), i2h_dilate: Any = (1,),
-                 h2h_dilate: Any = (1,), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 1, conv_layout, activation, prefix, params)
+    _dims = 1
 
 
 class Conv2DRNNCell(_ConvRNN):
-    """Elman cell whose maps are two-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """Elman network whose maps are two-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv2DRNNCell((2, 6, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv2DRNNCell((2, 6, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0, 0), i2h_dilate: Any = (1, 1),
-                 h2h_dilate: Any = (1, 1), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCHW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 2, conv_layout, activation, prefix, params)
+    _dims = 2
 
 
 class Conv3DRNNCell(_ConvRNN):
-    """Elman cell whose maps are three-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """Elman network whose maps are three-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv3DRNNCell((2, 6, 6, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv3DRNNCell((2, 6, 6, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6, 6, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6, 6, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0, 0, 0), i2h_dilate: Any = (1, 1, 1),
-                 h2h_dilate: Any = (1, 1, 1), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCDHW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 3, conv_layout, activation, prefix, params)
+    _dims = 3
 
 
 class Conv1DLSTMCell(_ConvLSTM):
-    """LSTM (Shi et al. 2015) cell whose maps are one-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """LSTM (Shi et al. 2015) whose maps are one-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv1DLSTMCell((2, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv1DLSTMCell((2, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0,), i2h_dilate: Any = (1,),
-                 h2h_dilate: Any = (1,), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 1, conv_layout, activation, prefix, params)
+    _dims = 1
 
 
 class Conv2DLSTMCell(_ConvLSTM):
-    """LSTM (Shi et al. 2015) cell whose maps are two-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """LSTM (Shi et al. 2015) whose maps are two-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv2DLSTMCell((2, 6, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv2DLSTMCell((2, 6, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0, 0), i2h_dilate: Any = (1, 1),
-                 h2h_dilate: Any = (1, 1), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCHW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 2, conv_layout, activation, prefix, params)
+    _dims = 2
 
 
 class Conv3DLSTMCell(_ConvLSTM):
-    """LSTM (Shi et al. 2015) cell whose maps are three-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """LSTM (Shi et al. 2015) whose maps are three-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv3DLSTMCell((2, 6, 6, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv3DLSTMCell((2, 6, 6, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6, 6, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6, 6, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0, 0, 0), i2h_dilate: Any = (1, 1, 1),
-                 h2h_dilate: Any = (1, 1, 1), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCDHW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 3, conv_layout, activation, prefix, params)
+    _dims = 3
 
 
 class Conv1DGRUCell(_ConvGRU):
-    """GRU cell whose maps are one-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """GRU whose maps are one-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv1DGRUCell((2, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv1DGRUCell((2, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0,), i2h_dilate: Any = (1,),
-                 h2h_dilate: Any = (1,), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 1, conv_layout, activation, prefix, params)
+    _dims = 1
 
 
 class Conv2DGRUCell(_ConvGRU):
-    """GRU cell whose maps are two-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """GRU whose maps are two-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv2DGRUCell((2, 6, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv2DGRUCell((2, 6, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0, 0), i2h_dilate: Any = (1, 1),
-                 h2h_dilate: Any = (1, 1), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCHW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 2, conv_layout, activation, prefix, params)
+    _dims = 2
 
 
 class Conv3DGRUCell(_ConvGRU):
-    """GRU cell whose maps are three-dimensional convolutions.
-
-    Parameters
-    ----------
-    input_shape : shape of one step without the batch axis, as in `conv_layout`
-    hidden_channels : channels of state and output
-    i2h_kernel, h2h_kernel : kernel sizes; those of the hidden map are odd
-    i2h_pad, i2h_dilate, h2h_dilate : padding and dilation
-    i2h_weight_initializer, h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer : how the parameters start
-    conv_layout, activation : layout of data and states; activation of the new value
+    """GRU whose maps are three-dimensional convolutions; arguments as in `_ConvCell`.
 
     >>> from glueball import nd
-    >>> cell = Conv3DGRUCell((2, 6, 6, 6), 3, 3, 3, i2h_pad=1); cell.initialize()
+    >>> cell = Conv3DGRUCell((2, 6, 6, 6), 3, 3, 3, i2h_pad=1)
+    >>> cell.initialize()
     >>> cell(nd.ones((2, 2, 6, 6, 6)), cell.begin_state(batch_size=2))[0].shape
     (2, 3, 6, 6, 6)
     """
 
-    def __init__(self, input_shape: Any, hidden_channels: int, i2h_kernel: Any, h2h_kernel: Any, i2h_pad: Any = (0, 0, 0), i2h_dilate: Any = (1, 1, 1),
-                 h2h_dilate: Any = (1, 1, 1), i2h_weight_initializer: Any = None, h2h_weight_initializer: Any = None, i2h_bias_initializer: Any = "zeros",
-                 h2h_bias_initializer: Any = "zeros", conv_layout: str = "NCDHW", activation: Any = "tanh", prefix: str | None = None,
-                 params: Any = None) -> None:
-        super().__init__(input_shape, hidden_channels, i2h_kernel, h2h_kernel, i2h_pad, i2h_dilate, h2h_dilate, i2h_weight_initializer,
-                         h2h_weight_initializer, i2h_bias_initializer, h2h_bias_initializer, 3, conv_layout, activation, prefix, params)
+    _dims = 3
