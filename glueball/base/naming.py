@@ -8,7 +8,13 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any
 
-__all__ = ["NameManager", "Prefix", "AttrScope", "current_names", "current_attrs"]
+__all__ = ["Hint", "NameManager", "Prefix", "AttrScope", "current_names", "current_attrs"]
+
+
+class Hint(str):
+    """Given in place of a name, it asks for a name made of it and a counter: the public name that an operator was called by."""
+
+    __slots__ = ()
 
 
 class NameManager:
@@ -24,9 +30,10 @@ class NameManager:
         self._tokens: list[Token[NameManager]] = []
 
     def get(self, name: str | None, hint: str) -> str:
-        """Return `name`, or a new name made of the hint."""
-        if name:
+        """Return `name`, or a new name made of the hint (or of `name` when that is a Hint)."""
+        if name and not isinstance(name, Hint):
             return name
+        hint = name or hint
         number = self._counter.get(hint, 0)
         self._counter[hint] = number + 1
         return f"{hint}{number}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..base.naming import Hint
 from ..dispatch import CURRENT, Symbolic, invoke
 from ..ndarray.generate import compile_source, given, signature_source
 from ..ops.opdef import REQUIRED, OpDef
@@ -23,7 +24,7 @@ def _compose(op: OpDef, inputs: tuple[Any, ...], attrs: dict[str, Any], name: st
 
 def build_function(op: OpDef, public: str, label: str, method: bool = False) -> Callable[..., Any]:
     """Return the generated composing function of an operator."""
-    names: dict[str, Any] = {"op": op, "REQUIRED": REQUIRED, "given": given, "compose": _compose}
+    names: dict[str, Any] = {"op": op, "REQUIRED": REQUIRED, "given": given, "compose": _compose, "hint": Hint(public.lower())}
     parameters, inputs, attrs = signature_source(op, names, all_optional=not method)
     if not op.variadic and not method:
         parameters = ", ".join(p if "=" in p else f"{p}=None" for p in parameters.split(", ")) if parameters else ""
@@ -31,10 +32,10 @@ def build_function(op: OpDef, public: str, label: str, method: bool = False) -> 
     collect = f"{{**given({attrs}), **extra}}"
     if op.variadic:
         call = (f"named = [extra.pop(k) for k in list(extra) if isinstance(extra[k], Symbolic)]\n"
-                f"    return compose(op, ({op.inputs[0].name}) + tuple(named), {collect}, name)")
+                f"    return compose(op, ({op.inputs[0].name}) + tuple(named), {collect}, name or hint)")
         names["Symbolic"] = Symbolic
     else:
-        call = f"return compose(op, {inputs}, {collect}, name)"
+        call = f"return compose(op, {inputs}, {collect}, name or hint)"
     source = f"def {public}({extra}name=None, **extra):\n    {call}\n"
     function = compile_source(source, label, names, public)
     function.__doc__ = op.doc

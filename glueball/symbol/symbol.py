@@ -14,8 +14,8 @@ import numpy as np
 
 from ..base import dtype as dtypes
 from ..base.errors import MXNetError, TraceError, explain, user_frame
-from ..base.naming import current_attrs
-from ..dispatch import Symbolic
+from ..base.naming import Hint, current_attrs
+from ..dispatch import Symbolic, invoke
 from ..ops.opdef import TensorType, lookup
 from .graph import Node, Value, topological, variables
 from .infer import infer
@@ -238,7 +238,7 @@ class Symbol(Symbolic):
 
     def _binary(self, other: Any, array_op: str, scalar_op: str, hint: str, broadcast: str, swap: bool = False) -> Symbol:
         if isinstance(other, (bool, int, float, np.number, np.bool_)):
-            return lookup(scalar_op)(self, scalar=other)
+            return invoke(lookup(scalar_op), (self,), {"scalar": other}, name=_SIGN_HINTS.get(scalar_op))
         if other is None or isinstance(other, str):
             raise TypeError(explain(hint, "A symbol or a number is expected.", received=f"type {type(other).__name__}"))
         tracer = current_tracer()
@@ -248,7 +248,7 @@ class Symbol(Symbolic):
             if None in shapes or None in shapes[0] or None in shapes[1] or shapes[0] != shapes[1]:
                 if None not in shapes and None not in shapes[0] and None not in shapes[1]:
                     return lookup(broadcast)(left, right)
-        return lookup(array_op)(left, right)
+        return invoke(lookup(array_op), (left, right), {}, name=_SIGN_HINTS.get(array_op))
 
     def __neg__(self) -> Symbol:
         return self * -1.0
@@ -410,6 +410,12 @@ def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 (compatible name)
     if not symbols or not all(isinstance(s, Symbol) for s in symbols):
         raise MXNetError(explain("sym.Group", "A list of symbols is expected.", received=repr(symbols)))
     return Symbol([value for symbol in symbols for value in symbol._outputs])
+
+
+# What the nodes of Python's signs are called after; other operators are called after themselves.
+_SIGN_HINTS = {key: Hint(value) for key, value in {
+    "elemwise_add": "_plus", "elemwise_sub": "_minus", "elemwise_mul": "_mul", "elemwise_div": "_div",
+    **{f"_{kind}_scalar": f"_{kind}scalar" for kind in ("plus", "minus", "rminus", "mul", "div", "rdiv", "mod", "rmod", "power")}}.items()}
 
 
 def _sign(array_op: str, scalar_op: str, hint: str, broadcast: str, swap: bool = False) -> Any:
