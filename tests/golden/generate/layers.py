@@ -66,7 +66,12 @@ def run_block(store: Store, name: str, spec: dict[str, Any], recipes: list, trai
             store.add(**record)
             return
         heads = [random.standard_normal(y.shape).astype(y.dtype) for y in outputs]
-        mx.autograd.backward(outputs, [mx.nd.array(h, dtype=h.dtype) for h in heads], train_mode=train)
+        first = [
+            all(y is not earlier for earlier in outputs[:k]) for k, y in enumerate(outputs)
+        ]  # a cell's output is a state
+        heads = [head if new else None for head, new in zip(heads, first)]
+        used = [(y, mx.nd.array(head, dtype=head.dtype)) for y, head in zip(outputs, heads) if head is not None]
+        mx.autograd.backward([y for y, _ in used], [head for _, head in used], train_mode=train)
         record["heads"] = store.tree(heads)
         record["grads"] = [store.array(x.grad) if k in wanted else None for k, x in enumerate(inputs)]
         record["param_grads"] = {k: store.array(p.grad()) for k, p in parameters.items() if p.grad_req != "null"}

@@ -263,7 +263,8 @@ def ordering() -> list:
         case("topk", [distinct(2, 3)], _grad=None, k=5),
     ]
     out += [
-        case("sort", [distinct(3, 4)]),
+        case("sort", [distinct(3, 4)], _grad=None),
+        case("sort", [distinct(3, 4)], axis=-1),
         case("sort", [distinct(3, 4)], axis=0, is_ascend=False),
         case("sort", [distinct(2, 3)], axis=None),
     ]
