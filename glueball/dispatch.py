@@ -171,7 +171,8 @@ class _OwnGradient(torch.autograd.Function):
             out_types = [TensorType(tuple(v._t.shape), v._t.dtype) for v in outs]
             attrs = {k: v for k, v in ctx.typed.items() if k != "training"}
             given = [None if g is None else wrap(g, None) for g in grads]
-            found = ctx.op.gradient(Grad(ctx.op, ins, outs, given, attrs, types, out_types, ctx.typed.get("training", True)))
+            found = ctx.op.gradient(Grad(ctx.op, ins, outs, given, attrs, types, out_types, ctx.typed.get("training", True),
+                                             ctx.needs_input_grad[2:]))
         finally:
             RECORDING.reset(token)
         found = found if isinstance(found, (tuple, list)) else (found,)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..base import aten
 from ..base.errors import AutogradError, MXNetError, ShapeError, UnsupportedError, explain
 from ..base.modes import RECORDING, RETAINING
 from ..ndarray.leaf import Leaf
@@ -80,7 +81,7 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
     tensors, grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
     before, RETAINING.value = RETAINING.value, retain_graph
     try:
-        torch.autograd.backward(tensors, grads, retain_graph=retain_graph)
+        aten.run_backward(tensors, grads, retain_graph)
     except MXNetError:
         raise
     except RuntimeError as error:
@@ -111,7 +112,7 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
     keep = create_graph if retain_graph is None else retain_graph
     before, RETAINING.value = RETAINING.value, bool(keep)
     try:
-        found = torch.autograd.grad(tensors, [v._t for v in wanted], grads, retain_graph=keep, create_graph=create_graph, allow_unused=True)
+        found = aten.run_gradients(tensors, [v._t for v in wanted], grads, bool(keep), create_graph)
     except MXNetError:
         raise
     except RuntimeError as error:

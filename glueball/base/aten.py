@@ -275,3 +275,24 @@ grid_sampler_2d_backward = _kernel("grid_sampler_2d_backward")  # (grad, data, g
 def standard_gamma(alpha: Tensor) -> Tensor:
     """Draw from the gamma distribution of scale 1, one number for each shape parameter."""
     return torch._standard_gamma(alpha)
+
+
+_engine: Any = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+
+def run_backward(tensors: Any, grads: Any, keep: bool) -> None:
+    """Accumulate gradients of `tensors` into all leaves: torch's engine itself, without the checks of torch.autograd.backward.
+
+    Those cost more than a small layer, and their first use imports seconds' worth of symbolic algebra.
+    """
+    if _engine is None:
+        torch.autograd.backward(tensors, grads, retain_graph=keep)
+    else:
+        _engine.run_backward(tuple(tensors), tuple(grads), keep, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+def run_gradients(tensors: Any, inputs: Any, grads: Any, keep: bool, create: bool) -> Any:
+    """Return gradients of `tensors` for `inputs` (None where nothing flows); see run_backward."""
+    if _engine is None:
+        return torch.autograd.grad(tensors, inputs, grads, retain_graph=keep, create_graph=create, allow_unused=True)
+    return _engine.run_backward(tuple(tensors), tuple(grads), keep, create, tuple(inputs), allow_unreachable=True, accumulate_grad=False)

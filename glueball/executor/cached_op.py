@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from ..base import config
+from ..base import aten, config
 from ..base.errors import AutogradError, MXNetError, explain
 from ..base.modes import RETAINING, is_recording, is_training
 from ..base.tree import flatten, unflatten
@@ -223,4 +223,4 @@ def _replayed(ctx: Any, grads: Sequence[torch.Tensor]) -> Sequence[torch.Tensor 
     if after is not None:
         torch.set_rng_state(after)
     pairs = [(o, g) for o, g in zip(outputs, grads) if o.requires_grad]
-    return torch.autograd.grad([o for o, _ in pairs], [tensors[i] for i in ctx.mask], [g for _, g in pairs], create_graph=True, allow_unused=True)
+    return aten.run_gradients([o for o, _ in pairs], [tensors[i] for i in ctx.mask], [g for _, g in pairs], True, True)

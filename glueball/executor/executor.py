@@ -10,6 +10,7 @@ from typing import Any, final
 
 import torch
 
+from ..base import aten
 from ..base.context import as_context
 from ..base.errors import AutogradError, MXNetError, ShapeError, explain
 from ..ndarray.ndarray import NDArray, to_array
@@ -143,7 +144,7 @@ class Executor:
         given = [] if out_grads is None else list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
         grads = [g._t for g in given] or [torch.ones_like(r) for r in results]
         pairs = [(r, g) for r, g in zip(results, grads) if r.requires_grad]
-        found = torch.autograd.grad([r for r, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
+        found = aten.run_gradients([r for r, _ in pairs], leaves, [g for _, g in pairs], False, False)
         self._tape = None
         for name, gradient in zip(names, found):
             target = self.grad_dict[name]._t

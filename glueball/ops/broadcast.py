@@ -18,6 +18,8 @@ from .elementwise import floor
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, lookup, operator
 from .rules.check import A, Check, S, binary, check
 from .rules.infer import broadcast_shapes, broadcasting, elementwise
+from .rules.layers import formula
+from .rules.shapes import target
 
 
 def same_dtype(where: str, lhs: Tensor, rhs: Tensor) -> None:
@@ -51,7 +53,7 @@ def _np_sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return x.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1), keepdims=True)
 
 
-@operator(check=check(S(A(2, 3, 4), shape=(3, 1)), S(A(2, 3), shape=(2, 3)), S(A(2, 3), shape=(1,)), ref=_np_sum_to))
+@operator(infer=formula(target), check=check(S(A(2, 3, 4), shape=(3, 1)), S(A(2, 3), shape=(2, 3)), S(A(2, 3), shape=(1,)), ref=_np_sum_to))
 def _sum_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Sum over the axes along which `shape` would be stretched to the data's shape: the gradient of broadcasting."""
     return data.sum_to_size(shape) if tuple(data.shape) != tuple(shape) else data
@@ -62,7 +64,7 @@ def _(c: Grad) -> Value:
     return _expand_to(c.g, shape=c.shape())
 
 
-@operator(view="copy", check=check(S(A(3, 1), shape=(2, 3, 4)), S(A(1), shape=(2, 3)), ref=lambda x, shape: np.broadcast_to(x, shape)))
+@operator(infer=formula(target), view="copy", check=check(S(A(3, 1), shape=(2, 3, 4)), S(A(1), shape=(2, 3)), ref=lambda x, shape: np.broadcast_to(x, shape)))
 def _expand_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Stretch to `shape` by NumPy's rules."""
     return data.expand(shape)

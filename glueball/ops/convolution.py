@@ -18,7 +18,8 @@ from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .attributes import Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import formula, probing
+from .rules.layers import formula, probing, Probing
+from .rules.shapes import convolved
 
 _FORWARD: Mapping[int, Any] = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}
 _TRANSPOSED: Mapping[int, Any] = {3: torch.conv_transpose1d, 4: torch.conv_transpose2d, 5: torch.conv_transpose3d}
@@ -95,7 +96,7 @@ def _np_convolution(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, k
     return out if b is None else out + b.reshape(-1, *(1,) * n)
 
 
-@operator(aliases=("Convolution_v1",), when={"bias": lambda a: not a["no_bias"]}, infer=probing, check=check(
+@operator(aliases=("Convolution_v1",), when={"bias": lambda a: not a["no_bias"]}, infer=Probing(result=convolved), check=check(
     S(A(2, 3, 7), A(4, 3, 3), A(4), kernel=(3,), num_filter=4, stride=(2,), pad=(1,)),
     S(A(2, 4, 6, 5), A(6, 2, 3, 2), A(6), kernel=(3, 2), num_filter=6, num_group=2, stride=(2, 1), pad=(1, 0), dilate=(1, 2)),
     S(A(2, 2, 4, 4), A(3, 2, 3, 3), kernel=(3, 3), num_filter=3, no_bias=True),
@@ -147,7 +148,7 @@ def _(c: Grad) -> Value:
 def _gradients(c: Grad, transposed: bool, adj: Any) -> Value:
     has_bias = len(c.ins) > 2 and c.ins[2] is not None
     kept = {k: c.attrs[k] for k in ("stride", "dilate", "pad", "num_group", "layout")}
-    found = _convolution_backward(c.g, c.x, c.ins[1], transposed=transposed, adj=adj, output_mask=(1, 1, int(has_bias)), **kept)
+    found = _convolution_backward(c.g, c.x, c.ins[1], transposed=transposed, adj=adj, output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)), **kept)
     return tuple(found[:2 + has_bias])
 
 
@@ -291,5 +292,5 @@ def _(c: Grad) -> Value:
                                attrs["target_shape"])
     has_bias = len(c.ins) > 2 and c.ins[2] is not None
     found = _convolution_backward(c.g, c.x, c.ins[1], transposed=True, stride=steps, dilate=holes, pad=pad, adj=adj,
-                                  num_group=attrs["num_group"], layout=attrs["layout"], output_mask=(1, 1, int(has_bias)))
+                                  num_group=attrs["num_group"], layout=attrs["layout"], output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)))
     return tuple(found[:2 + has_bias])

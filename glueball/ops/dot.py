@@ -15,6 +15,8 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .broadcast import same_dtype
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
+from .rules.layers import formula
+from .rules.shapes import batch_product, matrix_product
 from .shape_ops import _reshape_to, product
 
 
@@ -38,7 +40,7 @@ def _np_dot(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b
     return np.atleast_1d(np.tensordot(a, b, (left, right)))
 
 
-@operator(check=check(S(A(2, 3), A(3, 4)), S(A(3, 2), A(3, 4), transpose_a=True), S(A(2, 3), A(4, 3), transpose_b=True), S(A(3, 2), A(4, 3), transpose_a=True, transpose_b=True), S(A(3), A(3)),
+@operator(infer=formula(matrix_product), check=check(S(A(2, 3), A(3, 4)), S(A(3, 2), A(3, 4), transpose_a=True), S(A(2, 3), A(4, 3), transpose_b=True), S(A(3, 2), A(4, 3), transpose_a=True, transpose_b=True), S(A(3), A(3)),
                       S(A(2, 3), A(3)), S(A(3), A(3, 4)), S(A(2, 3, 4), A(4, 5, 2)), S(A(2, 3, 4), A(2, 5), transpose_a=True), S(A(2, 4), A(5, 3, 4), transpose_b=True), S(A(0, 3), A(3, 4)),
                       S(A(2, 0), A(0, 4)), ref=_np_dot, errors=[((A(2, 3), A(4, 3)), {}, "contracted sizes"), ((A(2), A(2, dtype="float64")), {}, "type")]))
 def dot(lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str | None = None) -> Tensor:
@@ -87,7 +89,7 @@ def _np_batch_dot(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, trans
     return np.matmul(a.swapaxes(-1, -2) if transpose_a else a, b.swapaxes(-1, -2) if transpose_b else b)
 
 
-@operator(check=check(S(A(2, 3, 4), A(2, 4, 5)), S(A(2, 4, 3), A(2, 4, 5), transpose_a=True), S(A(2, 3, 4), A(2, 5, 4), transpose_b=True), S(A(2, 4, 3), A(2, 5, 4), transpose_a=True, transpose_b=True),
+@operator(infer=formula(batch_product), check=check(S(A(2, 3, 4), A(2, 4, 5)), S(A(2, 4, 3), A(2, 4, 5), transpose_a=True), S(A(2, 3, 4), A(2, 5, 4), transpose_b=True), S(A(2, 4, 3), A(2, 5, 4), transpose_a=True, transpose_b=True),
                       S(A(2, 3, 3, 4), A(2, 3, 4, 5)), S(A(0, 3, 4), A(0, 4, 5)), ref=_np_batch_dot,
                       errors=[((A(2, 3), A(3, 2)), {}, "3 axes"), ((A(2, 3, 4), A(1, 4, 5)), {}, "batch"), ((A(2, 3, 4), A(2, 3, 4)), {}, "inner sizes")]))
 def batch_dot(lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str | None = None) -> Tensor:

@@ -16,6 +16,7 @@ from .attributes import Shape
 from .opdef import Grad, Tensor, Training, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.layers import formula
+from .rules.shapes import like_first
 
 
 def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: dict) -> bool:
@@ -65,7 +66,7 @@ def _(c: Grad) -> Value:
     return _dropout_backward(c.g, c.outs[1], p=c.attrs["p"])
 
 
-@operator(gradient=from_kernel, check=check(S(A(2, 3), A(2, 3, ints=2, dtype="bool"), p=0.25), ref=lambda g, mask, p: g * mask / (1 - p)))
+@operator(infer=formula(like_first), gradient=from_kernel, check=check(S(A(2, 3), A(2, 3, ints=2, dtype="bool"), p=0.25), ref=lambda g, mask, p: g * mask / (1 - p)))
 def _dropout_backward(grad: Tensor, mask: Tensor, p: float = 0.5) -> Tensor:
     """Compute grad · mask / (1 − p): the gradient of Dropout."""
     return aten.dropout_backward(grad, mask, 1 / (1 - p) if p < 1 else 0.0)

@@ -18,6 +18,8 @@ from .passing import zeros_like
 from .rules.check import A, S, check
 from .rules.grad import zero
 from .rules.infer import InferRule, unify
+from .rules.layers import formula
+from .rules.shapes import picked, taken, target
 from .shape_ops import one_axis
 
 _MODES = ("clip", "wrap", "raise")
@@ -53,7 +55,7 @@ def _np_take(a: np.ndarray, indices: np.ndarray, axis: int = 0, mode: str = "cli
 _TABLE = A(4, 3)
 
 
-@operator(method=True, nondiff=("indices",),
+@operator(infer=formula(taken), method=True, nondiff=("indices",),
           check=check(S(_TABLE, np.array([1, 9, -1, 1])), S(_TABLE, A(2, 2, ints=3), axis=1), S(_TABLE, np.array([-1.0, 5.7]), axis=-1, mode="wrap"), S(A(2, 3, 4), A(0, ints=3), axis=1),
                       ref=_np_take, errors=[((_TABLE, np.array([4.0])), {"mode": "raise"}, "out of range"), ((_TABLE, A(2)), {"axis": 2}, "axis"),
                                             ((_TABLE, A(2)), {"mode": "wrong"}, "clip, wrap, raise")]))
@@ -79,7 +81,7 @@ def _np_take_backward(g: np.ndarray, indices: np.ndarray, shape: Any, axis: int 
     return whole
 
 
-@operator(nondiff=("indices",), check=check(S(A(5, 3), np.array([1, 3, 1, 0, -1]), shape=(4, 3)), S(A(4, 2, 2), A(2, 2, ints=3), shape=(4, 3), axis=1), ref=_np_take_backward))
+@operator(infer=formula(target), nondiff=("indices",), check=check(S(A(5, 3), np.array([1, 3, 1, 0, -1]), shape=(4, 3)), S(A(4, 2, 2), A(2, 2, ints=3), shape=(4, 3), axis=1), ref=_np_take_backward))
 def _take_backward(grad: Tensor, indices: Tensor, shape: Shape = REQUIRED, axis: int = 0, mode: str = "clip") -> Tensor:
     """Add rows up at their indices, in zeros of `shape`: the gradient of take."""
     at = one_axis("take", axis, len(shape))
@@ -148,7 +150,7 @@ def _np_pick(x: np.ndarray, index: np.ndarray, axis: int = -1, keepdims: bool = 
     return found if keepdims else np.atleast_1d(found.squeeze(at))
 
 
-@operator(aliases=("choose_element_0index",), method=True, nondiff=("index",),
+@operator(infer=formula(picked), aliases=("choose_element_0index",), method=True, nondiff=("index",),
           check=check(S(A(4, 3), np.array([0, 1, 9, -1])), S(A(4, 3), np.array([0, 1, 9]), axis=0, keepdims=True), S(A(4, 3), np.array([0, 1, 9, -1]), mode="wrap"), S(A(2, 3, 4), A(2, 1, 4, ints=3), axis=1),
                       S(A(3), np.array([1])), S(A(0, 3), A(0, ints=3)), ref=_np_pick,
                       errors=[((A(4, 3), A(3)), {}, "indices"), ((A(4, 3), A(4)), {"mode": "raise"}, "clip"), ((A(4, 3), A(4)), {"axis": None}, "axis")]))
@@ -174,7 +176,7 @@ def _np_pick_backward(g: np.ndarray, index: np.ndarray, shape: Any, axis: int = 
     return whole
 
 
-@operator(nondiff=("index",), check=check(S(A(4), A(4, ints=3), shape=(4, 3)), S(A(1, 3), A(3, ints=4), shape=(4, 3), axis=0, keepdims=True), ref=_np_pick_backward))
+@operator(infer=formula(target), nondiff=("index",), check=check(S(A(4), A(4, ints=3), shape=(4, 3)), S(A(1, 3), A(3, ints=4), shape=(4, 3), axis=0, keepdims=True), ref=_np_pick_backward))
 def _pick_backward(grad: Tensor, index: Tensor, shape: Shape = REQUIRED, axis: int = -1, keepdims: bool = False, mode: str = "clip") -> Tensor:
     """Put one element of each row into zeros of `shape`: the gradient of pick."""
     at, rows = _picked("pick", index, shape, axis, mode)

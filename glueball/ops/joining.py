@@ -14,6 +14,8 @@ from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .attributes import Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
 from .rules.check import A, S, check
+from .rules.layers import formula
+from .rules.shapes import joined, stacked
 from .shape_ops import one_axis
 from .slicing import slice_axis
 
@@ -32,7 +34,7 @@ def _np_concat(*xs: np.ndarray, dim: int = 1) -> np.ndarray:
     return np.concatenate(xs, dim)
 
 
-@operator(aliases=("concat",), variadic_count="num_args",
+@operator(infer=formula(joined), aliases=("concat",), variadic_count="num_args",
           check=check(S(A(2, 3), A(2, 4)), S(A(2, 3), A(1, 3), A(2, 3), dim=0), S(A(2, 3, 1), A(2, 3, 2), dim=-1), S(A(2, 3)), S(A(0, 3), A(2, 3), dim=0), ref=_np_concat,
                       errors=[((A(2, 3), A(3, 3)), {"dim": 1}, "axis 0"), ((A(2, 3), A(2, 3)), {"dim": 2}, "axis"),
                               ((A(2), A(2, dtype="int32")), {"dim": 0}, "types"), ((), {}, "at least one")]))
@@ -66,7 +68,7 @@ def _np_stack(*xs: np.ndarray, axis: int = 0) -> np.ndarray:
     return np.stack(xs, axis)
 
 
-@operator(variadic_count="num_args",
+@operator(infer=formula(stacked), variadic_count="num_args",
           check=check(S(A(2, 3), A(2, 3)), S(A(2, 3), A(2, 3), A(2, 3), axis=-1), S(A(2, 3), axis=1), S(A(0, 2), A(0, 2)), ref=_np_stack,
                       errors=[((A(2), A(3)), {}, "shape"), ((A(2), A(2)), {"axis": 2}, "axis"), ((), {}, "at least one")]))
 def stack(*data: Tensor, axis: int = 0) -> Tensor:

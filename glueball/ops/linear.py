@@ -16,7 +16,8 @@ from ..base.errors import DTypeError, ShapeError, explain
 from .attributes import Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import probing
+from .rules.layers import formula, Probing
+from .rules.shapes import dense, dense_weight, target
 
 _linear = torch.nn.functional.linear
 
@@ -53,7 +54,7 @@ def _emit_fully_connected(args: Sequence[str], attrs: Mapping[str, Any], trainin
     return f"torch.nn.functional.linear({data}, {', '.join(args[1:])})"
 
 
-@operator(when={"bias": lambda a: not a["no_bias"]}, infer=probing, emit=_emit_fully_connected, check=check(
+@operator(when={"bias": lambda a: not a["no_bias"]}, infer=Probing(result=dense), emit=_emit_fully_connected, check=check(
     S(A(4, 3), A(5, 3), A(5), num_hidden=5), S(A(2, 3, 2), A(5, 6), A(5), num_hidden=5), S(A(0, 3), A(5, 3), A(5), num_hidden=5),
     S(A(2, 3, 2), A(5, 2), num_hidden=5, no_bias=True, flatten=False), S(A(2, 3, 2), A(4, 2), A(4), num_hidden=4, flatten=False),
     S(A(3), A(4, 1), A(4), num_hidden=4), S(A(3), A(4, 3), A(4), num_hidden=4, flatten=False), ref=_np_fully_connected,
@@ -103,14 +104,14 @@ def _np_backward_weight(g: np.ndarray, x: np.ndarray, flatten: bool = True) -> n
     return g.reshape(-1, g.shape[-1]).T @ x.reshape(int(np.prod(g.shape[:-1])), -1 if x.size else x.shape[-1])
 
 
-@operator(gradient=from_kernel, check=check(S(A(4, 5), A(5, 3), shape=(4, 3)), S(A(4, 5), A(5, 6), shape=(4, 3, 2)),
+@operator(infer=formula(target), gradient=from_kernel, check=check(S(A(4, 5), A(5, 3), shape=(4, 3)), S(A(4, 5), A(5, 6), shape=(4, 3, 2)),
                                             ref=lambda g, w, shape: (g @ w).reshape(shape)))
 def _linear_backward_data(grad: Tensor, weight: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Compute grad · weight in the data's shape: the gradient of FullyConnected for its data."""
     return (grad @ weight).view(shape)
 
 
-@operator(gradient=from_kernel, check=check(S(A(4, 5), A(4, 3)), S(A(4, 5), A(4, 3, 2)), S(A(2, 4, 5), A(2, 4, 3), flatten=False),
+@operator(infer=formula(dense_weight), gradient=from_kernel, check=check(S(A(4, 5), A(4, 3)), S(A(4, 5), A(4, 3, 2)), S(A(2, 4, 5), A(2, 4, 3), flatten=False),
                                             ref=_np_backward_weight))
 def _linear_backward_weight(grad: Tensor, data: Tensor, flatten: bool = True) -> Tensor:
     """Compute gradᵀ · data, summed over all axes but the last: the gradient of FullyConnected for its weight."""
@@ -118,7 +119,7 @@ def _linear_backward_weight(grad: Tensor, data: Tensor, flatten: bool = True) ->
     return grad.reshape(-1, grad.shape[-1]).t() @ rows
 
 
-@operator(gradient=from_kernel, check=check(S(A(4, 5)), S(A(2, 4, 5)), ref=lambda g: g.reshape(-1, g.shape[-1]).sum(0)))
+@operator(infer=formula(lambda attrs, shapes, dtypes: [(shapes[0][-1:], dtypes[0])]), gradient=from_kernel, check=check(S(A(4, 5)), S(A(2, 4, 5)), ref=lambda g: g.reshape(-1, g.shape[-1]).sum(0)))
 def _linear_backward_bias(grad: Tensor) -> Tensor:
     """Sum over all axes but the last: the gradient of FullyConnected for its bias."""
     return grad.sum(0) if grad.dim() == 2 else grad.reshape(-1, grad.shape[-1]).sum(0)

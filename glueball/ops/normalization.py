@@ -16,7 +16,8 @@ from ..base import aten
 from ..base.errors import ArgumentError, ShapeError, explain
 from .opdef import REQUIRED, Grad, Tensor, Training, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import Probing, half_keeps_float32, probing
+from .rules.layers import formula, half_keeps_float32, probing, Probing
+from .rules.shapes import axis_normalised, channels_normalised, like_data_and_gains, like_first
 
 
 def _np_normalize(x: np.ndarray, axes: tuple[int, ...], eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,7 +108,7 @@ _channel_errors = [((A(2, 3, 4), A(4), A(4), A(4), A(4)), {}, r"does not fit axi
 
 @operator(aliases=("BatchNorm_v1", "CuDNNBatchNorm"), outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1,
           output_names=("output", "mean", "var"), mutates=("moving_mean", "moving_var"), nondiff=("moving_mean", "moving_var"),
-          infer=Probing(half_keeps_float32), check=check(*_channel_samples, ref=_np_batch_norm, errors=_channel_errors))
+          infer=Probing(half_keeps_float32, channels_normalised), check=check(*_channel_samples, ref=_np_batch_norm, errors=_channel_errors))
 def BatchNorm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor, eps: float = 1e-3,  # noqa: N802
               momentum: float = 0.9, fix_gamma: bool = True, use_global_stats: bool = False, output_mean_var: bool = False, axis: int = 1,
               cudnn_off: bool = False, min_calib_range: float | None = None, max_calib_range: float | None = None, *,
@@ -125,7 +126,7 @@ BatchNorm.fill(_fill_channels)
 
 
 @operator(name="_contrib_SyncBatchNorm", outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1, output_names=("output", "mean", "var"),
-          mutates=("moving_mean", "moving_var"), nondiff=("moving_mean", "moving_var"), infer=Probing(half_keeps_float32),
+          mutates=("moving_mean", "moving_var"), nondiff=("moving_mean", "moving_var"), infer=Probing(half_keeps_float32, channels_normalised),
           check=check(S(A(3, 2, 4), A(2), A(2), A(2), A(2, low=0.5), key="a"), ref=_np_batch_norm))
 def SyncBatchNorm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor, eps: float = 1e-3,  # noqa: N802
                   momentum: float = 0.9, fix_gamma: bool = True, use_global_stats: bool = False, output_mean_var: bool = False, ndev: int = 1,
@@ -156,7 +157,7 @@ def _np_batch_norm_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray, mea
     return scale * back, np.zeros_like(gamma) if fix_gamma else (g * hat).sum(axes), g.sum(axes)
 
 
-@operator(outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
+@operator(infer=formula(like_data_and_gains), outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
     S(A(3, 2, 4), A(3, 2, 4), A(2), A(2), A(2, low=0.5), grad=False), S(A(3, 4, 2), A(3, 4, 2), A(2), A(2), A(2, low=0.5), axis=2, fix_gamma=True, grad=False),
     S(A(3, 2), A(3, 2), A(2), A(2), A(2, low=0.5), batch=False), ref=_np_batch_norm_backward))
 def _batch_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, eps: float = 1e-3, fix_gamma: bool = False,
@@ -181,7 +182,7 @@ def _np_layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, axis: int
     return (out, mean, np.sqrt(var + eps)) if output_mean_var else out
 
 
-@operator(outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1, output_names=("output", "mean", "std"), infer=probing, check=check(
+@operator(outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1, output_names=("output", "mean", "std"), infer=Probing(result=axis_normalised), check=check(
     S(A(2, 3, 4), A(4), A(4)), S(A(2, 3, 4), A(3), A(3), axis=1, eps=1e-3), S(A(2, 3), A(3), A(3), output_mean_var=True, grad=False),
     S(A(0, 3), A(3), A(3)), ref=_np_layer_norm, errors=[((A(2, 3), A(2), A(2)), {}, "does not fit axis -1")]))
 def LayerNorm(data: Tensor, gamma: Tensor, beta: Tensor, axis: int = -1, eps: float = 1e-5,  # noqa: N802
@@ -220,7 +221,7 @@ def _np_layer_norm_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray, mea
     return inverse * back, (g * hat).sum(others), g.sum(others)
 
 
-@operator(outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
+@operator(infer=formula(like_data_and_gains), outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
     S(A(2, 3), A(2, 3), A(3), A(2, 1), A(2, 1, low=0.5), grad=False), S(A(2, 3, 4), A(2, 3, 4), A(3), A(2, 1, 4), A(2, 1, 4, low=0.5), axis=1, grad=False),
     S(A(2, 3), A(2, 3), A(3), A(2, 1), A(2, 1, low=0.5), inverted=True, grad=False), ref=_np_layer_norm_backward))
 def _layer_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, axis: int = -1,
@@ -319,7 +320,7 @@ def _np_group_norm_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray, mea
     return (inverse * back).reshape(x.shape), (head * hat).sum((0, 2)), head.sum((0, 2))
 
 
-@operator(outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
+@operator(infer=formula(like_data_and_gains), outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
     S(A(2, 4, 3), A(2, 4, 3), A(2), A(2, 2), A(2, 2, low=0.5), num_groups=2, grad=False),
     S(A(2, 4, 3), A(2, 4, 3), A(2), A(2, 2), A(2, 2, low=0.5), num_groups=2, inverted=True, grad=False), ref=_np_group_norm_backward))
 def _group_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, num_groups: int = 1,
@@ -355,7 +356,7 @@ def _np_lrn(x: np.ndarray, alpha: float = 1e-4, beta: float = 0.75, knorm: float
     return x / (knorm + alpha / nsize * total) ** beta
 
 
-@operator(infer=probing, gradient=from_kernel, check=check(
+@operator(infer=Probing(result=like_first), gradient=from_kernel, check=check(
     S(A(2, 5, 3, 3), nsize=3), S(A(2, 5, 3, 3), nsize=5, alpha=0.1, beta=0.5, knorm=1.0), ref=_np_lrn,
     errors=[((A(1, 2, 3, 3),), {"nsize": 4}, "odd")]))
 def LRN(data: Tensor, alpha: float = 1e-4, beta: float = 0.75, knorm: float = 2.0, nsize: int = REQUIRED) -> Tensor:  # noqa: N802
@@ -370,7 +371,7 @@ def _np_l2(x: np.ndarray, eps: float = 1e-10, mode: str = "instance") -> np.ndar
     return x / np.sqrt((x * x).sum(axes, keepdims=True) + eps)
 
 
-@operator(infer=probing, gradient=from_kernel, check=check(
+@operator(infer=Probing(result=like_first), gradient=from_kernel, check=check(
     S(A(2, 3, 4)), S(A(2, 3, 2, 2), mode="channel", eps=0.1), S(A(2, 3, 4), mode="spatial"), ref=_np_l2,
     errors=[((A(2, 3),), {"mode": "row"}, "instance, channel, spatial"), ((A(2, 3),), {"mode": "spatial"}, "3 axes")]))
 def L2Normalization(data: Tensor, eps: float = 1e-10, mode: str = "instance") -> Tensor:  # noqa: N802

@@ -111,14 +111,15 @@ class AttrSpec:
 class Grad:
     """What a gradient rule sees: inputs, outputs and output gradients as values, typed attributes, and the static types.
 
-    `g` and `out` are the first output's. A gradient of an output that nothing uses is None in `grads` (`g` is then zeros).
+    `needs` says for which inputs a gradient is wanted; a rule may leave the others out. `g` and `out` are the first output's. A gradient of an output that nothing uses is None in `grads` (`g` is then zeros).
     A rule returns one value (or None) per input, as a tuple; a single value serves operators of one input.
     """
 
-    __slots__ = ("op", "ins", "outs", "grads", "attrs", "in_types", "out_types", "training")
+    __slots__ = ("op", "ins", "outs", "grads", "attrs", "in_types", "out_types", "training", "needs")
 
     def __init__(self, op: OpDef, ins: Sequence[Value], outs: Sequence[Value], grads: Sequence[Value], attrs: Mapping[str, Any],
-                 in_types: Sequence[TensorType], out_types: Sequence[TensorType], training: bool) -> None:
+                 in_types: Sequence[TensorType], out_types: Sequence[TensorType], training: bool, needs: Sequence[bool] | None = None) -> None:
+        self.needs = (True,) * len(ins) if needs is None else tuple(needs)
         self.op, self.ins, self.outs, self.grads, self.attrs = op, ins, outs, grads, attrs
         self.in_types, self.out_types, self.training = in_types, out_types, training
 

@@ -170,7 +170,7 @@ def _np_multicast(*xs: np.ndarray, num_outputs: int, cast_narrow: bool = False) 
 @operator(outputs=lambda attrs: attrs["num_outputs"], variadic_count="num_outputs",
           check=check(S(A(2, 3), A(2, 3, dtype="float32"), num_outputs=2, grad=False),
                       S(A(2, 3), A(2, 3, dtype="float16"), num_outputs=2, cast_narrow=True, grad=False), ref=_np_multicast, rtol=1e-3, atol=1e-3))
-def amp_multicast(*data: Tensor, num_outputs: int = REQUIRED, cast_narrow: bool = False) -> list[Tensor]:
+def amp_multicast(*data: Tensor, num_outputs: int = 1, cast_narrow: bool = False) -> list[Tensor]:
     """Convert all floating-point inputs to the widest type among them (with cast_narrow, to the narrowest)."""
     kinds = [t.dtype for t in data if t.dtype in _FLOATS]
     if not kinds:
@@ -271,6 +271,6 @@ def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal
 
 @operator(gradient=unsupported("it serves optimisers (LARS), outside of what is differentiated"), variadic_count="num_arrays",
           check=check(S(A(2, 3), A(4), num_arrays=2), ref=lambda *xs, num_arrays: np.array([np.square(x).sum() for x in xs])))
-def multi_sum_sq(*data: Tensor, num_arrays: int = REQUIRED) -> Tensor:
+def multi_sum_sq(*data: Tensor, num_arrays: int = 1) -> Tensor:
     """Return the sum of squares of each array, as one array of length num_arrays."""
     return torch.stack([torch.sum(t * t) for t in data])

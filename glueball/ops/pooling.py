@@ -19,7 +19,8 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .attributes import Shape
 from .opdef import Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import probing
+from .rules.layers import formula, probing, Probing
+from .rules.shapes import like_second, pooled
 
 _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 _TYPES = ("max", "avg", "sum", "lp")
@@ -194,7 +195,7 @@ _SAMPLES = (
 )
 
 
-@operator(aliases=("Pooling_v1",), outputs=lambda a: 2 if a["pool_type"] == "max" else 1, visible=1, infer=probing, check=check(
+@operator(aliases=("Pooling_v1",), outputs=lambda a: 2 if a["pool_type"] == "max" else 1, visible=1, infer=Probing(result=pooled), check=check(
     *_SAMPLES, ref=_np_pooling, grad_rtol=1e-3,
     errors=[((A(1, 2, 4, 4),), {"kernel": (5, 5)}, "larger than the data"), ((A(1, 2, 4, 4),), {"kernel": (2,)}, "2 numbers"),
             ((A(1, 2, 4, 4),), {"kernel": (2, 2), "pool_type": "mean"}, "max, avg, sum, lp"),
@@ -264,7 +265,7 @@ def through_autograd(function: Callable[[Tensor], Tensor], data: Tensor, grad: T
         return torch.autograd.grad(function(leaf), leaf, grad, create_graph=again)[0]
 
 
-@operator(when={"places": lambda a: a["pool_type"] == "max"}, gradient=from_kernel, nondiff=("places",), check=check(
+@operator(infer=formula(like_second), when={"places": lambda a: a["pool_type"] == "max"}, gradient=from_kernel, nondiff=("places",), check=check(
     S(A(2, 2, 3, 2), A(2, 2, 6, 5), kernel=(2, 3), stride=(2, 2), pool_type="avg"),
     S(A(1, 2, 4), A(1, 2, 4, low=0.3), kernel=(1,), pool_type="lp", p_value=2), S(A(1, 2, 1, 1), A(1, 2, 2, 2), global_pool=True, pool_type="avg"),
     ref="the matrix compares the gradient of Pooling, which this is, with finite differences"))
@@ -314,7 +315,7 @@ def _(c: Grad) -> Value:
     return _adaptive_avg_pooling_backward(c.g, c.x)
 
 
-@operator(gradient=from_kernel, check=check(S(A(1, 2, 1, 1), A(1, 2, 2, 3)),
+@operator(infer=formula(like_second), gradient=from_kernel, check=check(S(A(1, 2, 1, 1), A(1, 2, 2, 3)),
                                             ref=lambda g, x: np.broadcast_to(g / (x.shape[2] * x.shape[3]), x.shape)))
 def _adaptive_avg_pooling_backward(grad: Tensor, data: Tensor) -> Tensor:
     """Compute the gradient of AdaptiveAvgPooling2D; `data` gives the shape."""

@@ -20,6 +20,8 @@ from .opdef import Grad, Tensor, Value, from_kernel, lookup, operator
 from .passing import Cast
 from .rules.check import A, Check, S, check
 from .rules.grad import zero
+from .rules.layers import formula
+from .rules.shapes import reduced
 from .shape_ops import _reshape_to, product, reverse, several_axes
 
 
@@ -76,7 +78,7 @@ def _samples(function: Callable[..., Any], empty: bool = True, low: float = -2.0
 # -- sums and products ---------------------------------------------------------------------------------------------------------------
 
 
-@operator(name="sum", aliases=("sum_axis",), method=True, check=_samples(np.sum))
+@operator(infer=formula(reduced), name="sum", aliases=("sum_axis",), method=True, check=_samples(np.sum))
 def sum_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Sum over axes."""
     if type(axis) is int and not exclude and data.dim() > 1:  # the most frequent call, kept short
@@ -95,7 +97,7 @@ def _np_mean(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
     return np.trunc(np.mean(x, axis, keepdims=keepdims)) if x.dtype.kind == "i" else np.mean(x, axis, keepdims=keepdims)
 
 
-@operator(method=True, check=_samples(_np_mean, empty=False))
+@operator(infer=formula(reduced), method=True, check=_samples(_np_mean, empty=False))
 def mean(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Average over axes."""
     axes = reduced_axes("mean", axis, exclude, data.dim())
@@ -121,7 +123,7 @@ def _product_over(data: Tensor, axes: Sequence[int], keepdims: bool) -> Tensor:
     return _shaped(data)
 
 
-@operator(method=True, gradient=from_kernel, check=_samples(np.prod, low=0.5))
+@operator(infer=formula(reduced), method=True, gradient=from_kernel, check=_samples(np.prod, low=0.5))
 def prod(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Multiply over axes."""
     axes = reduced_axes("prod", axis, exclude, data.dim())
@@ -135,7 +137,7 @@ def _with_holes(function: Callable[..., Any]) -> Check:
     return check(S(A(2, 3, 4)), S(A(2, 3, 4), axis=(0, 2)), S(_HOLES, axis=1, grad=False), S(_HOLES, grad=False), S(A(0, 3), axis=0), ref=_np_reduce(function))
 
 
-@operator(method=True, check=_with_holes(np.nansum))
+@operator(infer=formula(reduced), method=True, check=_with_holes(np.nansum))
 def nansum(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Sum over axes, NaN counting as 0."""
     axes = reduced_axes("nansum", axis, exclude, data.dim())
@@ -148,7 +150,7 @@ def _(c: Grad) -> Value:
     return _restored(c, c.g, _axes(c)) * (1 - lookup("_contrib_isnan")(c.x))
 
 
-@operator(method=True, gradient=from_kernel, check=_with_holes(np.nanprod))
+@operator(infer=formula(reduced), method=True, gradient=from_kernel, check=_with_holes(np.nanprod))
 def nanprod(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Multiply over axes, NaN counting as 1."""
     axes = reduced_axes("nanprod", axis, exclude, data.dim())
@@ -156,7 +158,7 @@ def nanprod(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bo
     return _product_over(known, axes, keepdims) if axes else known
 
 
-@operator(name="_square_sum", check=_samples(lambda x, **how: np.sum(x * x, **how)))
+@operator(infer=formula(reduced), name="_square_sum", check=_samples(lambda x, **how: np.sum(x * x, **how)))
 def _square_sum(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Sum the squares over axes."""
     return sum_.kernel(data * data, axis, keepdims, exclude)
@@ -189,7 +191,7 @@ def _extreme_checks(function: Callable[..., Any]) -> Check:
     return check(*found.samples, ref=found.reference, errors=[*found.errors, ((A(0, 3),), {"axis": 0}, _EXTREME_ERRORS)])
 
 
-@operator(name="max", aliases=("max_axis",), method=True, own_gradient=True, gradient=_extreme_gradient, check=_extreme_checks(np.max))
+@operator(infer=formula(reduced), name="max", aliases=("max_axis",), method=True, own_gradient=True, gradient=_extreme_gradient, check=_extreme_checks(np.max))
 def max_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Take the greatest element over axes; all elements that tie get the full gradient."""
     axes = reduced_axes("max", axis, exclude, data.dim())
@@ -197,7 +199,7 @@ def max_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool 
     return _shaped(torch.amax(data, axes, keepdims)) if axes else data.clone()
 
 
-@operator(name="min", aliases=("min_axis",), method=True, own_gradient=True, gradient=_extreme_gradient, check=_extreme_checks(np.min))
+@operator(infer=formula(reduced), name="min", aliases=("min_axis",), method=True, own_gradient=True, gradient=_extreme_gradient, check=_extreme_checks(np.min))
 def min_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Take the smallest element over axes; all elements that tie get the full gradient."""
     axes = reduced_axes("min", axis, exclude, data.dim())

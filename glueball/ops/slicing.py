@@ -16,6 +16,8 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .attributes import Number, Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
 from .rules.check import A, S, check
+from .rules.layers import formula
+from .rules.shapes import sliced_window
 from .shape_ops import one_axis, several_axes
 
 
@@ -78,7 +80,7 @@ def _np_slice(x: np.ndarray, begin: Any, end: Any, step: Any = ()) -> np.ndarray
 _M = A(4, 5)
 
 
-@operator(aliases=("crop",), view="copy", method=True,
+@operator(infer=formula(sliced_window), aliases=("crop",), view="copy", method=True,
           check=check(S(_M, begin=(1, 2), end=(3, 4)), S(_M, begin=(1, None), end=(None, 3)), S(_M, begin=(None, -3), end=(None, -1)), S(_M, begin=(1,), end=(3,)),
                       S(_M, begin=(3, 0), end=(0, 5), step=(-1, 2)), S(_M, begin=(None, None), end=(None, None), step=(-2, -1)), S(_M, begin=(2,), end=(2,)),
                       S(_M, begin=(0, 2), end=(2, 9)), S(_M, begin=(9,), end=(10,)), ref=_np_slice,

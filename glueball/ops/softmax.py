@@ -17,7 +17,8 @@ from .attributes import DType
 from .opdef import Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.infer import elementwise
-from .rules.layers import formula, probing
+from .rules.layers import formula, Probing
+from .rules.shapes import like_data_as_asked, like_first
 
 
 def _np_softmax(x: np.ndarray, length: np.ndarray | None = None, axis: int = -1, temperature: float | None = None, dtype: str | None = None,
@@ -53,7 +54,7 @@ def _emit_softmax(function: str) -> Any:
 
 
 _SAMPLES = (S(A(2, 3)), S(A(2, 3, 4), axis=1), S(A(2, 3), axis=0, temperature=2.5), S(A(0, 3)), S(A(3, 0, 2)))
-_SIZED = {"when": {"length": lambda a: a["use_length"]}, "nondiff": ("length",), "infer": probing}
+_SIZED = {"when": {"length": lambda a: a["use_length"]}, "nondiff": ("length",), "infer": Probing(result=like_data_as_asked)}
 
 
 @operator(**_SIZED, method=True, emit=_emit_softmax("torch.softmax"), check=check(
@@ -76,7 +77,7 @@ def softmax(data: Tensor, length: Tensor | None = None, axis: int = -1, temperat
     return torch.softmax(data.masked_fill(~inside, torch.finfo(data.dtype).min), axis).masked_fill(~inside, 0)
 
 
-@operator(infer=probing, method=True, check=check(*_SAMPLES, ref=lambda x, **a: _np_softmax(-x, **a)))
+@operator(infer=Probing(result=like_data_as_asked), method=True, check=check(*_SAMPLES, ref=lambda x, **a: _np_softmax(-x, **a)))
 def softmin(data: Tensor, axis: int = -1, temperature: float | None = None, dtype: DType | None = None, use_length: bool = False) -> Tensor:
     """Compute the softmax of −data along `axis`."""
     if temperature is not None and temperature != 1.0:
@@ -115,7 +116,7 @@ def _softmax_backward(grad: Tensor, output: Tensor, axis: int = -1, scale: float
     return back if dtype is None else back.to(dtype)
 
 
-@operator(infer=probing, method=True, emit=_emit_softmax("torch.log_softmax"), check=check(
+@operator(infer=Probing(result=like_data_as_asked), method=True, emit=_emit_softmax("torch.log_softmax"), check=check(
     *_SAMPLES, S(A(2, 3), dtype="float64"), ref=lambda x, **a: np.log(_np_softmax(x, **a))))
 def log_softmax(data: Tensor, axis: int = -1, temperature: float | None = None, dtype: DType | None = None, use_length: bool = False) -> Tensor:
     """Compute the logarithm of the softmax of data/temperature along `axis`, safely for large data."""
@@ -144,7 +145,7 @@ def _np_activation(x: np.ndarray, mode: str = "instance") -> np.ndarray:
     return _np_softmax(x, axis=1 if mode == "channel" else -1)
 
 
-@operator(infer=probing, check=check(
+@operator(infer=Probing(result=like_first), check=check(
     S(A(2, 3, 4)), S(A(2, 3, 4), mode="channel"), S(A(2, 3)), ref=_np_activation,
     errors=[((A(2, 3, 4),), {"mode": "row"}, "instance, channel"), ((A(2, 3),), {"mode": "channel"}, "3 axes")]))
 def SoftmaxActivation(data: Tensor, mode: str = "instance") -> Tensor:  # noqa: N802

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..base import aten
 from .opdef import REQUIRED, OpDef, Tensor, TensorType, from_kernel, lookup, operator
 from .rules.check import A, S, check
 from .rules.infer import InferRule
@@ -46,6 +47,6 @@ def _vjp(*arrays: Tensor, op: str = REQUIRED, op_attrs: Any = REQUIRED, inputs: 
         results = [r for r in (result if isinstance(result, (tuple, list)) else (result,)) if r.is_floating_point()]
         pairs = [(r, g) for r, g in zip(results, grads) if r.requires_grad]
         wanted = [leaves[i] for i in wrt]
-        found = torch.autograd.grad([r for r, _ in pairs], wanted, [g for _, g in pairs], create_graph=recorded, allow_unused=True) if pairs \
+        found = aten.run_gradients([r for r, _ in pairs], wanted, [g for _, g in pairs], recorded, recorded) if pairs \
             else [None] * len(wanted)
     return tuple(torch.zeros_like(w) if f is None else f for w, f in zip(wanted, found))

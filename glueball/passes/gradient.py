@@ -81,16 +81,19 @@ def _apply(node: Node, grads: list[Symbol | None], types: Types, needed: set[Nod
         return _from_kernel(node, ins, in_types, grads, types, needed, training)
     outs = [Symbol([Value(node, i)]) for i in range(node.num_outputs)]
     names = present(node)
+    needs = [v.node in needed and name not in op.nondiff for v, name in zip(node.inputs, names)]
     if not op.variadic and names != op.input_names[:len(names)]:  # an optional input in the middle is absent: rules see None there
         by_name = dict(zip(names, ins))
         type_by_name = dict(zip(names, in_types))
         full_ins = [by_name.get(n) for n in op.input_names]
         full_types = [type_by_name.get(n, TensorType()) for n in op.input_names]
-        result = op.gradient(Grad(op, full_ins, outs, grads, node.attrs, full_types, types[node], training))
+        wanted = dict(zip(names, needs))
+        full_needs = [wanted.get(n, False) for n in op.input_names]
+        result = op.gradient(Grad(op, full_ins, outs, grads, node.attrs, full_types, types[node], training, full_needs))
         result = list(result) if isinstance(result, (tuple, list)) else [result]
         by_result = dict(zip(op.input_names, result))
         return [by_result.get(n) for n in names]
-    result = op.gradient(Grad(op, ins, outs, grads, node.attrs, in_types, types[node], training))
+    result = op.gradient(Grad(op, ins, outs, grads, node.attrs, in_types, types[node], training, needs))
     result = list(result) if isinstance(result, (tuple, list)) else [result]
     return result + [None] * (len(ins) - len(result))
 

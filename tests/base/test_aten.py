@@ -125,3 +125,22 @@ def test_set_grad_mode() -> None:
     finally:
         aten.set_grad_mode(True)
     assert torch.is_grad_enabled()
+
+
+def test_run_backward_accumulates_and_can_keep_the_graph():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    aten.run_backward([y], [torch.ones(2)], True)
+    aten.run_backward([y], [torch.ones(2)], False)
+    assert x.grad.tolist() == [4.0, 8.0]
+    with pytest.raises(RuntimeError):
+        aten.run_backward([y], [torch.ones(2)], False)
+
+
+def test_run_gradients_returns_without_accumulating_and_can_be_differentiated():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    unused = torch.zeros(1, requires_grad=True)
+    first, nothing = aten.run_gradients([x * x * x], [x, unused], [torch.ones(2)], True, True)
+    (second,) = aten.run_gradients([first], [x], [torch.ones(2)], False, False)
+    assert nothing is None and x.grad is None
+    assert second.tolist() == [6.0, 12.0]

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import torch
 
-from ...base.errors import MXNetError, ShapeError, explain
+from ...base.errors import DTypeError, MXNetError, ShapeError, explain
 from ..opdef import OpDef, TensorType
 
 __all__ = ["run_rule", "complete", "kernel_on_meta", "same_shape", "elementwise", "broadcasting", "broadcast_shapes", "unify", "InferRule"]
@@ -63,15 +63,36 @@ class InferRule:
         return list(ins), list(outs)
 
 
+SMALL = 1 << 16  # elements; below this a real run on zeros is quicker than `meta`, whose first use imports seconds' worth of torch
+
+
 def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
-    """Run the kernel on tensors without data and read the shapes off."""
-    tensors = [torch.empty(t.shape, dtype=t.dtype, device="meta") for t in ins]  # type: ignore[arg-type]  # complete here
+    """Run the kernel on stand-ins and read the types of the results off: zeros where that is cheap, `meta` tensors otherwise."""
+    small = not op.random and sum(_size(t.shape) for t in ins) <= SMALL
+    if small:
+        try:
+            return _run_on(op, attrs, [torch.zeros(t.shape, dtype=t.dtype) for t in ins], training)  # type: ignore[arg-type]  # complete here
+        except MXNetError:
+            raise
+        except Exception:  # zeros may be no valid value (a matrix to factorise): shapes alone decide
+            pass
+    return _run_on(op, attrs, [torch.empty(t.shape, dtype=t.dtype, device="meta") for t in ins], training)  # type: ignore[arg-type]
+
+
+def _size(shape: Any) -> int:
+    size = 1
+    for s in shape:
+        size *= s
+    return size
+
+
+def _run_on(op: OpDef, attrs: Mapping[str, Any], tensors: Sequence[torch.Tensor], training: bool) -> list[TensorType]:
     extra = {"training": training} if op.takes_training else {}
     with torch.no_grad():
         if op.variadic:
             result = op.kernel(*tensors, **attrs, **extra)
         else:
-            result = op.kernel(**dict(zip(_given(op, len(ins), attrs), tensors)), **attrs, **extra)
+            result = op.kernel(**dict(zip(_given(op, len(tensors), attrs), tensors)), **attrs, **extra)
     results = result if isinstance(result, (tuple, list)) else (result,)
     return [TensorType(tuple(r.shape), r.dtype) for r in results]
 
@@ -103,7 +124,9 @@ class _Elementwise(InferRule):
     def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
         for other in ins[1:]:
             unify(ins[0].shape, other.shape, op.name)
-        return kernel_on_meta(op, attrs, ins, training)
+            if other.dtype != ins[0].dtype:
+                raise _mixed(op, ins)
+        return [ins[0]] * op.num_outputs(attrs)
 
     def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
                 outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
@@ -115,6 +138,11 @@ class _Elementwise(InferRule):
         return [TensorType(shape, t.dtype or dtype) for t in ins], [TensorType(shape, t.dtype) for t in outs]
 
 
+def _mixed(op: OpDef, ins: Sequence[TensorType]) -> DTypeError:
+    return DTypeError(explain(op.name, "The element types differ.", expected="one dtype", received=" and ".join(str(t.dtype)[6:] for t in ins),
+                              fix="convert one of them, for example with x.astype('float32')"))
+
+
 @final
 class _Broadcasting(InferRule):
     """NumPy broadcasting of two inputs; the result has their common dtype."""
@@ -123,7 +151,7 @@ class _Broadcasting(InferRule):
         left, right = ins
         assert left.shape is not None and right.shape is not None  # complete here: complete() calls no rule before
         if left.dtype != right.dtype:
-            return kernel_on_meta(op, attrs, ins, training)  # refuses in the kernel's own words
+            raise _mixed(op, ins)
         return [TensorType(broadcast_shapes(left.shape, right.shape, op.name), left.dtype)]  # type: ignore[arg-type]
 
 

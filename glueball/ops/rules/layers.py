@@ -21,10 +21,19 @@ DTypeRule = Callable[[Sequence[Any]], Sequence[Any]]
 
 @final
 class Probing(InferRule):
-    """Completes what follows from data whose first axis is unknown; `dtypes` gives input dtypes from those that are known."""
+    """Completes what follows from data whose first axis is unknown; `dtypes` gives input dtypes from those that are known.
 
-    def __init__(self, dtypes: DTypeRule | None = None) -> None:
+    `result` is a formula for complete inputs (shapes.py); where it answers None, the kernel is asked.
+    """
+
+    def __init__(self, dtypes: DTypeRule | None = None, result: Callable[..., Any] | None = None) -> None:
         self._dtypes = dtypes
+        self._result = result
+
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+        """Return the types of all results."""
+        found = None if self._result is None else self._result(attrs, [t.shape for t in ins], [t.dtype for t in ins])
+        return kernel_on_meta(op, attrs, ins, training) if found is None else [TensorType(tuple(s), d) for s, d in found]
 
     def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
                 outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
@@ -45,11 +54,10 @@ class Probing(InferRule):
                   for out, x, y in zip(outs, first, second)]
         return list(ins), joined
 
-    @staticmethod
-    def _probe(op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Any], ins: Sequence[TensorType], size: int) -> list[Any]:
+    def _probe(self, op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Any], ins: Sequence[TensorType], size: int) -> list[Any]:
         common = next((t.dtype for t in ins if t.dtype is not None), torch.float32)
         types = [TensorType(tuple(size if n is None else n for n in s), t.dtype or common) for s, t in zip(shapes, ins)]
-        return kernel_on_meta(op, attrs, types, False)
+        return self.forward(op, attrs, types, False)
 
 
 @final
@@ -62,6 +70,8 @@ class Formula(InferRule):
     def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
         """Return the types that the formula gives."""
         found = self._compute(attrs, [t.shape for t in ins], [t.dtype for t in ins])
+        if found is None:  # not this formula's case: the kernel knows, or refuses in its own words
+            return kernel_on_meta(op, attrs, ins, training)
         return [TensorType(tuple(shape), dtype) for shape, dtype in found]
 
 
