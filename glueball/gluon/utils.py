@@ -124,7 +124,7 @@ def clip_global_norm(arrays: Sequence[nd.NDArray], max_norm: float, check_isfini
         if not math.isfinite(total):
             warnings.warn("clip_global_norm: the norm is not finite (nan or inf); the clipped arrays are undefined.",
                           UserWarning, stacklevel=2)
-    scale = nd.minimum(max_norm / (norm + 1e-8), 1.0)
+    scale = nd.clip(max_norm / (norm + 1e-8), a_min=0.0, a_max=1.0)
     for array in arrays:
         array[:] = nd.broadcast_mul(array, scale.as_in_context(array.context).astype(array.dtype).reshape((1,) * max(array.ndim, 1)))
     return float(total) if check_isfinite else norm
