@@ -35,7 +35,7 @@ def test_a_container_is_a_list(container: type) -> None:
 
 
 def test_layers_are_added_not_given() -> None:
-    for container in (nn.Sequential, nn.HybridSequential, contrib.Concurrent):
+    for container in (nn.Sequential, nn.HybridSequential):
         with pytest.raises(ArgumentError, match=r"net\.add\(layer0, layer1"):
             container(nn.Dense(2))
     with pytest.raises(ArgumentError, match="nn.Lambda"):

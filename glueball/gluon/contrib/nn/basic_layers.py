@@ -120,7 +120,7 @@ class SparseEmbedding(Block):
 
     def forward(self, x: Any) -> Any:
         """Return ``weight[x]``."""
-        return nd.Embedding(x, self.weight.data(x.context), name="fwd", **self._kwargs)
+        return nd.Embedding(x, self.weight.data(getattr(x, "context", None)), name="fwd", **self._kwargs)  # a NumPy array has no context
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._kwargs['input_dim']} -> {self._kwargs['output_dim']}, {self._kwargs['dtype']})"
