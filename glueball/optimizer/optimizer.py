@@ -208,8 +208,7 @@ class Optimizer:
     def update_multi(
         self, indices: Sequence[Any], weights: Sequence[NDArray], grads: Sequence[NDArray], states: Sequence[State]
     ) -> None:
-        """Update many weights with few kernels; an optimiser that overrides `update` is asked for one after the other.
-        """
+        """Update many weights with few kernels; one after the other where an optimiser overrides `update`."""
         if type(self).update is Optimizer.update:
             self._update(indices, weights, grads, states)
         else:

@@ -93,8 +93,7 @@ def _plain_values(thing: object) -> dict[str, Any]:
 
 
 def decode(data: bytes, optimizer: Optimizer) -> dict[Any, State]:
-    """Return the states in `data`; settings and counts in it, if any, go to `optimizer` once everything has been read.
-    """
+    """Return the states in `data`; settings and counts go to `optimizer` once everything has been read."""
     header, body = _split(data)
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:

@@ -34,16 +34,17 @@ class Updater:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self.states: dict[Any, State] = {}
-        self.states_synced: dict[Any, bool] = {}
+        self.states_synced: dict[Any, bool] = {}  # False: loaded, and not used yet
         self.aggregate_updates = True
+        self._tensors: dict[Any, Any] = {}  # the tensor of each weight that its state was made for
         self._one_by_one = type(optimizer).update_multi_precision is not Optimizer.update_multi_precision
 
     def __call__(self, index: Any, grad: Any, weight: Any) -> None:
         if not isinstance(index, (list, tuple)):
             index, grad, weight = (index,), (grad,), (weight,)
-        states, synced, own = self.states, self.states_synced, []
+        states, tensors, own = self.states, self._tensors, []
         for one, array in zip(index, weight):
-            if not synced.get(one, False):
+            if tensors.get(one) is not array._t:
                 self._prepare(one, array)
             own.append(states[one])
         if self._one_by_one:
@@ -53,25 +54,25 @@ class Updater:
             self.optimizer.update_multi_precision(index, weight, grad, own)
 
     def _prepare(self, index: Any, weight: NDArray) -> None:
-        """Make the state of a weight, or bring one that was loaded to the weight's device."""
-        fresh = self.optimizer.create_state_multi_precision(index, weight)
-        if index in self.states:
-            loaded = self.states[index]
-            if _shapes(loaded) != _shapes(fresh):
-                name = self.optimizer.idx2name.get(index, index)
-                raise ArgumentError(
-                    explain(
-                        "optimizer states",
-                        f"The states that were loaded do not belong to weight {name!r}.",
-                        expected=f"shapes {_shapes(fresh)} for a weight of shape {weight.shape}",
-                        received=_shapes(loaded),
-                        fix="load states that were saved for the same network and optimizer",
-                    )
-                )
-            self.states[index] = self.sync_state_context(loaded, weight.context)
-        else:
+        """Make the state of a weight, or fit one that was loaded, or made before the weight was moved or cast."""
+        fresh, known = self.optimizer.create_state_multi_precision(index, weight), self.states.get(index)
+        if index not in self.states or (_shapes(known) != _shapes(fresh) and self.states_synced[index]):
             self.states[index] = fresh
+        elif _shapes(known) != _shapes(fresh):
+            name = self.optimizer.idx2name.get(index, index)
+            raise ArgumentError(
+                explain(
+                    "optimizer states",
+                    f"The states that were loaded do not belong to weight {name!r}.",
+                    expected=f"shapes {_shapes(fresh)} for a weight of shape {weight.shape}",
+                    received=_shapes(known),
+                    fix="load states that were saved for the same network and optimizer",
+                )
+            )
+        else:
+            self.states[index] = _fitted(known, fresh)
         self.states_synced[index] = True
+        self._tensors[index] = weight._t
 
     def sync_state_context(self, state: State, context: Context) -> State:
         """Return the state with its arrays in a context."""
@@ -95,12 +96,22 @@ class Updater:
         """
         self.states = state_file.decode(states, self.optimizer)
         self.states_synced = dict.fromkeys(self.states, False)
+        self._tensors = {}
 
 
 def _shapes(state: State) -> Any:
     if isinstance(state, (tuple, list)):
         return tuple(_shapes(part) for part in state)
-    return state if state is None else tuple(state.shape)
+    return tuple(state.shape) if isinstance(state, NDArray) else None
+
+
+def _fitted(state: State, like: State) -> State:
+    """Return a state with the element types and contexts of another; the same arrays where they fit."""
+    if isinstance(state, (tuple, list)):
+        return type(state)(_fitted(part, other) for part, other in zip(state, like))
+    if not isinstance(state, NDArray) or (state._t.dtype is like._t.dtype and state.context is like.context):
+        return state
+    return NDArray(state._t.detach().to(like._t), like.context)
 
 
 def get_updater(optimizer: Optimizer) -> Updater:

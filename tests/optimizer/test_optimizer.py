@@ -20,7 +20,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glueball import autograd, lr_scheduler, nd, optimizer
+from glueball import autograd, cpu, lr_scheduler, nd, optimizer
 from glueball.base.errors import FileFormatError
 
 HERE = Path(__file__).parent
@@ -257,6 +257,24 @@ def test_an_optimizer_written_as_in_2017() -> None:
     updater([0, 1], [nd.ones((2,)), nd.ones((2,)) * 2], arrays)
     assert [a.asnumpy().tolist() for a in arrays] == [[0.5, 0.5], [0.0, 0.0]]
     assert updater.states[1].asnumpy().tolist() == [2.0, 2.0]
+
+
+def test_states_follow_a_weight_that_is_cast_or_moved() -> None:
+    updater = optimizer.get_updater(optimizer.SGD(learning_rate=1.0, momentum=0.5))
+    updater(0, nd.ones((1,)), nd.zeros((1,)))
+    for weight in (nd.zeros((1,), dtype="float64"), nd.zeros((1,), ctx=cpu(1))):
+        state = float(updater.states[0].asscalar())
+        updater(0, nd.ones((1,), dtype=weight.dtype, ctx=weight.context), weight)
+        assert weight.asscalar() == 0.5 * state - 1
+        assert (updater.states[0].dtype, updater.states[0].context) == (weight.dtype, weight.context)
+
+
+def test_states_start_anew_where_the_weight_has_another_shape() -> None:
+    updater = optimizer.get_updater(optimizer.SGD(learning_rate=1.0, momentum=0.5))
+    updater(0, nd.ones((1,)), nd.zeros((1,)))
+    weight = nd.zeros((2,))
+    updater(0, nd.ones((2,)), weight)
+    assert weight.asnumpy().tolist() == [-1, -1]
 
 
 def test_an_optimizer_may_override_the_multi_precision_update() -> None:
