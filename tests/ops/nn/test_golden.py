@@ -41,6 +41,7 @@ DIFFERENT: dict[str, str] = {
     "SoftmaxOutput-18": _MORE + "one label per row of data with more than two axes", "ctc_loss-0": "a label holds the blank; we refuse it",
     "contrib.box_nms-5": "the oracle's gradient leaves out the conversion to another box format; ours is the derivative",
     "contrib.MultiBoxDetection-2": "after nms_topk the oracle leaves rows in the anchors' order under class −1; ours stay in order of score",
+    "contrib.fft-0": _MORE + "Fourier transforms", "contrib.ifft-0": _MORE + "Fourier transforms", "contrib.count_sketch-0": _MORE + "count_sketch",
     "Pooling-15": "the oracle divides the gradient of a window that is cut off by the size of a whole window; ours is the derivative",
     "Convolution-8": _MORE + "channels last", "Deconvolution-5": _MORE + "the gradient with a target_shape",
     "Pooling-10": _MORE + "pooling_convention='same'", "Pooling-22": _MORE + "pooling_convention='same'",
