@@ -113,7 +113,7 @@ class _ConcatenatedParameters(InferRule):
     variadic_count="num_args",
     check=check(S(A(3), A(4), A(1), dim=0), S(A(3), dim=0), ref=lambda *x, dim, num_args=0: np.concatenate(x, dim)),
 )
-def _rnn_param_concat(*data: Tensor, num_args: int = 0, dim: int = 0) -> Tensor:
+def _rnn_param_concat(*data: Tensor, num_args: int = 0, dim: int = 1) -> Tensor:
     """Join flat weights and biases to the packed parameter vector of RNN."""
     return torch.cat(data, dim)
 
