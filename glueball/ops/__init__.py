@@ -14,7 +14,7 @@ FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast
             "slicing", "joining", "reduce", "index", "order", "dot", "blocks", "create", "random_ops", "rnn", "linear", "convolution",
             "pooling", "normalization", "activation", "dropout", "softmax", "sequence", "output", "optimizer_ops", "spatial", "upsample",
             "linalg", "roi", "random_pdf", "boxes", "rnn_parameters", "random_index_ops", "adaptive_ops",
-            "detection")
+            "detection", "contrib_nn")
 
 for _family in FAMILIES:
     importlib.import_module(f"{__name__}.{_family}")
