@@ -20,6 +20,7 @@ from ... import ndarray as nd
 from ...base.errors import ArgumentError, explain
 from . import sampler as samplers
 from .batchify import default_batchify_fn, default_mp_batchify_fn
+from .dataset import gather_of
 from .workers import DataLoaderError, SampleFailure, WorkerPool, default_start_method, failure_message, fetch
 
 __all__ = ["DataLoader", "DataLoaderError", "default_batchify_fn", "default_mp_batchify_fn"]
@@ -135,7 +136,7 @@ class DataLoader:
             self._pool = None
 
     def _iterate_here(self) -> Iterator[Any]:
-        gather = _gather_of(self._dataset) if self._batchify_fn in _DEFAULTS else None
+        gather = gather_of(self._dataset) if self._batchify_fn in _DEFAULTS else None
         for indices in self._batch_sampler:
             batch = gather(indices) if gather is not None else None
             yield self._pinned(_fetch_here(self._dataset, indices, self._batchify_fn) if batch is None else batch)
@@ -165,16 +166,6 @@ class DataLoader:
 
 
 _DEFAULTS = (default_batchify_fn, default_mp_batchify_fn)
-
-
-def _gather_of(dataset: Any) -> Callable[[Sequence[int]], Any] | None:
-    """Return the data set's `gather`, unless a subclass has its own `__getitem__`, which would be passed over."""
-    for cls in type(dataset).__mro__:
-        if "gather" in vars(cls):
-            return dataset.gather
-        if "__getitem__" in vars(cls):
-            return None
-    return None
 
 
 def _make_batch_sampler(dataset: Any, batch_size: int | None, shuffle: bool, sampler: Iterable[Any] | None, last_batch: str | None,

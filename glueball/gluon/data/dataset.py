@@ -117,6 +117,26 @@ class _LazyTransformDataset(Dataset):
     def __len__(self) -> int:
         return len(self._data)
 
+    def gather(self, indices: Sequence[int]) -> Any | None:
+        """Return a whole batch at once, if the data can and the transform does the same to a batch as to each sample in it."""
+        first_only = isinstance(self._fn, _TransformFirst)
+        transform = self._fn._fn if first_only else self._fn
+        gather = gather_of(self._data) if getattr(transform, "batchable", False) else None
+        batch = gather(indices) if gather is not None else None
+        if isinstance(batch, list) and first_only:
+            return [transform(batch[0]), *batch[1:]]
+        return None if batch is None or isinstance(batch, list) else transform(batch)
+
+
+def gather_of(dataset: Any) -> Callable[[Sequence[int]], Any] | None:
+    """Return the `gather` of a data set, unless a subclass has its own `__getitem__`, which would be passed over."""
+    for cls in type(dataset).__mro__:
+        if "gather" in vars(cls):
+            return dataset.gather
+        if "__getitem__" in vars(cls):
+            return None
+    return None
+
 
 class _TransformFirst:
     """`fn` on the first part of a sample; a class, so that it can be sent to another process where `fn` can."""

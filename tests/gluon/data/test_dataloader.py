@@ -405,6 +405,32 @@ def test_plain_arrays_are_indexed_once_for_each_batch():
     assert single.shape == (3, 2) and np.dtype(single.dtype) == np.uint8
 
 
+def test_transforms_that_may_be_applied_to_a_batch_are():
+    calls = []
+
+    class Double:
+        batchable = True
+
+        def __call__(self, x):
+            calls.append(x.shape)
+            return x * 2
+
+    base = data.ArrayDataset(nd.array(np.arange(12.0).reshape(6, 2)), np.arange(6))
+    fast = list(data.DataLoader(base.transform_first(Double()), 3))
+    assert calls == [(3, 2), (3, 2)]
+    slow = list(data.DataLoader(base.transform_first(lambda x: x * 2), 3))
+    for one, other in zip(fast, slow):
+        for ours, theirs in zip(one, other):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours.asnumpy(), theirs.asnumpy())
+    calls.clear()
+    (single,) = data.DataLoader(data.ArrayDataset(nd.ones((4, 2))).transform(Double()), 4)
+    assert calls == [(4, 2)] and single.asnumpy().tolist() == [[2, 2]] * 4
+    calls.clear()
+    list(data.DataLoader(data.SimpleDataset([nd.ones(2)] * 4).transform(Double()), 4))
+    assert calls == [(2,)] * 4
+
+
 @pytest.mark.parametrize("arguments, message", [
     ({}, "batch size is missing"),
     ({"batch_size": 2, "batch_sampler": [[0]]}, "(?s)batch_sampler decides.*Received: batch_size"),
