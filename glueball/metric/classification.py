@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ndarray as nd
 from ..base.errors import ArgumentError, ShapeError, explain
 from ..ndarray import NDArray
 from .base import EvalMetric, alias, check_label_shapes, host, pairs, register
@@ -43,7 +44,7 @@ def _decide(metric: EvalMetric, label: Any, pred: Any, axis: int) -> tuple[np.nd
             )
         # On a GPU the decision is made there, so that one number per sample travels.
         on_device = isinstance(pred, NDArray) and pred.context.device_type == "gpu"
-        decided = host(pred.argmax(axis=axis)) if on_device else host(pred).argmax(axis=axis)
+        decided = host(nd.argmax(pred, axis=axis)) if on_device else host(pred).argmax(axis=axis)
     else:
         decided = host(pred)
     predicted, true = decided.astype(np.int32).reshape(-1), host(label).astype(np.int32).reshape(-1)
