@@ -36,10 +36,12 @@ def test_an_export_is_imported_and_gives_the_same_numbers(name: str, hybridize: 
             net.hybridize()
         x = array(case["input"])
         same(net(x), case["output"], "output")
+        if "head" not in case:
+            return
         x.attach_grad()
-        with mx.autograd.record(train_mode=False):
+        with mx.autograd.record():
             y = net(x)
-        y.backward(array(case["head"]), train_mode=False)
+        y.backward(array(case["head"]))
         same(x.grad, case["input_grad"], "gradient of the input")
 
     checked("files", name, compare)

@@ -26,11 +26,11 @@ PREFIXED = [
     "inceptionv3",
 ]
 VALUED = {
-    "resnet18_v1": 32,
-    "resnet18_v2": 32,
-    "resnet50_v1": 32,
-    "mobilenet0.25": 32,
-    "mobilenetv2_0.25": 32,
+    "resnet18_v1": 64,
+    "resnet18_v2": 64,
+    "resnet50_v1": 64,
+    "mobilenet0.25": 64,
+    "mobilenetv2_0.25": 64,
     "squeezenet1.1": 224,
     "squeezenet1.0": 224,
     "densenet121": 224,
