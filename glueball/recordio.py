@@ -1,10 +1,12 @@
 """RecordIO: the `.rec` container of (image) records and its `.idx` index, byte for byte as MXNet 1.x writes it.
 
-The one idea: a record is one or more *parts* `magic, flag and length, payload, padding to 4 bytes`; wherever the magic number stands at a
-4-byte boundary of a payload the writer cuts there and leaves the magic out, so that a reader can find its feet anywhere in a file.
-Everything read is checked before it is believed: a file that is truncated or lies about a length raises FileFormatError with the byte
-offset. Reads name their position (`pread`), so threads and forked workers may share one reader. Images are encoded in image/codec.py.
+The one idea: a record is one or more *parts* `magic, flag and length, payload, padding to 4 bytes`; wherever the magic
+number stands at a 4-byte boundary of a payload the writer cuts there and leaves the magic out, so that a reader can
+find its feet anywhere in a file. Everything read is checked before it is believed: a file that is truncated or lies
+about a length raises FileFormatError with the byte offset. Reads name their position (`pread`), so threads and forked
+workers may share one reader. Images are encoded in image/codec.py.
 """
+
 from __future__ import annotations
 
 import os
@@ -13,14 +15,23 @@ import threading
 from collections.abc import Callable, Iterator
 from numbers import Number
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .base.errors import ArgumentError, FileFormatError, MXNetError, explain
 
-__all__ = ["IRHeader", "MXIndexedRecordIO", "MXRecordIO", "MissingRecordError", "pack", "pack_img", "rebuild_index",
-           "unpack", "unpack_img"]
+__all__ = [
+    "IRHeader",
+    "MXIndexedRecordIO",
+    "MXRecordIO",
+    "MissingRecordError",
+    "pack",
+    "pack_img",
+    "rebuild_index",
+    "unpack",
+    "unpack_img",
+]
 
 _MAGIC = 0xCED7230A
 _MAGIC_BYTES = struct.pack("<I", _MAGIC)
@@ -36,18 +47,32 @@ class MissingRecordError(MXNetError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+Kind = TypeVar("Kind", bound=MXNetError)
+
+
+def _refusal(kind: type[Kind], where: str, problem: str, **details: Any) -> Kind:
+    """Return an error whose message is made of these parts."""
+    return kind(explain(where, problem, **details))
+
+
 def _local_path(uri: str | os.PathLike[str]) -> str:
     """Return the path of a local file, also for a `file://` address."""
     path = os.fspath(uri)
     if path.startswith("file://"):
-        return path[len("file://"):]
+        return path[len("file://") :]
     if "://" in path:
-        raise ArgumentError(explain("MXRecordIO", "Only local files can be opened.", received=repr(path),
-                                    fix="Download it first, e.g. with gluon.utils.download."))
+        raise _refusal(
+            ArgumentError,
+            "MXRecordIO",
+            "Only local files can be opened.",
+            received=repr(path),
+            fix="Download it first, e.g. with gluon.utils.download.",
+        )
     return path
 
 
-# ------------------------------------------------------------------------------------------------------ parts of a record
+# ------------------------------------------------------------------------------------------------------ parts of a
+# record
 def _split(payload: bytes) -> list[bytes]:
     """Cut a payload at each magic number that stands on a 4-byte boundary; the magic itself is left out."""
     pieces, start, search = [], 0, 0
@@ -64,8 +89,13 @@ def _split(payload: bytes) -> list[bytes]:
 def _encode_record(payload: bytes) -> bytes:
     """Return the bytes of one record as they stand in the file."""
     if len(payload) >= _LENGTH_LIMIT:
-        raise ArgumentError(explain("MXRecordIO.write", "A record is limited to 2**29 - 1 bytes.",
-                                    received=f"{len(payload)} bytes", fix="Split it into several records."))
+        raise _refusal(
+            ArgumentError,
+            "MXRecordIO.write",
+            "A record is limited to 2**29 - 1 bytes.",
+            received=f"{len(payload)} bytes",
+            fix="Split it into several records.",
+        )
     pieces = _split(payload)
     out = bytearray()
     for number, piece in enumerate(pieces):
@@ -98,8 +128,12 @@ class RecordFile:
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:
         if offset + count > self.size:
-            raise self._error(f"The file ends inside {what}", offset,
-                              expected=f"{count} bytes from byte {offset}", received=f"{self.size - offset} bytes")
+            raise self._error(
+                f"The file ends inside {what}",
+                offset,
+                expected=f"{count} bytes from byte {offset}",
+                received=f"{self.size - offset} bytes",
+            )
         chunks, wanted = [], count
         while wanted:
             position = offset + count - wanted
@@ -116,8 +150,13 @@ class RecordFile:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _error(self, problem: str, offset: int, **details: Any) -> FileFormatError:
-        return FileFormatError(explain(f"RecordIO file {self.path!r}", f"{problem}, at byte {offset}.", **details,
-                                       fix="Copy or write the file again; it is damaged or not a RecordIO file."))
+        return _refusal(
+            FileFormatError,
+            f"RecordIO file {self.path!r}",
+            f"{problem}, at byte {offset}.",
+            **details,
+            fix="Copy or write the file again; it is damaged or not a RecordIO file.",
+        )
 
     def part(self, offset: int) -> tuple[int, int, int]:
         """Return flag, payload offset and payload length of the part at `offset`, checked against the file's size."""
@@ -129,8 +168,12 @@ class RecordFile:
             raise self._error("A part has an unknown flag", offset + 4, expected="0..3", received=flag)
         start = offset + _PART.size
         if start + length + (-length % 4) > self.size:
-            raise self._error("A part claims more bytes than the file has", offset,
-                              expected=f"at most {max(self.size - start, 0)} bytes", received=f"{length} bytes")
+            raise self._error(
+                "A part claims more bytes than the file has",
+                offset,
+                expected=f"at most {max(self.size - start, 0)} bytes",
+                received=f"{length} bytes",
+            )
         return flag, start, length
 
     def record(self, offset: int, payload: bool = True) -> tuple[bytes | None, int]:
@@ -142,8 +185,12 @@ class RecordFile:
                 raise self._error(f"The file ends between the parts of the record at byte {offset}", position)
             flag, start, length = self.part(position)
             if flag not in expected:
-                raise self._error("A part is out of order", position, received=f"flag {flag}",
-                                  expected=f"flag {expected[0]} or {expected[1]}")
+                raise self._error(
+                    "A part is out of order",
+                    position,
+                    received=f"flag {flag}",
+                    expected=f"flag {expected[0]} or {expected[1]}",
+                )
             if payload:
                 pieces.append(self._bytes(start, length, "a payload"))
             position = start + length + (-length % 4)
@@ -159,7 +206,8 @@ class RecordFile:
             position = self.record(position, payload=False)[1]
 
 
-# -------------------------------------------------------------------------------------------------------- public classes
+# -------------------------------------------------------------------------------------------------------- public
+# classes
 class MXRecordIO:
     """Read or write a RecordIO file one record after another.
 
@@ -205,8 +253,13 @@ class MXRecordIO:
             self.writable = False
             self._in = RecordFile(path)
         else:
-            raise ArgumentError(explain(type(self).__name__, "A file is opened for reading or for writing.",
-                                        expected='flag "r" or "w"', received=repr(self.flag)))
+            raise _refusal(
+                ArgumentError,
+                type(self).__name__,
+                "A file is opened for reading or for writing.",
+                expected='flag "r" or "w"',
+                received=repr(self.flag),
+            )
         self._owner = os.getpid()
         self.is_open = True
 
@@ -257,14 +310,24 @@ class MXRecordIO:
     def _require(self, writable: bool) -> None:
         name = type(self).__name__
         if not self.is_open:
-            raise ArgumentError(explain(name, "The file is closed.", received=repr(self.uri), fix="Call open()."))
+            raise _refusal(ArgumentError, name, "The file is closed.", received=repr(self.uri), fix="Call open().")
         if self.writable != writable:
             verb, flag = ("written", "w") if writable else ("read", "r")
-            raise ArgumentError(explain(name, f"This file cannot be {verb}.", expected=f'flag "{flag}"',
-                                        received=f'flag "{self.flag}" for {self.uri!r}'))
+            raise _refusal(
+                ArgumentError,
+                name,
+                f"This file cannot be {verb}.",
+                expected=f'flag "{flag}"',
+                received=f'flag "{self.flag}" for {self.uri!r}',
+            )
         if writable and self._owner != os.getpid():
-            raise ArgumentError(explain(name, "A forked process cannot write to its parent's file.",
-                                        received=repr(self.uri), fix="Open one file per process."))
+            raise _refusal(
+                ArgumentError,
+                name,
+                "A forked process cannot write to its parent's file.",
+                received=repr(self.uri),
+                fix="Open one file per process.",
+            )
 
     def __iter__(self) -> Iterator[bytes]:
         while (record := self.read()) is not None:
@@ -273,7 +336,9 @@ class MXRecordIO:
     def __enter__(self) -> MXRecordIO:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._finish(keep=kind is None)  # an exception in the block discards what was written
 
     def __del__(self) -> None:
@@ -282,8 +347,13 @@ class MXRecordIO:
 
     def __getstate__(self) -> dict[str, Any]:
         if self.writable and self.is_open:
-            raise ArgumentError(explain(type(self).__name__, "A file opened for writing cannot be sent to another process.",
-                                        received=repr(self.uri), fix="Open it there."))
+            raise _refusal(
+                ArgumentError,
+                type(self).__name__,
+                "A file opened for writing cannot be sent to another process.",
+                received=repr(self.uri),
+                fix="Open it there.",
+            )
         return {key: value for key, value in self.__dict__.items() if key not in ("_in", "_out")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -324,8 +394,13 @@ class MXIndexedRecordIO(MXRecordIO):
     b'seven'
     """
 
-    def __init__(self, idx_path: str | os.PathLike[str], uri: str | os.PathLike[str], flag: str,
-                 key_type: Callable[[str], Any] = int) -> None:
+    def __init__(
+        self,
+        idx_path: str | os.PathLike[str],
+        uri: str | os.PathLike[str],
+        flag: str,
+        key_type: Callable[[str], Any] = int,
+    ) -> None:
         self.idx_path = idx_path
         self.key_type = key_type
         self.idx: dict[Any, int] = {}
@@ -375,14 +450,26 @@ class MXIndexedRecordIO(MXRecordIO):
             return self.idx[key]
         except KeyError:
             sample = ", ".join(map(repr, self.keys[:3])) + (", ..." if len(self.keys) > 3 else "")
-            raise MissingRecordError(explain("MXIndexedRecordIO", f"{self.idx_path!r} has no such key.",
-                                             expected=f"one of its {len(self.keys)} keys ({sample})", received=repr(key))) from None
+            raise MissingRecordError(
+                explain(
+                    "MXIndexedRecordIO",
+                    f"{self.idx_path!r} has no such key.",
+                    expected=f"one of its {len(self.keys)} keys ({sample})",
+                    received=repr(key),
+                )
+            ) from None
 
 
 def read_index(path: str, key_type: Callable[[str], Any], file_size: int) -> dict[Any, int]:
     if not os.path.exists(path):
-        raise FileNotFoundError(explain("MXIndexedRecordIO", "There is no index.", received=repr(path),
-                                        fix="Make one: glueball.recordio.rebuild_index(rec_path, idx_path)."))
+        raise FileNotFoundError(
+            explain(
+                "MXIndexedRecordIO",
+                "There is no index.",
+                received=repr(path),
+                fix="Make one: glueball.recordio.rebuild_index(rec_path, idx_path).",
+            )
+        )
     index: dict[Any, int] = {}
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
@@ -393,12 +480,22 @@ def read_index(path: str, key_type: Callable[[str], Any], file_size: int) -> dic
                 position = int(offset)
                 index[key_type(key)] = position
             except ValueError:
-                raise FileFormatError(explain(f"Index {path!r}", f"Line {number} cannot be read.", received=repr(line[:80]),
-                                              expected="key<TAB>byte offset")) from None
+                raise _refusal(
+                    FileFormatError,
+                    f"Index {path!r}",
+                    f"Line {number} cannot be read.",
+                    received=repr(line[:80]),
+                    expected="key<TAB>byte offset",
+                ) from None
             if not 0 <= position < max(file_size, 1):
-                raise FileFormatError(explain(f"Index {path!r}", f"Line {number} points outside the record file.",
-                                              expected=f"a byte offset below {file_size}", received=position,
-                                              fix="Make the index again: glueball.recordio.rebuild_index."))
+                raise _refusal(
+                    FileFormatError,
+                    f"Index {path!r}",
+                    f"Line {number} points outside the record file.",
+                    expected=f"a byte offset below {file_size}",
+                    received=position,
+                    fix="Make the index again: glueball.recordio.rebuild_index.",
+                )
     return index
 
 
@@ -431,7 +528,9 @@ def rebuild_index(uri: str | os.PathLike[str], idx_path: str | os.PathLike[str] 
 
 # -------------------------------------------------------------------------------------------------------- image records
 class IRHeader(NamedTuple):
-    """The head of an image record: `flag` counts the labels (0: the single `label`), `id` and `id2` number the record."""
+    """The head of an image record: `flag` counts the labels (0: the single `label`), `id` and `id2` number the
+    record.
+    """
 
     flag: int
     label: Any
@@ -451,7 +550,7 @@ def pack(header: IRHeader, s: bytes) -> bytes:
     >>> unpack(payload)[0].label
     array([1., 2.], dtype=float32)
     """
-    flag, label, number, number2 = header
+    _, label, number, number2 = header
     if isinstance(label, Number):
         return _HEADER.pack(0, label, number, number2) + s
     labels = np.asarray(label, dtype="<f4").ravel()
@@ -465,18 +564,27 @@ def unpack(s: bytes) -> tuple[IRHeader, bytes]:
     (IRHeader(flag=0, label=3.0, id=7, id2=0), b'image')
     """
     if len(s) < _HEADER.size:
-        raise FileFormatError(explain("recordio.unpack", "An image record begins with a head of 24 bytes.",
-                                      received=f"{len(s)} bytes", fix="Was the record written with recordio.pack?"))
+        raise _refusal(
+            FileFormatError,
+            "recordio.unpack",
+            "An image record begins with a head of 24 bytes.",
+            received=f"{len(s)} bytes",
+            fix="Was the record written with recordio.pack?",
+        )
     header = IRHeader(*_HEADER.unpack_from(s))
-    content = s[_HEADER.size:]
+    content = s[_HEADER.size :]
     if header.flag == 0:
         return header, content
     if header.flag * 4 > len(content):
-        raise FileFormatError(explain("recordio.unpack", "The head claims more labels than the record has bytes.",
-                                      expected=f"at most {len(content) // 4} labels (from byte {_HEADER.size})",
-                                      received=f"{header.flag} labels"))
+        raise _refusal(
+            FileFormatError,
+            "recordio.unpack",
+            "The head claims more labels than the record has bytes.",
+            expected=f"at most {len(content) // 4} labels (from byte {_HEADER.size})",
+            received=f"{header.flag} labels",
+        )
     labels = np.frombuffer(content, dtype="<f4", count=header.flag).astype(np.float32)
-    return header._replace(label=labels), content[header.flag * 4:]
+    return header._replace(label=labels), content[header.flag * 4 :]
 
 
 def pack_img(header: IRHeader, img: np.ndarray, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
@@ -493,14 +601,14 @@ def pack_img(header: IRHeader, img: np.ndarray, quality: int = 95, img_fmt: str 
 def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, np.ndarray]:
     """Return the header and the decoded image of a payload.
 
-    The image is height × width (× channels in the order **blue, green, red**), uint8. `iscolor`: 1 always colour, 0 always
-    grey, -1 as the file has it. Needs Pillow.
+    The image is height × width (× channels in the order **blue, green, red**), uint8. `iscolor`: 1 always colour, 0
+    always grey, -1 as the file has it. Needs Pillow.
     """
     from .image.codec import decode
 
     header, content = unpack(s)
     if iscolor not in (-1, 0, 1):
-        raise ArgumentError(explain("recordio.unpack_img", "iscolor is -1, 0 or 1.", received=repr(iscolor)))
+        raise _refusal(ArgumentError, "recordio.unpack_img", "iscolor is -1, 0 or 1.", received=repr(iscolor))
     pixels = decode(content, {-1: "as stored", 0: "grey", 1: "colour"}[iscolor])
     if pixels.shape[2] == 1:
         return header, pixels[:, :, 0]
@@ -509,5 +617,5 @@ def unpack_img(s: bytes, iscolor: int = -1) -> tuple[IRHeader, np.ndarray]:
 
 def _swap_red_and_blue(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-        return pixels[:, :, [2, 1, 0, 3][:pixels.shape[2]]]
+        return pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     return pixels

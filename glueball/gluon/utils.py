@@ -1,8 +1,9 @@
 """Helpers of training scripts: splitting a batch over contexts, clipping gradients, and fetching files.
 
-The one idea of `download`: a file gets its name only when it is complete and its checksum is right, so what exists is good.
-The helpers that blocks use to print themselves are in block.py.
+The one idea of `download`: a file gets its name only when it is complete and its checksum is right, so what exists is
+good. The helpers that blocks use to print themselves are in block.py.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -14,6 +15,7 @@ import urllib.request
 import warnings
 import weakref
 from collections.abc import Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -23,8 +25,17 @@ from .. import ndarray as nd
 from ..base import config
 from ..base.errors import ArgumentError, FileFormatError, MXNetError, ShapeError, explain
 
-__all__ = ["DownloadError", "HookHandle", "check_sha1", "clip_global_norm", "download", "replace_file", "shape_is_known",
-           "split_and_load", "split_data"]
+__all__ = [
+    "DownloadError",
+    "HookHandle",
+    "check_sha1",
+    "clip_global_norm",
+    "download",
+    "replace_file",
+    "shape_is_known",
+    "split_and_load",
+    "split_data",
+]
 
 
 class DownloadError(MXNetError, OSError):
@@ -59,20 +70,32 @@ def split_data(data: nd.NDArray, num_slice: int, batch_axis: int = 0, even_split
     if num_slice < 1:
         raise ArgumentError(explain("split_data", "num_slice is at least 1.", received=num_slice))
     if not -data.ndim <= batch_axis < data.ndim:
-        raise ShapeError(explain("split_data", "The batch axis is out of range.", received=f"axis {batch_axis} of shape {data.shape}"))
+        raise ShapeError(
+            explain(
+                "split_data", "The batch axis is out of range.", received=f"axis {batch_axis} of shape {data.shape}"
+            )
+        )
     size = data.shape[batch_axis]
     part, larger = divmod(size, num_slice)
     if even_split and larger:
-        raise ShapeError(explain("split_data", f"The batch cannot be split evenly into {num_slice} parts.",
-                                 expected=f"a size along axis {batch_axis} that {num_slice} divides", received=f"shape {data.shape}",
-                                 fix=f"Use a batch size that is a multiple of {num_slice}, or even_split=False."))
+        raise ShapeError(
+            explain(
+                "split_data",
+                f"The batch cannot be split evenly into {num_slice} parts.",
+                expected=f"a size along axis {batch_axis} that {num_slice} divides",
+                received=f"shape {data.shape}",
+                fix=f"Use a batch size that is a multiple of {num_slice}, or even_split=False.",
+            )
+        )
     if num_slice == 1:
         return [data]
     bounds = np.cumsum([0] + [part + 1] * larger + [part] * (num_slice - larger)).tolist()
-    return [nd.slice_axis(data, axis=batch_axis, begin=begin, end=end) for begin, end in zip(bounds, bounds[1:])]
+    return [nd.slice_axis(data, axis=batch_axis, begin=begin, end=end) for begin, end in pairwise(bounds)]
 
 
-def split_and_load(data: Any, ctx_list: Sequence[Any], batch_axis: int = 0, even_split: bool = True) -> list[nd.NDArray]:
+def split_and_load(
+    data: Any, ctx_list: Sequence[Any], batch_axis: int = 0, even_split: bool = True
+) -> list[nd.NDArray]:
     """Split an array over contexts and copy each part to its own.
 
     Anything that is not an NDArray becomes one of float32 first.
@@ -103,8 +126,8 @@ def clip_global_norm(arrays: Sequence[nd.NDArray], max_norm: float, check_isfini
     max_norm : float
         The largest norm allowed.
     check_isfinite : bool
-        Warn when the norm is NaN or infinite and return a float. Without it an array of shape (1,) is returned and nothing
-        waits for the device.
+        Warn when the norm is NaN or infinite and return a float. Without it an array of shape (1,) is returned and
+        nothing waits for the device.
 
     Examples
     --------
@@ -122,11 +145,16 @@ def clip_global_norm(arrays: Sequence[nd.NDArray], max_norm: float, check_isfini
     if check_isfinite:
         total = norm.asscalar()
         if not math.isfinite(total):
-            warnings.warn("clip_global_norm: the norm is not finite (nan or inf); the clipped arrays are undefined.",
-                          UserWarning, stacklevel=2)
+            warnings.warn(
+                "clip_global_norm: the norm is not finite (nan or inf); the clipped arrays are undefined.",
+                UserWarning,
+                stacklevel=2,
+            )
     scale = nd.clip(max_norm / (norm + 1e-8), a_min=0.0, a_max=1.0)
     for array in arrays:
-        array[:] = nd.broadcast_mul(array, scale.as_in_context(array.context).astype(array.dtype).reshape((1,) * max(array.ndim, 1)))
+        array[:] = nd.broadcast_mul(
+            array, scale.as_in_context(array.context).astype(array.dtype).reshape((1,) * max(array.ndim, 1))
+        )
     return float(total) if check_isfinite else norm
 
 
@@ -149,7 +177,9 @@ class HookHandle:
     def attach(self, hooks_dict: dict[int, Any], hook: Any) -> None:
         """Put `hook` into an (ordered, weakly referable) dictionary of hooks."""
         if self._hooks is not None:
-            raise ArgumentError(explain("HookHandle", "The handle already holds a hook.", fix="Use one handle for each hook."))
+            raise ArgumentError(
+                explain("HookHandle", "The handle already holds a hook.", fix="Use one handle for each hook.")
+            )
         self._id = id(hook)
         hooks_dict[self._id] = hook
         self._hooks = weakref.ref(hooks_dict)
@@ -163,7 +193,9 @@ class HookHandle:
     def __enter__(self) -> HookHandle:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.detach()
 
 
@@ -178,7 +210,7 @@ def _sha1(filename: str | os.PathLike[str]) -> str:
 
 def check_sha1(filename: str | os.PathLike[str], sha1_hash: str) -> bool:
     """Return whether a file's SHA-1 begins with the given hexadecimal digits (model names carry the first eight)."""
-    return _sha1(filename)[:len(sha1_hash)] == sha1_hash.lower()
+    return _sha1(filename)[: len(sha1_hash)] == sha1_hash.lower()
 
 
 def replace_file(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> None:
@@ -186,8 +218,14 @@ def replace_file(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> No
     os.replace(src, dst)
 
 
-def download(url: str, path: str | os.PathLike[str] | None = None, overwrite: bool = False, sha1_hash: str | None = None,
-             retries: int = 5, verify_ssl: bool = True) -> str:
+def download(
+    url: str,
+    path: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    sha1_hash: str | None = None,
+    retries: int = 5,
+    verify_ssl: bool = True,
+) -> str:
     """Fetch a file, unless it is there already, and return its path.
 
     Parameters
@@ -226,8 +264,12 @@ def download(url: str, path: str | os.PathLike[str] | None = None, overwrite: bo
     if os.path.exists(target) and not overwrite and (sha1_hash is None or check_sha1(target, sha1_hash)):
         return target
     if not verify_ssl:
-        warnings.warn("download: the server's certificate is not checked (verify_ssl=False); only do this with addresses you trust.",
-                      UserWarning, stacklevel=2)
+        warnings.warn(
+            "download: the server's certificate is not checked (verify_ssl=False); only do this with addresses you "
+            "trust.",
+            UserWarning,
+            stacklevel=2,
+        )
     os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
     failure: Exception | None = None
     for _ in range(retries + 1):
@@ -240,8 +282,14 @@ def download(url: str, path: str | os.PathLike[str] | None = None, overwrite: bo
                 break  # an address that cannot be understood does not improve by trying again
     if isinstance(failure, FileFormatError):
         raise failure
-    raise DownloadError(explain("download", f"The file could not be fetched: {failure}.", received=url,
-                                fix=f"Check the address and the network, or put the file at {target!r} by hand.")) from failure
+    raise DownloadError(
+        explain(
+            "download",
+            f"The file could not be fetched: {failure}.",
+            received=url,
+            fix=f"Check the address and the network, or put the file at {target!r} by hand.",
+        )
+    ) from failure
 
 
 def _target_path(url: str, path: str | os.PathLike[str] | None) -> str:
@@ -253,8 +301,14 @@ def _target_path(url: str, path: str | os.PathLike[str] | None) -> str:
         if os.path.isdir(target) or target.endswith(os.sep):
             target = os.path.join(target, name)
     if not name and os.path.basename(target) == "":
-        raise ArgumentError(explain("download", "The address does not end with a file name.", received=repr(url),
-                                    fix="Give the file name with path=."))
+        raise ArgumentError(
+            explain(
+                "download",
+                "The address does not end with a file name.",
+                received=repr(url),
+                fix="Give the file name with path=.",
+            )
+        )
     return target
 
 
@@ -264,9 +318,10 @@ def _fetch(url: str, target: str, sha1_hash: str | None, verify_ssl: bool) -> No
     if not verify_ssl and url.startswith("https:"):
         import ssl
 
-        context = ssl._create_unverified_context()  # noqa: S323  (asked for, and warned about)
-    handle, partial = tempfile.mkstemp(prefix=os.path.basename(target) + ".", suffix=".partial",
-                                       dir=os.path.dirname(os.path.abspath(target)))
+        context = ssl._create_unverified_context()  # asked for, and warned about
+    handle, partial = tempfile.mkstemp(
+        prefix=os.path.basename(target) + ".", suffix=".partial", dir=os.path.dirname(os.path.abspath(target))
+    )
     try:
         with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=60, context=context) as source:
             shutil.copyfileobj(source, out, 1 << 20)
@@ -274,9 +329,15 @@ def _fetch(url: str, target: str, sha1_hash: str | None, verify_ssl: bool) -> No
             if announced is not None and out.tell() != int(announced):
                 raise OSError(f"the connection closed after {out.tell()} of {announced} bytes")
         if sha1_hash is not None and not check_sha1(partial, sha1_hash):
-            raise FileFormatError(explain("download", "The file has another checksum than expected.", expected=sha1_hash,
-                                          received=f"{_sha1(partial)} from {url}",
-                                          fix="The file has changed or was damaged on the way; check the address."))
+            raise FileFormatError(
+                explain(
+                    "download",
+                    "The file has another checksum than expected.",
+                    expected=sha1_hash,
+                    received=f"{_sha1(partial)} from {url}",
+                    fix="The file has changed or was damaged on the way; check the address.",
+                )
+            )
         os.chmod(partial, 0o644)
         os.replace(partial, target)
     finally:

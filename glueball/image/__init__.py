@@ -1,8 +1,10 @@
-"""image: decoding, geometry and augmentation of images, and iterators over them (the older interface; new code takes gluon.data.vision).
+"""image: decoding, geometry and augmentation of images, and iterators over them (the older interface; new code takes
+gluon.data.vision).
 
-codec.py decodes (with Pillow), base/resample.py resizes, functional.py has the functions, augment.py the same as objects, iterators.py ImageIter,
-record_iter.py ImageRecordIter, detection.py images with boxes.
+codec.py decodes (with Pillow), base/resample.py resizes, functional.py has the functions, augment.py the same as
+objects, iterators.py ImageIter, record_iter.py ImageRecordIter, detection.py images with boxes.
 """
+
 from __future__ import annotations
 
 from .augment import (
@@ -55,10 +57,46 @@ from .functional import (
 from .iterators import ImageIter
 
 __all__ = [
-    "Augmenter", "BrightnessJitterAug", "CastAug", "CenterCropAug", "ColorJitterAug", "ColorNormalizeAug", "ContrastJitterAug",
-    "CreateAugmenter", "CreateDetAugmenter", "CreateMultiRandCropAugmenter", "DetAugmenter", "DetBorrowAug", "DetHorizontalFlipAug",
-    "DetRandomCropAug", "DetRandomPadAug", "DetRandomSelectAug", "ForceResizeAug", "HorizontalFlipAug", "HueJitterAug", "ImageDetIter",
-    "ImageIter", "LightingAug", "RandomCropAug", "RandomGrayAug", "RandomOrderAug", "RandomSizedCropAug", "ResizeAug", "SaturationJitterAug", "SequentialAug", "center_crop",
-    "color_normalize", "fixed_crop", "imdecode", "imread", "imresize", "imrotate", "is_np_array", "random_crop", "random_rotate",
-    "random_size_crop", "resize_short", "scale_down",
+    "Augmenter",
+    "BrightnessJitterAug",
+    "CastAug",
+    "CenterCropAug",
+    "ColorJitterAug",
+    "ColorNormalizeAug",
+    "ContrastJitterAug",
+    "CreateAugmenter",
+    "CreateDetAugmenter",
+    "CreateMultiRandCropAugmenter",
+    "DetAugmenter",
+    "DetBorrowAug",
+    "DetHorizontalFlipAug",
+    "DetRandomCropAug",
+    "DetRandomPadAug",
+    "DetRandomSelectAug",
+    "ForceResizeAug",
+    "HorizontalFlipAug",
+    "HueJitterAug",
+    "ImageDetIter",
+    "ImageIter",
+    "LightingAug",
+    "RandomCropAug",
+    "RandomGrayAug",
+    "RandomOrderAug",
+    "RandomSizedCropAug",
+    "ResizeAug",
+    "SaturationJitterAug",
+    "SequentialAug",
+    "center_crop",
+    "color_normalize",
+    "fixed_crop",
+    "imdecode",
+    "imread",
+    "imresize",
+    "imrotate",
+    "is_np_array",
+    "random_crop",
+    "random_rotate",
+    "random_size_crop",
+    "resize_short",
+    "scale_down",
 ]

@@ -1,9 +1,11 @@
 """Augmenters: random changes of an image, as objects that can be listed, composed and written down (`dumps`).
 
-The one idea: an augmenter is a call from an image (height × width × channels) to an image; `CreateAugmenter` makes the usual list of them.
-Colour changes need float images, so `CastAug` comes before them in that list. Randomness: Python's generator (and NumPy's for the
-lighting noise), as in MXNet 1.x. For boxes too: detection.py. As layers for gluon.data: gluon/data/vision/transforms.
+The one idea: an augmenter is a call from an image (height × width × channels) to an image; `CreateAugmenter` makes the
+usual list of them. Colour changes need float images, so `CastAug` comes before them in that list. Randomness: Python's
+generator (and NumPy's for the lighting noise), as in MXNet 1.x. For boxes too: detection.py. As layers for gluon.data:
+gluon/data/vision/transforms.
 """
+
 from __future__ import annotations
 
 import json
@@ -18,12 +20,31 @@ from ..base import resample
 from ..base.errors import ArgumentError, explain
 from . import functional
 
-__all__ = ["Augmenter", "BrightnessJitterAug", "CastAug", "CenterCropAug", "ColorJitterAug", "ColorNormalizeAug", "ContrastJitterAug",
-           "CreateAugmenter", "ForceResizeAug", "HorizontalFlipAug", "HueJitterAug", "LightingAug", "RandomCropAug", "RandomGrayAug",
-           "RandomOrderAug", "RandomSizedCropAug", "ResizeAug", "SaturationJitterAug", "SequentialAug"]
+__all__ = [
+    "Augmenter",
+    "BrightnessJitterAug",
+    "CastAug",
+    "CenterCropAug",
+    "ColorJitterAug",
+    "ColorNormalizeAug",
+    "ContrastJitterAug",
+    "CreateAugmenter",
+    "ForceResizeAug",
+    "HorizontalFlipAug",
+    "HueJitterAug",
+    "LightingAug",
+    "RandomCropAug",
+    "RandomGrayAug",
+    "RandomOrderAug",
+    "RandomSizedCropAug",
+    "ResizeAug",
+    "SaturationJitterAug",
+    "SequentialAug",
+]
 
 LUMINANCE = (0.299, 0.587, 0.114)
-# ImageNet's colours: mean, deviation, and the principal components of their differences (Krizhevsky et al., 2012, section 4.1).
+# ImageNet's colours: mean, deviation, and the principal components of their differences (Krizhevsky et al., 2012,
+# section 4.1).
 IMAGENET_MEAN = (123.68, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 EIGENVALUES = (55.46, 4.794, 1.148)
@@ -36,8 +57,14 @@ class Augmenter:
     """Base class: keeps the arguments for `dumps`. Override `__call__`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        self._kwargs = {key: value.asnumpy().tolist() if isinstance(value, nd.NDArray) else
-                        value.tolist() if isinstance(value, np.ndarray) else value for key, value in kwargs.items()}
+        self._kwargs = {
+            key: value.asnumpy().tolist()
+            if isinstance(value, nd.NDArray)
+            else value.tolist()
+            if isinstance(value, np.ndarray)
+            else value
+            for key, value in kwargs.items()
+        }
 
     def dumps(self) -> Any:
         """Return the class's name in small letters and its arguments, as JSON.
@@ -49,7 +76,9 @@ class Augmenter:
 
     def __call__(self, src: nd.NDArray) -> nd.NDArray:
         """Return the changed image."""
-        raise NotImplementedError(explain(type(self).__name__, "An augmenter defines __call__(src), which returns an image."))
+        raise NotImplementedError(
+            explain(type(self).__name__, "An augmenter defines __call__(src), which returns an image.")
+        )
 
 
 class SequentialAug(Augmenter):
@@ -122,7 +151,9 @@ class RandomCropAug(Augmenter):
 class RandomSizedCropAug(Augmenter):
     """Crop a part of random `area` and aspect `ratio` and resize it to `size` (width, height)."""
 
-    def __init__(self, size: tuple[int, int], area: Any, ratio: tuple[float, float], interp: int = 2, **kwargs: Any) -> None:
+    def __init__(
+        self, size: tuple[int, int], area: Any, ratio: tuple[float, float], interp: int = 2, **kwargs: Any
+    ) -> None:
         super().__init__(size=size, area=area, ratio=ratio, interp=interp)
         self.size, self.area, self.ratio, self.interp = size, kwargs.pop("min_area", area), ratio, interp
         if kwargs:
@@ -241,7 +272,9 @@ class ColorJitterAug(RandomOrderAug):
 
 
 class LightingAug(Augmenter):
-    """Add the principal components of the colours, weighted by normal noise of deviation `alphastd` times their eigenvalues."""
+    """Add the principal components of the colours, weighted by normal noise of deviation `alphastd` times their
+    eigenvalues.
+    """
 
     def __init__(self, alphastd: float, eigval: Any, eigvec: Any) -> None:
         super().__init__(alphastd=alphastd, eigval=eigval, eigvec=eigvec)
@@ -276,7 +309,9 @@ class RandomGrayAug(Augmenter):
     def __call__(self, src: nd.NDArray) -> nd.NDArray:
         """Return the image, or it without colour."""
         if random.random() < self.p:
-            weights = np.repeat([[0.21], [0.72], [0.07]], 3, axis=1)  # the weights of MXNet 1.x here, not those of LUMINANCE
+            weights = np.repeat(
+                [[0.21], [0.72], [0.07]], 3, axis=1
+            )  # the weights of MXNet 1.x here, not those of LUMINANCE
             src = nd.dot(src, nd.array(weights, dtype=src.dtype))
         return src
 
@@ -285,12 +320,24 @@ class RandomGrayAug(Augmenter):
 def check_data_shape(data_shape: Sequence[int], where: str) -> tuple[int, int, int]:
     """Return a shape (3 or 1, height, width), or raise."""
     if len(data_shape) != 3 or data_shape[0] not in (1, 3) or min(data_shape) < 1:
-        raise ArgumentError(explain(where, "data_shape is (channels, height, width) with 1 or 3 channels.", received=repr(tuple(data_shape))))
+        raise ArgumentError(
+            explain(
+                where, "data_shape is (channels, height, width) with 1 or 3 channels.", received=repr(tuple(data_shape))
+            )
+        )
     return tuple(data_shape)  # type: ignore[return-value]
 
 
-def colour_augmenters(mean: Any, std: Any, brightness: float, contrast: float, saturation: float, hue: float, pca_noise: float,
-                      rand_gray: float) -> list[Augmenter]:
+def colour_augmenters(
+    mean: Any,
+    std: Any,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    pca_noise: float,
+    rand_gray: float,
+) -> list[Augmenter]:
     """Return the colour part of the usual list: cast, jitters, lighting, grey, normalisation."""
     made: list[Augmenter] = [CastAug()]
     if brightness or contrast or saturation:
@@ -308,9 +355,22 @@ def colour_augmenters(mean: Any, std: Any, brightness: float, contrast: float, s
     return made
 
 
-def CreateAugmenter(data_shape: Sequence[int], resize: int = 0, rand_crop: bool = False, rand_resize: bool = False, rand_mirror: bool = False,
-                    mean: Any = None, std: Any = None, brightness: float = 0, contrast: float = 0, saturation: float = 0, hue: float = 0,
-                    pca_noise: float = 0, rand_gray: float = 0, inter_method: int = 2) -> list[Augmenter]:
+def CreateAugmenter(
+    data_shape: Sequence[int],
+    resize: int = 0,
+    rand_crop: bool = False,
+    rand_resize: bool = False,
+    rand_mirror: bool = False,
+    mean: Any = None,
+    std: Any = None,
+    brightness: float = 0,
+    contrast: float = 0,
+    saturation: float = 0,
+    hue: float = 0,
+    pca_noise: float = 0,
+    rand_gray: float = 0,
+    inter_method: int = 2,
+) -> list[Augmenter]:
     """Return the usual list of augmenters for training or testing.
 
     Parameters
@@ -341,7 +401,9 @@ def CreateAugmenter(data_shape: Sequence[int], resize: int = 0, rand_crop: bool 
     size = (width, height)
     if rand_resize:
         if not rand_crop:
-            raise ArgumentError(explain("CreateAugmenter", "rand_resize is a kind of random crop.", fix="Also give rand_crop=True."))
+            raise ArgumentError(
+                explain("CreateAugmenter", "rand_resize is a kind of random crop.", fix="Also give rand_crop=True.")
+            )
         made.append(RandomSizedCropAug(size, 0.08, (3 / 4, 4 / 3), inter_method))
     else:
         made.append(RandomCropAug(size, inter_method) if rand_crop else CenterCropAug(size, inter_method))

@@ -1,9 +1,10 @@
 """Encoded images to NumPy arrays and back; the only file that touches Pillow, which is an optional dependency.
 
-The one idea: an image in memory is always height × width × channels, uint8, channels in the order red, green, blue; what a file holds
-(palettes, 16 bits, CMYK, an EXIF orientation) is turned into that here. Arrays of `nd`, and the public `imread` and `imdecode`, are in
-functional.py; resizing is in base/resample.py.
+The one idea: an image in memory is always height × width × channels, uint8, channels in the order red, green, blue;
+what a file holds (palettes, 16 bits, CMYK, an EXIF orientation) is turned into that here. Arrays of `nd`, and the
+public `imread` and `imdecode`, are in functional.py; resizing is in base/resample.py.
 """
+
 from __future__ import annotations
 
 import io
@@ -16,7 +17,15 @@ from ..base.errors import ArgumentError, DTypeError, FileFormatError, ShapeError
 
 __all__ = ["decode", "encode", "pillow"]
 
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 
 
 def pillow() -> Any:
@@ -24,8 +33,11 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError(explain("glueball.image", "Pillow decodes and encodes images, and is not installed.",
-                                  fix="pip install pillow")) from None
+        raise ImportError(
+            explain(
+                "glueball.image", "Pillow decodes and encodes images, and is not installed.", fix="pip install pillow"
+            )
+        ) from None
     return Image
 
 
@@ -58,9 +70,14 @@ def decode(data: bytes | memoryview, colour: str = "colour", name: str = "the bu
             image.load()
             return _pixels(image, colour)
     except (OSError, SyntaxError, ValueError, EOFError, image_module.DecompressionBombError) as error:
-        raise FileFormatError(explain("image.imdecode", f"{name} cannot be decoded: {error}.",
-                                      received=f"{len(data)} bytes beginning {bytes(data[:8])!r}",
-                                      fix="Is it an image file, and complete?")) from error
+        raise FileFormatError(
+            explain(
+                "image.imdecode",
+                f"{name} cannot be decoded: {error}.",
+                received=f"{len(data)} bytes beginning {bytes(data[:8])!r}",
+                fix="Is it an image file, and complete?",
+            )
+        ) from error
 
 
 def _pixels(image: Any, colour: str) -> np.ndarray:
@@ -84,16 +101,29 @@ def encode(pixels: np.ndarray, extension: str = ".jpg", quality: int = 95) -> by
     where = "image encoder"
     kind = _FORMATS.get(extension.lower())
     if kind is None:
-        raise ArgumentError(explain(where, "Unknown image format.", expected=f"one of {', '.join(_FORMATS)}",
-                                    received=repr(extension)))
+        raise ArgumentError(
+            explain(where, "Unknown image format.", expected=f"one of {', '.join(_FORMATS)}", received=repr(extension))
+        )
     if pixels.dtype != np.uint8:
-        raise DTypeError(explain(where, "An image to encode is of uint8.", received=str(pixels.dtype),
-                                 fix="img.clip(0, 255).astype('uint8')"))
+        raise DTypeError(
+            explain(
+                where,
+                "An image to encode is of uint8.",
+                received=str(pixels.dtype),
+                fix="img.clip(0, 255).astype('uint8')",
+            )
+        )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))) or 0 in pixels.shape:
-        raise ShapeError(explain(where, "An image is height × width × channels (1, 3 or 4).", received=pixels.shape,
-                                 fix="Transpose channels-first images: x.transpose((1, 2, 0))."))
+        raise ShapeError(
+            explain(
+                where,
+                "An image is height × width × channels (1, 3 or 4).",
+                received=pixels.shape,
+                fix="Transpose channels-first images: x.transpose((1, 2, 0)).",
+            )
+        )
     image = pillow().fromarray(np.ascontiguousarray(pixels))
     if kind == "JPEG" and image.mode == "RGBA":
         image = image.convert("RGB")

@@ -1,8 +1,10 @@
 """Images with boxes: augmenters that move the boxes along, and ImageDetIter.
 
-The one idea: a label is an array (objects, 5 or more) of class, left, top, right, bottom (and what follows), the corners as fractions of the
-image, so resizing leaves it alone and only cropping, padding and mirroring change it. Changes of colour are borrowed from augment.py.
+The one idea: a label is an array (objects, 5 or more) of class, left, top, right, bottom (and what follows), the
+corners as fractions of the image, so resizing leaves it alone and only cropping, padding and mirroring change it.
+Changes of colour are borrowed from augment.py.
 """
+
 from __future__ import annotations
 
 import json
@@ -19,8 +21,17 @@ from . import functional
 from .augment import Augmenter, ForceResizeAug, ResizeAug, colour_augmenters
 from .iterators import ImageIter
 
-__all__ = ["CreateDetAugmenter", "CreateMultiRandCropAugmenter", "DetAugmenter", "DetBorrowAug", "DetHorizontalFlipAug", "DetRandomCropAug",
-           "DetRandomPadAug", "DetRandomSelectAug", "ImageDetIter"]
+__all__ = [
+    "CreateDetAugmenter",
+    "CreateMultiRandCropAugmenter",
+    "DetAugmenter",
+    "DetBorrowAug",
+    "DetHorizontalFlipAug",
+    "DetRandomCropAug",
+    "DetRandomPadAug",
+    "DetRandomSelectAug",
+    "ImageDetIter",
+]
 
 Pair = tuple[float, float]
 
@@ -37,7 +48,9 @@ class DetAugmenter:
 
     def __call__(self, src: nd.NDArray, label: np.ndarray) -> tuple[nd.NDArray, np.ndarray]:
         """Return the changed image and label."""
-        raise NotImplementedError(explain(type(self).__name__, "An augmenter defines __call__(src, label), which returns both."))
+        raise NotImplementedError(
+            explain(type(self).__name__, "An augmenter defines __call__(src, label), which returns both.")
+        )
 
 
 class DetBorrowAug(DetAugmenter):
@@ -65,7 +78,9 @@ class DetRandomSelectAug(DetAugmenter):
         super().__init__(skip_prob=skip_prob)
         self.aug_list = list(aug_list) if isinstance(aug_list, (list, tuple)) else [aug_list]
         if any(not isinstance(augmenter, DetAugmenter) for augmenter in self.aug_list):
-            raise TypeError(explain("DetRandomSelectAug", "All augmenters are image.DetAugmenter.", received=repr(aug_list)))
+            raise TypeError(
+                explain("DetRandomSelectAug", "All augmenters are image.DetAugmenter.", received=repr(aug_list))
+            )
         self.skip_prob = skip_prob if self.aug_list else 1
 
     def dumps(self) -> Any:
@@ -102,7 +117,9 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _moved(label: np.ndarray, box: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
-    """Return the label seen from a box (left, top, width, height in pixels) of an image; corners may lie outside 0..1."""
+    """Return the label seen from a box (left, top, width, height in pixels) of an image; corners may lie outside
+    0..1.
+    """
     left, top, new_width, new_height = box
     out = label.copy()
     out[:, (1, 3)] = (label[:, (1, 3)] * width - left) / new_width
@@ -111,7 +128,9 @@ def _moved(label: np.ndarray, box: tuple[int, int, int, int], height: int, width
 
 
 def _draw_box(height: int, width: int, areas: Pair, ratios: Pair) -> tuple[int, int]:
-    """Return a random width and height in pixels for ranges of area (relative to the image) and of width over height."""
+    """Return a random width and height in pixels for ranges of area (relative to the image) and of width over
+    height.
+    """
     area = random.uniform(*areas) * height * width
     ratio = random.uniform(*ratios)
     return round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
@@ -134,13 +153,28 @@ class DetRandomCropAug(DetAugmenter):
         After so many parts that do not do, the image stays as it is.
     """
 
-    def __init__(self, min_object_covered: float = 0.1, aspect_ratio_range: Any = (0.75, 1.33), area_range: Any = (0.05, 1.0),
-                 min_eject_coverage: float = 0.3, max_attempts: int = 50) -> None:
+    def __init__(
+        self,
+        min_object_covered: float = 0.1,
+        aspect_ratio_range: Any = (0.75, 1.33),
+        area_range: Any = (0.05, 1.0),
+        min_eject_coverage: float = 0.3,
+        max_attempts: int = 50,
+    ) -> None:
         ratios, areas = _pair(aspect_ratio_range, aspect_ratio_range), _pair(area_range, 1.0)
-        super().__init__(min_object_covered=min_object_covered, aspect_ratio_range=ratios, area_range=areas,
-                         min_eject_coverage=min_eject_coverage, max_attempts=max_attempts)
+        super().__init__(
+            min_object_covered=min_object_covered,
+            aspect_ratio_range=ratios,
+            area_range=areas,
+            min_eject_coverage=min_eject_coverage,
+            max_attempts=max_attempts,
+        )
         _check_ranges("DetRandomCropAug", ratios, areas)
-        self.min_object_covered, self.min_eject_coverage, self.max_attempts = min_object_covered, min_eject_coverage, max_attempts
+        self.min_object_covered, self.min_eject_coverage, self.max_attempts = (
+            min_object_covered,
+            min_eject_coverage,
+            max_attempts,
+        )
         self.aspect_ratio_range, self.area_range = ratios, areas
 
     def __call__(self, src: nd.NDArray, label: np.ndarray) -> tuple[nd.NDArray, np.ndarray]:
@@ -184,8 +218,13 @@ class DetRandomPadAug(DetAugmenter):
         Colour of the canvas.
     """
 
-    def __init__(self, aspect_ratio_range: Any = (0.75, 1.33), area_range: Any = (1.0, 3.0), max_attempts: int = 50,
-                 pad_val: Any = (128, 128, 128)) -> None:
+    def __init__(
+        self,
+        aspect_ratio_range: Any = (0.75, 1.33),
+        area_range: Any = (1.0, 3.0),
+        max_attempts: int = 50,
+        pad_val: Any = (128, 128, 128),
+    ) -> None:
         pad = tuple(pad_val) if isinstance(pad_val, (tuple, list)) else (pad_val,)
         ratios, areas = _pair(aspect_ratio_range, aspect_ratio_range), _pair(area_range, area_range)
         super().__init__(aspect_ratio_range=ratios, area_range=areas, max_attempts=max_attempts, pad_val=pad)
@@ -205,7 +244,7 @@ class DetRandomPadAug(DetAugmenter):
             pixels = src.asnumpy()
             canvas = np.empty((new_height, new_width, pixels.shape[2]), pixels.dtype)
             canvas[:] = self.pad_val
-            canvas[top:top + height, left:left + width] = pixels
+            canvas[top : top + height, left : left + width] = pixels
             return functional.from_numpy(canvas), _moved(label, (-left, -top, new_width, new_height), height, width)
         return src, label
 
@@ -216,41 +255,88 @@ def _check_ranges(where: str, ratios: Pair, areas: Pair) -> None:
             raise ArgumentError(explain(where, f"{name} is (low, high), both positive.", received=(low, high)))
 
 
-def CreateMultiRandCropAugmenter(min_object_covered: Any = 0.1, aspect_ratio_range: Any = (0.75, 1.33), area_range: Any = (0.05, 1.0),
-                                 min_eject_coverage: Any = 0.3, max_attempts: Any = 50, skip_prob: float = 0) -> DetRandomSelectAug:
-    """Return a choice among several `DetRandomCropAug`: each argument is one value, or a list with one for each of them."""
-    given = {"min_object_covered": min_object_covered, "aspect_ratio_range": aspect_ratio_range, "area_range": area_range,
-             "min_eject_coverage": min_eject_coverage, "max_attempts": max_attempts}
+def CreateMultiRandCropAugmenter(
+    min_object_covered: Any = 0.1,
+    aspect_ratio_range: Any = (0.75, 1.33),
+    area_range: Any = (0.05, 1.0),
+    min_eject_coverage: Any = 0.3,
+    max_attempts: Any = 50,
+    skip_prob: float = 0,
+) -> DetRandomSelectAug:
+    """Return a choice among several `DetRandomCropAug`: each argument is one value, or a list with one for each of
+    them.
+    """
+    given = {
+        "min_object_covered": min_object_covered,
+        "aspect_ratio_range": aspect_ratio_range,
+        "area_range": area_range,
+        "min_eject_coverage": min_eject_coverage,
+        "max_attempts": max_attempts,
+    }
     lists = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
     count = max(map(len, lists.values()))
     wrong = [name for name, value in lists.items() if len(value) not in (1, count)]
     if wrong:
-        raise ArgumentError(explain("CreateMultiRandCropAugmenter", "Lists of arguments are of one length.", expected=f"{count} or 1",
-                                    received=f"{len(lists[wrong[0]])} in {wrong[0]}"))
-    crops = [DetRandomCropAug(**{name: value[number if len(value) > 1 else 0] for name, value in lists.items()}) for number in range(count)]
+        raise ArgumentError(
+            explain(
+                "CreateMultiRandCropAugmenter",
+                "Lists of arguments are of one length.",
+                expected=f"{count} or 1",
+                received=f"{len(lists[wrong[0]])} in {wrong[0]}",
+            )
+        )
+    crops = [
+        DetRandomCropAug(**{name: value[number if len(value) > 1 else 0] for name, value in lists.items()})
+        for number in range(count)
+    ]
     return DetRandomSelectAug(crops, skip_prob)
 
 
-def CreateDetAugmenter(data_shape: Sequence[int], resize: int = 0, rand_crop: float = 0, rand_pad: float = 0, rand_gray: float = 0,
-                       rand_mirror: bool = False, mean: Any = None, std: Any = None, brightness: float = 0, contrast: float = 0,
-                       saturation: float = 0, pca_noise: float = 0, hue: float = 0, inter_method: int = 2, min_object_covered: Any = 0.1,
-                       aspect_ratio_range: Any = (0.75, 1.33), area_range: Any = (0.05, 3.0), min_eject_coverage: Any = 0.3,
-                       max_attempts: int = 50, pad_val: Any = (127, 127, 127)) -> list[DetAugmenter]:
+def CreateDetAugmenter(
+    data_shape: Sequence[int],
+    resize: int = 0,
+    rand_crop: float = 0,
+    rand_pad: float = 0,
+    rand_gray: float = 0,
+    rand_mirror: bool = False,
+    mean: Any = None,
+    std: Any = None,
+    brightness: float = 0,
+    contrast: float = 0,
+    saturation: float = 0,
+    pca_noise: float = 0,
+    hue: float = 0,
+    inter_method: int = 2,
+    min_object_covered: Any = 0.1,
+    aspect_ratio_range: Any = (0.75, 1.33),
+    area_range: Any = (0.05, 3.0),
+    min_eject_coverage: Any = 0.3,
+    max_attempts: int = 50,
+    pad_val: Any = (127, 127, 127),
+) -> list[DetAugmenter]:
     """Return the usual list of augmenters for images with boxes.
 
-    `rand_crop` and `rand_pad` are probabilities; the other arguments are those of `CreateAugmenter`, `DetRandomCropAug` and
-    `DetRandomPadAug` (crops take the part of `area_range` up to 1, pads the part from 1).
+    `rand_crop` and `rand_pad` are probabilities; the other arguments are those of `CreateAugmenter`,
+    `DetRandomCropAug` and `DetRandomPadAug` (crops take the part of `area_range` up to 1, pads the part from 1).
     """
     made: list[DetAugmenter] = [DetBorrowAug(ResizeAug(resize, inter_method))] if resize > 0 else []
     if rand_crop > 0:
-        crop_areas = [(low, min(high, 1.0)) for low, high in (area_range if isinstance(area_range, list) else [area_range])]
-        made.append(CreateMultiRandCropAugmenter(min_object_covered, aspect_ratio_range, crop_areas, min_eject_coverage, max_attempts, 1 - rand_crop))
+        crop_areas = [
+            (low, min(high, 1.0)) for low, high in (area_range if isinstance(area_range, list) else [area_range])
+        ]
+        made.append(
+            CreateMultiRandCropAugmenter(
+                min_object_covered, aspect_ratio_range, crop_areas, min_eject_coverage, max_attempts, 1 - rand_crop
+            )
+        )
     if rand_mirror:
         made.append(DetHorizontalFlipAug(0.5))
     if rand_pad > 0:
         most = max(high for _, high in (area_range if isinstance(area_range, list) else [area_range]))
         ratios = aspect_ratio_range[0] if isinstance(aspect_ratio_range, list) else aspect_ratio_range
-        made.append(DetRandomSelectAug([DetRandomPadAug(ratios, (1.0, max(most, 1.0)), max_attempts, pad_val)], 1 - rand_pad))
+        made.append(
+            DetRandomSelectAug([DetRandomPadAug(ratios, (1.0, max(most, 1.0)), max_attempts, pad_val)], 1 - rand_pad)
+        )
     made.append(DetBorrowAug(ForceResizeAug((data_shape[2], data_shape[1]), inter_method)))
     colours = colour_augmenters(mean, std, brightness, contrast, saturation, hue, pca_noise, rand_gray)
     return made + [DetBorrowAug(augmenter) for augmenter in colours]
@@ -259,12 +345,13 @@ def CreateDetAugmenter(data_shape: Sequence[int], resize: int = 0, rand_crop: fl
 class ImageDetIter(ImageIter):
     """Batches of images with boxes: labels have shape (batch, objects, 5 or more), rows of -1 where an image has fewer.
 
-    A stored label is ``head width, object width, (rest of the head), class, left, top, right, bottom, ...`` for each object.
+    A stored label is ``head width, object width, (rest of the head), class, left, top, right, bottom, ...`` for each
+    object.
 
     Parameters
     ----------
-    batch_size, data_shape, path_imgrec, path_imglist, path_root, path_imgidx, shuffle, part_index, num_parts, imglist, data_name,
-    label_name, last_batch_handle
+    batch_size, data_shape, path_imgrec, path_imglist, path_root, path_imgidx, shuffle, part_index, num_parts, imglist,
+    data_name, label_name, last_batch_handle
         As for `ImageIter`.
     aug_list : list of DetAugmenter, optional
         Default `CreateDetAugmenter(data_shape, **kwargs)`.
@@ -275,12 +362,41 @@ class ImageDetIter(ImageIter):
         A label is not of this form.
     """
 
-    def __init__(self, batch_size: int, data_shape: Sequence[int], path_imgrec: Any = None, path_imglist: Any = None, path_root: Any = None,
-                 path_imgidx: Any = None, shuffle: bool = False, part_index: int = 0, num_parts: int = 1,
-                 aug_list: Sequence[DetAugmenter] | None = None, imglist: Sequence[Any] | None = None, data_name: str = "data",
-                 label_name: str = "label", last_batch_handle: str = "pad", **kwargs: Any) -> None:
-        super().__init__(batch_size, data_shape, 1, path_imgrec, path_imglist, path_root, path_imgidx, shuffle, part_index, num_parts,
-                         aug_list=[], imglist=imglist, data_name=data_name, label_name=label_name, last_batch_handle=last_batch_handle)
+    def __init__(
+        self,
+        batch_size: int,
+        data_shape: Sequence[int],
+        path_imgrec: Any = None,
+        path_imglist: Any = None,
+        path_root: Any = None,
+        path_imgidx: Any = None,
+        shuffle: bool = False,
+        part_index: int = 0,
+        num_parts: int = 1,
+        aug_list: Sequence[DetAugmenter] | None = None,
+        imglist: Sequence[Any] | None = None,
+        data_name: str = "data",
+        label_name: str = "label",
+        last_batch_handle: str = "pad",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            batch_size,
+            data_shape,
+            1,
+            path_imgrec,
+            path_imglist,
+            path_root,
+            path_imgidx,
+            shuffle,
+            part_index,
+            num_parts,
+            aug_list=[],
+            imglist=imglist,
+            data_name=data_name,
+            label_name=label_name,
+            last_batch_handle=last_batch_handle,
+        )
         self.auglist = CreateDetAugmenter(data_shape, **kwargs) if aug_list is None else list(aug_list)
         self.label_shape = self._estimate_label_shape()
         self._describe()
@@ -302,7 +418,13 @@ class ImageDetIter(ImageIter):
         if not shapes:
             raise FileFormatError(explain("ImageDetIter", "There are no images."))
         if len({width for _, width in shapes}) > 1:
-            raise FileFormatError(explain("ImageDetIter", "The images have objects of different widths.", received=sorted({width for _, width in shapes})))
+            raise FileFormatError(
+                explain(
+                    "ImageDetIter",
+                    "The images have objects of different widths.",
+                    received=sorted({width for _, width in shapes}),
+                )
+            )
         return max(count for count, _ in shapes), shapes[0][1]
 
     def _parse_label(self, label: Any) -> np.ndarray:
@@ -311,11 +433,19 @@ class ImageDetIter(ImageIter):
         where = "ImageDetIter"
         form = "head width (at least 2), object width (at least 5), rest of the head, objects"
         if raw.size < 7:
-            raise FileFormatError(explain(where, "A label is too short.", expected=form, received=f"{raw.size} numbers"))
+            raise FileFormatError(
+                explain(where, "A label is too short.", expected=form, received=f"{raw.size} numbers")
+            )
         head, width = int(raw[0]), int(raw[1])
         if head < 2 or width < 5 or (raw.size - head) % width:
-            raise FileFormatError(explain(where, "A label does not agree with its head.", expected=form,
-                                          received=f"head width {head}, object width {width}, {raw.size} numbers"))
+            raise FileFormatError(
+                explain(
+                    where,
+                    "A label does not agree with its head.",
+                    expected=form,
+                    received=f"head width {head}, object width {width}, {raw.size} numbers",
+                )
+            )
         objects = raw[head:].reshape(-1, width)
         valid = (objects[:, 3] > objects[:, 1]) & (objects[:, 4] > objects[:, 2])
         if not valid.any():
@@ -338,16 +468,35 @@ class ImageDetIter(ImageIter):
     def check_label_shape(self, label_shape: Sequence[int]) -> None:
         """Raise unless labels of the images fit into the shape."""
         if len(label_shape) != 2 or label_shape[0] < self.label_shape[0] or label_shape[1] != self.label_shape[1]:
-            raise ArgumentError(explain("ImageDetIter", "The labels do not fit into this shape.", received=tuple(label_shape),
-                                        expected=f"at least {self.label_shape[0]} objects of width {self.label_shape[1]}"))
+            raise ArgumentError(
+                explain(
+                    "ImageDetIter",
+                    "The labels do not fit into this shape.",
+                    received=tuple(label_shape),
+                    expected=f"at least {self.label_shape[0]} objects of width {self.label_shape[1]}",
+                )
+            )
 
     def sync_label_shape(self, it: ImageDetIter, verbose: bool = False) -> ImageDetIter:
         """Give two iterators (for training and validation) the larger of their label shapes."""
         del verbose
         if not isinstance(it, ImageDetIter):
-            raise TypeError(explain("ImageDetIter.sync_label_shape", "The other iterator is an ImageDetIter too.", received=type(it).__name__))
+            raise TypeError(
+                explain(
+                    "ImageDetIter.sync_label_shape",
+                    "The other iterator is an ImageDetIter too.",
+                    received=type(it).__name__,
+                )
+            )
         if it.label_shape[1] != self.label_shape[1]:
-            raise ShapeError(explain("ImageDetIter.sync_label_shape", "The objects differ in width.", expected=self.label_shape[1], received=it.label_shape[1]))
+            raise ShapeError(
+                explain(
+                    "ImageDetIter.sync_label_shape",
+                    "The objects differ in width.",
+                    expected=self.label_shape[1],
+                    received=it.label_shape[1],
+                )
+            )
         shape = (max(self.label_shape[0], it.label_shape[0]), self.label_shape[1])
         self.reshape(None, shape)
         it.reshape(None, shape)
@@ -359,14 +508,21 @@ class ImageDetIter(ImageIter):
             data, boxes = augmenter(data, boxes)
         image = self.postprocess_data(data).asnumpy()
         if image.shape != self.data_shape:
-            raise ShapeError(explain("ImageDetIter", "The augmenters do not give the shape asked for.", expected=self.data_shape, received=image.shape,
-                                     fix="End the spatial part of aug_list with DetBorrowAug(ForceResizeAug(...))."))
+            raise ShapeError(
+                explain(
+                    "ImageDetIter",
+                    "The augmenters do not give the shape asked for.",
+                    expected=self.data_shape,
+                    received=image.shape,
+                    fix="End the spatial part of aug_list with DetBorrowAug(ForceResizeAug(...)).",
+                )
+            )
         return boxes, image
 
     def _labels(self, labels: list[np.ndarray]) -> nd.NDArray:
         batch = np.full((len(labels), *self.label_shape), -1, np.float32)
         for row, boxes in zip(batch, labels):
-            row[:len(boxes)] = boxes
+            row[: len(boxes)] = boxes
         return nd.array(batch)
 
     def next(self) -> DataBatch:
@@ -376,4 +532,10 @@ class ImageDetIter(ImageIter):
         except ValueError as error:
             if isinstance(error, MXNetError):
                 raise
-            raise ShapeError(explain("ImageDetIter", f"The boxes do not fit into labels of shape {self.label_shape}.", fix="Call reshape(label_shape=...).")) from error
+            raise ShapeError(
+                explain(
+                    "ImageDetIter",
+                    f"The boxes do not fit into labels of shape {self.label_shape}.",
+                    fix="Call reshape(label_shape=...).",
+                )
+            ) from error

@@ -1,9 +1,11 @@
-"""Reading, resizing, cropping, turning and normalising images: functions on NDArrays, height × width × channels, red first.
+"""Reading, resizing, cropping, turning and normalising images: functions on NDArrays, height × width × channels, red
+first.
 
-The one idea: geometry is computed on NumPy arrays (base/resample.py) and the result is an NDArray of the dtype that came in; codec.py decodes.
-Functions that draw random numbers use Python's generator, as MXNet 1.x does: seed it with `random.seed`. The same as composable objects
-is in augment.py, as layers in gluon/data/vision/transforms.
+The one idea: geometry is computed on NumPy arrays (base/resample.py) and the result is an NDArray of the dtype that
+came in; codec.py decodes. Functions that draw random numbers use Python's generator, as MXNet 1.x does: seed it with
+`random.seed`. The same as composable objects is in augment.py, as layers in gluon/data/vision/transforms.
 """
+
 from __future__ import annotations
 
 import math
@@ -19,8 +21,21 @@ from ..base import resample
 from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from . import codec
 
-__all__ = ["center_crop", "color_normalize", "fixed_crop", "imdecode", "imread", "imresize", "imrotate", "is_np_array",
-           "random_crop", "random_rotate", "random_size_crop", "resize_short", "scale_down"]
+__all__ = [
+    "center_crop",
+    "color_normalize",
+    "fixed_crop",
+    "imdecode",
+    "imread",
+    "imresize",
+    "imrotate",
+    "is_np_array",
+    "random_crop",
+    "random_rotate",
+    "random_size_crop",
+    "resize_short",
+    "scale_down",
+]
 
 Size = tuple[int, int]  # width, height
 Box = tuple[int, int, int, int]  # x0, y0, width, height
@@ -79,16 +94,31 @@ def imread(filename: str | os.PathLike[str], flag: int = 1, to_rgb: bool = True)
 
 def _decode(buf: Any, flag: int, to_rgb: bool, out: nd.NDArray | None, name: str) -> nd.NDArray:
     if flag not in (-1, 0, 1):
-        raise ArgumentError(explain("image.imdecode", "flag is 1 (colour), 0 (grey) or -1 (as stored).", received=repr(flag)))
+        raise ArgumentError(
+            explain("image.imdecode", "flag is 1 (colour), 0 (grey) or -1 (as stored).", received=repr(flag))
+        )
     if isinstance(buf, nd.NDArray):
         buf = buf.asnumpy()
     if isinstance(buf, np.ndarray):
         if buf.dtype != np.uint8:
-            raise DTypeError(explain("image.imdecode", "A buffer consists of bytes.", expected="bytes or a uint8 array", received=str(buf.dtype)))
+            raise DTypeError(
+                explain(
+                    "image.imdecode",
+                    "A buffer consists of bytes.",
+                    expected="bytes or a uint8 array",
+                    received=str(buf.dtype),
+                )
+            )
         buf = buf.tobytes()
     if isinstance(buf, str) or not isinstance(buf, (bytes, bytearray, memoryview)):
-        raise DTypeError(explain("image.imdecode", "A buffer consists of bytes.", received=type(buf).__name__,
-                                 fix="Open files in binary mode, or use image.imread(filename)."))
+        raise DTypeError(
+            explain(
+                "image.imdecode",
+                "A buffer consists of bytes.",
+                received=type(buf).__name__,
+                fix="Open files in binary mode, or use image.imread(filename).",
+            )
+        )
     pixels = codec.decode(bytes(buf), {1: "colour", 0: "grey", -1: "as stored"}[flag], name)
     if not to_rgb and pixels.shape[2] >= 3:
         pixels = pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]]
@@ -96,7 +126,9 @@ def _decode(buf: Any, flag: int, to_rgb: bool, out: nd.NDArray | None, name: str
     if out is None:
         return image
     if out.shape != image.shape:
-        raise ShapeError(explain("image.imdecode", "The image does not fit into `out`.", expected=image.shape, received=out.shape))
+        raise ShapeError(
+            explain("image.imdecode", "The image does not fit into `out`.", expected=image.shape, received=out.shape)
+        )
     out[:] = image
     return out
 
@@ -105,8 +137,8 @@ def _decode(buf: Any, flag: int, to_rgb: bool, out: nd.NDArray | None, name: str
 def imresize(src: Any, w: int, h: int, interp: int = 1) -> nd.NDArray:
     """Return an image resized to width `w` and height `h`.
 
-    `interp`: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos, 9 by size (cubic to enlarge, area to shrink), 10 at random. The
-    results agree with OpenCV's to one grey level.
+    `interp`: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos, 9 by size (cubic to enlarge, area to shrink), 10 at
+    random. The results agree with OpenCV's to one grey level.
 
     >>> imresize(nd.zeros((4, 6, 3), dtype="uint8"), 3, 2).shape
     (2, 3, 3)
@@ -141,17 +173,23 @@ def scale_down(src_size: Size, size: Size) -> Size:
 
 # ----------------------------------------------------------------------------------------------------------------- crop
 def fixed_crop(src: Any, x0: int, y0: int, w: int, h: int, size: Size | None = None, interp: int = 2) -> nd.NDArray:
-    """Return the part of an image with upper left corner (x0, y0), width `w` and height `h`, resized to `size` if given.
+    """Return the part of an image with upper left corner (x0, y0), width `w` and height `h`, resized to `size` if
+    given.
 
     >>> fixed_crop(nd.zeros((13, 17, 3), dtype="uint8"), 1, 2, 5, 4, size=(8, 6)).shape
     (6, 8, 3)
     """
     pixels = to_numpy(src, "image.fixed_crop")
-    part = pixels[y0:y0 + h, x0:x0 + w]
+    part = pixels[y0 : y0 + h, x0 : x0 + w]
     if x0 < 0 or y0 < 0 or 0 in part.shape:
-        raise ShapeError(explain("image.fixed_crop", "The part does not lie in the image.",
-                                 expected=f"a part of {pixels.shape[1]} × {pixels.shape[0]} (width × height)",
-                                 received=f"corner ({x0}, {y0}), width {w}, height {h}"))
+        raise ShapeError(
+            explain(
+                "image.fixed_crop",
+                "The part does not lie in the image.",
+                expected=f"a part of {pixels.shape[1]} × {pixels.shape[0]} (width × height)",
+                received=f"corner ({x0}, {y0}), width {w}, height {h}",
+            )
+        )
     if size is not None and (w, h) != tuple(size):
         part = resample.resize(part, size[0], size[1], interp)
     return from_numpy(np.ascontiguousarray(part))
@@ -178,9 +216,11 @@ def random_crop(src: Any, size: Size, interp: int = 2) -> tuple[nd.NDArray, Box]
     return fixed_crop(src, x0, y0, new_width, new_height, size, interp), (x0, y0, new_width, new_height)
 
 
-def random_size_crop(src: Any, size: Size, area: float | tuple[float, float], ratio: tuple[float, float], interp: int = 2,
-                     **kwargs: Any) -> tuple[nd.NDArray, Box]:
-    """Return a part of random area and aspect ratio, resized to `size`, and its place (the usual crop to train on ImageNet).
+def random_size_crop(
+    src: Any, size: Size, area: float | tuple[float, float], ratio: tuple[float, float], interp: int = 2, **kwargs: Any
+) -> tuple[nd.NDArray, Box]:
+    """Return a part of random area and aspect ratio, resized to `size`, and its place (the usual crop to train on
+    ImageNet).
 
     Parameters
     ----------
@@ -211,11 +251,20 @@ def random_size_crop(src: Any, size: Size, area: float | tuple[float, float], ra
 
 # --------------------------------------------------------------------------------------------------------------- colour
 def color_normalize(src: Any, mean: Any, std: Any = None) -> nd.NDArray:
-    """Return (src - mean) / std for a float image; mean and std are a number or one for each channel, None leaves them out."""
+    """Return (src - mean) / std for a float image; mean and std are a number or one for each channel, None leaves them
+    out.
+    """
     image = src if isinstance(src, nd.NDArray) else nd.array(src)
     if np.dtype(image.dtype).kind in "iu":
-        raise DTypeError(explain("image.color_normalize", "Integers would be cut off below zero.", expected="a float image",
-                                 received=np.dtype(image.dtype).name, fix="src.astype('float32')"))
+        raise DTypeError(
+            explain(
+                "image.color_normalize",
+                "Integers would be cut off below zero.",
+                expected="a float image",
+                received=np.dtype(image.dtype).name,
+                fix="src.astype('float32')",
+            )
+        )
     if mean is not None:
         image = image - _channels(mean, image)
     return image if std is None else image / _channels(std, image)
@@ -252,18 +301,42 @@ def imrotate(src: nd.NDArray, rotation_degrees: Any, zoom_in: bool = False, zoom
     if zoom_in and zoom_out:
         raise ArgumentError(explain("image.imrotate", "zoom_in and zoom_out exclude each other."))
     if np.dtype(src.dtype) != np.float32:
-        raise DTypeError(explain("image.imrotate", "Images to turn are float32, channels first.", received=np.dtype(src.dtype).name,
-                                 fix="Use it behind transforms.ToTensor()."))
+        raise DTypeError(
+            explain(
+                "image.imrotate",
+                "Images to turn are float32, channels first.",
+                received=np.dtype(src.dtype).name,
+                fix="Use it behind transforms.ToTensor().",
+            )
+        )
     if src.ndim not in (3, 4):
-        raise ShapeError(explain("image.imrotate", "An image is channels × height × width, a batch has one axis more.", received=src.shape))
+        raise ShapeError(
+            explain(
+                "image.imrotate",
+                "An image is channels × height × width, a batch has one axis more.",
+                received=src.shape,
+            )
+        )
     pixels = src.asnumpy()
     batch = pixels if src.ndim == 4 else pixels[None]
-    degrees = rotation_degrees.asnumpy() if isinstance(rotation_degrees, nd.NDArray) else np.asarray(rotation_degrees, np.float64)
+    degrees = (
+        rotation_degrees.asnumpy()
+        if isinstance(rotation_degrees, nd.NDArray)
+        else np.asarray(rotation_degrees, np.float64)
+    )
     if degrees.ndim == 1 and src.ndim == 3 and degrees.size != 1:
-        raise ShapeError(explain("image.imrotate", "One image is turned by one angle.", received=f"{degrees.size} angles"))
+        raise ShapeError(
+            explain("image.imrotate", "One image is turned by one angle.", received=f"{degrees.size} angles")
+        )
     if degrees.size not in (1, len(batch)):
-        raise ShapeError(explain("image.imrotate", "There is one angle for each image.", expected=f"{len(batch)} angles",
-                                 received=f"{degrees.size} angles"))
+        raise ShapeError(
+            explain(
+                "image.imrotate",
+                "There is one angle for each image.",
+                expected=f"{len(batch)} angles",
+                received=f"{degrees.size} angles",
+            )
+        )
     angles = np.broadcast_to(np.deg2rad(degrees.reshape(-1)), (len(batch),))
     turned = np.stack([_rotate(image, float(angle), zoom_in, zoom_out) for image, angle in zip(batch, angles)])
     return nd.array(turned if src.ndim == 4 else turned[0])
@@ -297,7 +370,9 @@ def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return out
 
 
-def random_rotate(src: nd.NDArray, angle_limits: Sequence[float], zoom_in: bool = False, zoom_out: bool = False) -> nd.NDArray:
+def random_rotate(
+    src: nd.NDArray, angle_limits: Sequence[float], zoom_in: bool = False, zoom_out: bool = False
+) -> nd.NDArray:
     """Turn an image, or each of a batch, by a random angle between two limits in degrees (see `imrotate`)."""
     low, high = angle_limits
     if src.ndim == 3:

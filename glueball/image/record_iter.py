@@ -1,9 +1,12 @@
-"""ImageRecordIter: batches from a RecordIO file of images, decoded and augmented by threads, with the argument names of MXNet 1.x.
+"""ImageRecordIter: batches from a RecordIO file of images, decoded and augmented by threads, with the argument names
+of MXNet 1.x.
 
-The one idea: a batch is a list of keys; each image is a pure function of its key and a seed, so threads may make them in any order and a run
-repeats under its seed whatever their number. Decoding (Pillow) and NumPy release Python's lock for most of the work. The older
-ImageIter in iterators.py is single-threaded and takes a list of augmenters in place of these arguments. Re-exported as `io.ImageRecordIter`.
+The one idea: a batch is a list of keys; each image is a pure function of its key and a seed, so threads may make them
+in any order and a run repeats under its seed whatever their number. Decoding (Pillow) and NumPy release Python's lock
+for most of the work. The older ImageIter in iterators.py is single-threaded and takes a list of augmenters in place of
+these arguments. Re-exported as `io.ImageRecordIter`.
 """
+
 from __future__ import annotations
 
 import collections
@@ -32,8 +35,8 @@ __all__ = ["ImageRecordIter", "ImageRecordUInt8Iter"]
 class _Recipe:
     """What is done to each image; the names are the public arguments, and 0 or False leaves a step out."""
 
-    resize: int = 0                    # shorter side
-    rand_crop: bool = False            # where to crop, else the middle
+    resize: int = 0  # shorter side
+    rand_crop: bool = False  # where to crop, else the middle
     random_resized_crop: bool = False  # a part of random area and aspect, see the next four
     min_random_area: float = 1.0
     max_random_area: float = 1.0
@@ -54,12 +57,18 @@ class _Recipe:
     std_b: float = 1.0
     scale: float = 1.0
 
-    def apply(self, pixels: np.ndarray, shape: tuple[int, int, int], chance: random.Random, normalise: bool) -> np.ndarray:
+    def apply(
+        self, pixels: np.ndarray, shape: tuple[int, int, int], chance: random.Random, normalise: bool
+    ) -> np.ndarray:
         """Return an image (height, width, channels) of bytes as (channels, height, width), float32 (or bytes)."""
         channels, height, width = shape
         if self.resize:
             old_height, old_width = pixels.shape[:2]
-            size = (self.resize, self.resize * old_height // old_width) if old_height > old_width else (self.resize * old_width // old_height, self.resize)
+            size = (
+                (self.resize, self.resize * old_height // old_width)
+                if old_height > old_width
+                else (self.resize * old_width // old_height, self.resize)
+            )
             pixels = resample.resize(pixels, *size, interp=self.inter_method)
         pixels = self._crop(pixels, height, width, chance)
         if self.mirror or (self.rand_mirror and chance.random() < 0.5):
@@ -81,16 +90,21 @@ class _Recipe:
                 w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
                 if 0 < w <= old_width and 0 < h <= old_height:
                     x, y = chance.randint(0, old_width - w), chance.randint(0, old_height - h)
-                    return resample.resize(pixels[y:y + h, x:x + w], width, height, self.inter_method)
+                    return resample.resize(pixels[y : y + h, x : x + w], width, height, self.inter_method)
         if old_height < height or old_width < width:  # enlarge until the shape fits
             factor = max(height / old_height, width / old_width)
-            pixels = resample.resize(pixels, max(width, round(old_width * factor)), max(height, round(old_height * factor)), self.inter_method)
+            pixels = resample.resize(
+                pixels,
+                max(width, round(old_width * factor)),
+                max(height, round(old_height * factor)),
+                self.inter_method,
+            )
             old_height, old_width = pixels.shape[:2]
         if self.rand_crop:
             x, y = chance.randint(0, old_width - width), chance.randint(0, old_height - height)
         else:
             x, y = (old_width - width) // 2, (old_height - height) // 2
-        return pixels[y:y + height, x:x + width]
+        return pixels[y : y + height, x : x + width]
 
     def _ratios(self) -> tuple[float, float]:
         if self.min_aspect_ratio is None:  # one number r means 1 - r to 1 + r
@@ -116,12 +130,33 @@ class _Recipe:
 
 
 _RECIPE_NAMES = tuple(field.name for field in fields(_Recipe))
-# Arguments of 1.x about its C++ threads and buffers, or how much it prints, have no meaning here. (min_img_size: an image smaller than the crop
+# Arguments of 1.x about its C++ threads and buffers, or how much it prints, have no meaning here. (min_img_size: an
+# image smaller than the crop
 # is always enlarged.)
-_WITHOUT_MEANING = {"verbose", "device_id", "preprocess_queue", "ctx", "shuffle_chunk_size", "shuffle_chunk_seed", "min_img_size"}
+_WITHOUT_MEANING = {
+    "verbose",
+    "device_id",
+    "preprocess_queue",
+    "ctx",
+    "shuffle_chunk_size",
+    "shuffle_chunk_seed",
+    "min_img_size",
+}
 # Arguments whose effect is not offered; only the value that has none is accepted.
-_NEUTRAL = {"max_random_scale": 1, "min_random_scale": 1, "max_rotate_angle": 0, "rotate": -1, "max_shear_ratio": 0, "random_h": 0, "random_s": 0,
-            "random_l": 0, "pad": 0, "max_crop_size": -1, "min_crop_size": -1, "fill_value": 255}
+_NEUTRAL = {
+    "max_random_scale": 1,
+    "min_random_scale": 1,
+    "max_rotate_angle": 0,
+    "rotate": -1,
+    "max_shear_ratio": 0,
+    "random_h": 0,
+    "random_s": 0,
+    "random_l": 0,
+    "pad": 0,
+    "max_crop_size": -1,
+    "min_crop_size": -1,
+    "fill_value": 255,
+}
 
 
 class ImageRecordIter(DataIter):
@@ -146,15 +181,16 @@ class ImageRecordIter(DataIter):
     seed : int
         For the order and all random changes.
     round_batch : bool
-        The last batch is filled from the start, and the next pass begins behind that; False pads it with the last image.
+        The last batch is filled from the start, and the next pass begins behind that; False pads it with the last
+        image.
     num_parts, part_index : int
         Read only one of several contiguous parts.
     preprocess_threads, prefetch_buffer : int
         Threads that decode; batches made in advance.
     dtype : str
         ``"float32"`` or ``"uint8"`` (then without normalisation).
-    resize, rand_crop, random_resized_crop, min_random_area, max_random_area, min_aspect_ratio, max_aspect_ratio, rand_mirror, mirror,
-    brightness, contrast, saturation, pca_noise, inter_method
+    resize, rand_crop, random_resized_crop, min_random_area, max_random_area, min_aspect_ratio, max_aspect_ratio,
+    rand_mirror, mirror, brightness, contrast, saturation, pca_noise, inter_method
         What is done to each image, in this order.
     mean_r, mean_g, mean_b, std_r, std_g, std_b, scale : float
         The result is (image - mean) * scale / std.
@@ -167,28 +203,63 @@ class ImageRecordIter(DataIter):
         An argument is unknown.
     """
 
-    def __init__(self, path_imgrec: str | os.PathLike[str], data_shape: tuple[int, int, int], batch_size: int, path_imgidx: Any = None,
-                 path_imglist: Any = None, label_width: int = 1, shuffle: bool = False, seed: int = 0, round_batch: bool = True,
-                 num_parts: int = 1, part_index: int = 0, preprocess_threads: int = 4, prefetch_buffer: int = 4, dtype: str = "float32",
-                 data_name: str = "data", label_name: str = "softmax_label", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        path_imgrec: str | os.PathLike[str],
+        data_shape: tuple[int, int, int],
+        batch_size: int,
+        path_imgidx: Any = None,
+        path_imglist: Any = None,
+        label_width: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        round_batch: bool = True,
+        num_parts: int = 1,
+        part_index: int = 0,
+        preprocess_threads: int = 4,
+        prefetch_buffer: int = 4,
+        dtype: str = "float32",
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        **kwargs: Any,
+    ) -> None:
         where = type(self).__name__
         super().__init__(positive(batch_size, where))
         self._shape = check_data_shape(data_shape, where)
         if dtype not in ("float32", "uint8"):
             raise ArgumentError(explain(where, "Unknown dtype.", expected="'float32' or 'uint8'", received=repr(dtype)))
         self._recipe = _recipe(kwargs, where)
-        self._label_width, self._shuffle, self._round_batch, self._dtype = positive(label_width, where, "label_width"), shuffle, round_batch, dtype
+        self._label_width, self._shuffle, self._round_batch, self._dtype = (
+            positive(label_width, where, "label_width"),
+            shuffle,
+            round_batch,
+            dtype,
+        )
         self._file = recordio.RecordFile(os.fspath(path_imgrec))
         self._labels_of = read_lst(path_imglist) if path_imglist else None
-        offsets = recordio.read_index(os.fspath(path_imgidx), int, self._file.size) if path_imgidx else dict(enumerate(self._file.offsets()))
+        offsets = (
+            recordio.read_index(os.fspath(path_imgidx), int, self._file.size)
+            if path_imgidx
+            else dict(enumerate(self._file.offsets()))
+        )
         if not 0 <= part_index < num_parts:
-            raise ArgumentError(explain(where, "part_index is out of range.", expected=f"0 <= part_index < {num_parts}", received=part_index))
+            raise ArgumentError(
+                explain(
+                    where, "part_index is out of range.", expected=f"0 <= part_index < {num_parts}", received=part_index
+                )
+            )
         bounds = [len(offsets) * part // num_parts for part in (part_index, part_index + 1)]
         self._offsets = list(offsets.values())[slice(*bounds)]
         if not self._offsets:
-            raise ArgumentError(explain(where, "There are no images in this part.", received=f"{len(offsets)} images in {num_parts} parts"))
+            raise ArgumentError(
+                explain(
+                    where, "There are no images in this part.", received=f"{len(offsets)} images in {num_parts} parts"
+                )
+            )
         self._order_seed, self._seeds, self._start = random.Random(seed), random.Random(seed + 1), 0
-        self._threads = ThreadPoolExecutor(positive(preprocess_threads, where, "preprocess_threads"), thread_name_prefix=where)
+        self._threads = ThreadPoolExecutor(
+            positive(preprocess_threads, where, "preprocess_threads"), thread_name_prefix=where
+        )
         self._ahead = positive(prefetch_buffer, where, "prefetch_buffer")
         self._under_way: collections.deque[tuple[list[Future[Any]], int]] = collections.deque()
         self.provide_data = [DataDesc(data_name, (batch_size, *self._shape), np.dtype(dtype).type)]
@@ -213,21 +284,27 @@ class ImageRecordIter(DataIter):
         while len(self._under_way) < self._ahead and self._position < len(self._order):
             stop = self._position + self.batch_size
             pad = max(stop - len(self._order), 0)
-            offsets = self._order[self._position:stop]
+            offsets = self._order[self._position : stop]
             if self._round_batch:
                 self._start = pad % len(self._order) if pad else 0
                 offsets += [self._order[number % len(self._order)] for number in range(pad)]
             else:
                 offsets += [offsets[-1]] * pad
             self._position = stop
-            self._under_way.append(([self._threads.submit(self._make, offset, self._seeds.getrandbits(32)) for offset in offsets], pad))
+            self._under_way.append(
+                ([self._threads.submit(self._make, offset, self._seeds.getrandbits(32)) for offset in offsets], pad)
+            )
 
     def _make(self, offset: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return label and image of the record at an offset; called by threads."""
         header, content = recordio.unpack(self._file.record(offset)[0] or b"")
         label = header.label if self._labels_of is None else self._labels_of[header.id][0]
-        pixels = codec.decode(content, "colour" if self._shape[0] == 3 else "grey", f"the image of the record at byte {offset}")
-        return np.asarray(label, np.float32).reshape(-1), self._recipe.apply(pixels, self._shape, random.Random(seed), self._dtype == "float32")
+        pixels = codec.decode(
+            content, "colour" if self._shape[0] == 3 else "grey", f"the image of the record at byte {offset}"
+        )
+        return np.asarray(label, np.float32).reshape(-1), self._recipe.apply(
+            pixels, self._shape, random.Random(seed), self._dtype == "float32"
+        )
 
     def next(self) -> DataBatch:
         """Return the next batch."""
@@ -239,8 +316,15 @@ class ImageRecordIter(DataIter):
         self._submit()
         wrong = [label.size for label, _ in made if label.size != self._label_width]
         if wrong:
-            raise ShapeError(explain(type(self).__name__, "An image has another number of labels.", expected=f"label_width {self._label_width}",
-                                     received=f"{wrong[0]} labels", fix="Give label_width=..."))
+            raise ShapeError(
+                explain(
+                    type(self).__name__,
+                    "An image has another number of labels.",
+                    expected=f"label_width {self._label_width}",
+                    received=f"{wrong[0]} labels",
+                    fix="Give label_width=...",
+                )
+            )
         labels = np.stack([label for label, _ in made])
         data = nd.array(np.stack([image for _, image in made]), dtype=self._dtype)
         return DataBatch([data], [nd.array(labels[:, 0] if self._label_width == 1 else labels)], pad)
@@ -253,12 +337,25 @@ class ImageRecordIter(DataIter):
 def _recipe(arguments: dict[str, Any], where: str) -> _Recipe:
     for name, neutral in _NEUTRAL.items():
         if arguments.pop(name, neutral) != neutral:
-            raise ArgumentError(explain(where, f"{name} is not offered.", expected=f"{neutral}, which does nothing",
-                                        fix="Use image.ImageIter with an aug_list, or gluon.data with transforms."))
+            raise ArgumentError(
+                explain(
+                    where,
+                    f"{name} is not offered.",
+                    expected=f"{neutral}, which does nothing",
+                    fix="Use image.ImageIter with an aug_list, or gluon.data with transforms.",
+                )
+            )
     unknown = [name for name in arguments if name not in _RECIPE_NAMES and name not in _WITHOUT_MEANING]
     if unknown:
-        raise TypeError(explain(where, "Unknown argument.", received=", ".join(unknown), expected=f"among {', '.join(_RECIPE_NAMES)}",
-                                fix="For other augmentations use image.ImageIter with an aug_list, or gluon.data with transforms."))
+        raise TypeError(
+            explain(
+                where,
+                "Unknown argument.",
+                received=", ".join(unknown),
+                expected=f"among {', '.join(_RECIPE_NAMES)}",
+                fix="For other augmentations use image.ImageIter with an aug_list, or gluon.data with transforms.",
+            )
+        )
     recipe = _Recipe(**{name: value for name, value in arguments.items() if name in _RECIPE_NAMES})
     resample.choose_method(recipe.inter_method)
     if 0 in (recipe.std_r, recipe.std_g, recipe.std_b):

@@ -1,8 +1,9 @@
 """io: the batch iterators of Gluon 1.x's older, symbolic interface (new code takes gluon.data).
 
-batch.py has the base classes, iterators.py those over arrays, files.py those over files of numbers. The iterators over images are
-written in `glueball.image` on top of this package and appear here when asked for.
+batch.py has the base classes, iterators.py those over arrays, files.py those over files of numbers. The iterators over
+images are written in `glueball.image` on top of this package and appear here when asked for.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,8 +12,18 @@ from .batch import DataBatch, DataDesc, DataIter
 from .files import CSVIter, MNISTIter
 from .iterators import NDArrayIter, PrefetchingIter, ResizeIter
 
-__all__ = ["CSVIter", "DataBatch", "DataDesc", "DataIter", "ImageRecordIter", "ImageRecordUInt8Iter", "MNISTIter",
-           "NDArrayIter", "PrefetchingIter", "ResizeIter"]
+__all__ = [
+    "CSVIter",
+    "DataBatch",
+    "DataDesc",
+    "DataIter",
+    "ImageRecordIter",
+    "ImageRecordUInt8Iter",
+    "MNISTIter",
+    "NDArrayIter",
+    "PrefetchingIter",
+    "ResizeIter",
+]
 
 _FROM_IMAGE = ("ImageRecordIter", "ImageRecordUInt8Iter")
 

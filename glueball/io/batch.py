@@ -1,8 +1,10 @@
 """What an `io` iterator hands out and how it describes it: DataDesc, DataBatch and the base class DataIter.
 
-The one idea: an iterator knows beforehand the names, shapes and dtypes of what it will give (`provide_data`, `provide_label`), so a network
-can be bound before the first batch. The iterators themselves are in iterators.py (arrays), files.py (CSV, MNIST) and ../image.
+The one idea: an iterator knows beforehand the names, shapes and dtypes of what it will give (`provide_data`,
+`provide_label`), so a network can be bound before the first batch. The iterators themselves are in iterators.py
+(arrays), files.py (CSV, MNIST) and ../image.
 """
+
 from __future__ import annotations
 
 from collections import namedtuple
@@ -45,10 +47,14 @@ class DataDesc(namedtuple("DataDesc", ["name", "shape"])):
         return 0 if layout is None else layout.find("N")
 
     @staticmethod
-    def get_list(shapes: Sequence[tuple[str, Sequence[int]]], types: Sequence[tuple[str, Any]] | None) -> list[DataDesc]:
+    def get_list(
+        shapes: Sequence[tuple[str, Sequence[int]]], types: Sequence[tuple[str, Any]] | None
+    ) -> list[DataDesc]:
         """Return descriptions for pairs of name and shape, with dtypes from pairs of name and dtype."""
         dtypes = dict(types) if types is not None else {}
-        return [DataDesc(name, shape, dtypes[name]) if name in dtypes else DataDesc(name, shape) for name, shape in shapes]
+        return [
+            DataDesc(name, shape, dtypes[name]) if name in dtypes else DataDesc(name, shape) for name, shape in shapes
+        ]
 
 
 class DataBatch:
@@ -68,11 +74,26 @@ class DataBatch:
         Descriptions, where they differ from the iterator's.
     """
 
-    def __init__(self, data: Any, label: Any = None, pad: int | None = None, index: Any = None, bucket_key: Any = None,
-                 provide_data: Any = None, provide_label: Any = None) -> None:
+    def __init__(
+        self,
+        data: Any,
+        label: Any = None,
+        pad: int | None = None,
+        index: Any = None,
+        bucket_key: Any = None,
+        provide_data: Any = None,
+        provide_label: Any = None,
+    ) -> None:
         for name, arrays in (("data", data), ("label", label)):
             if arrays is not None and not isinstance(arrays, (list, tuple)):
-                raise TypeError(explain("DataBatch", f"{name} is a list of arrays.", received=type(arrays).__name__, fix=f"{name}=[array]"))
+                raise TypeError(
+                    explain(
+                        "DataBatch",
+                        f"{name} is a list of arrays.",
+                        received=type(arrays).__name__,
+                        fix=f"{name}=[array]",
+                    )
+                )
         self.data, self.label = data, label
         self.pad, self.index, self.bucket_key = pad, index, bucket_key
         self.provide_data, self.provide_label = provide_data, provide_label
@@ -109,15 +130,23 @@ class DataIter:
 
     def iter_next(self) -> bool:
         """Move to the next batch and return whether there is one."""
-        raise NotImplementedError(explain(type(self).__name__, "An iterator defines next(), or iter_next(), getdata(), getlabel() and getpad()."))
+        raise NotImplementedError(
+            explain(
+                type(self).__name__, "An iterator defines next(), or iter_next(), getdata(), getlabel() and getpad()."
+            )
+        )
 
     def getdata(self) -> Any:
         """Return the arrays of the current batch."""
-        raise NotImplementedError(explain(type(self).__name__, "An iterator that defines iter_next() also defines getdata()."))
+        raise NotImplementedError(
+            explain(type(self).__name__, "An iterator that defines iter_next() also defines getdata().")
+        )
 
     def getlabel(self) -> Any:
         """Return the labels of the current batch."""
-        raise NotImplementedError(explain(type(self).__name__, "An iterator that defines iter_next() also defines getlabel()."))
+        raise NotImplementedError(
+            explain(type(self).__name__, "An iterator that defines iter_next() also defines getlabel().")
+        )
 
     def getindex(self) -> Any:
         """Return the numbers of the samples of the current batch, or None."""
@@ -125,7 +154,9 @@ class DataIter:
 
     def getpad(self) -> int | None:
         """Return how many samples at the end of the current batch are padding."""
-        raise NotImplementedError(explain(type(self).__name__, "An iterator that defines iter_next() also defines getpad()."))
+        raise NotImplementedError(
+            explain(type(self).__name__, "An iterator that defines iter_next() also defines getpad().")
+        )
 
 
 def positive(value: Any, where: str, name: str = "batch_size") -> int:
@@ -140,8 +171,14 @@ def one_length(arrays: Sequence[tuple[str, Any]], where: str) -> int:
     lengths = {name: len(array) for name, array in arrays}
     first = next(iter(lengths.values()))
     if any(length != first for length in lengths.values()):
-        raise ShapeError(explain(where, "Data and labels differ in length.", expected=f"{first} samples each",
-                                 received=", ".join(f"{length} in {name!r}" for name, length in lengths.items())))
+        raise ShapeError(
+            explain(
+                where,
+                "Data and labels differ in length.",
+                expected=f"{first} samples each",
+                received=", ".join(f"{length} in {name!r}" for name, length in lengths.items()),
+            )
+        )
     if first == 0:
         raise ShapeError(explain(where, "There are no samples.", received="arrays of length 0"))
     return first
@@ -149,5 +186,11 @@ def one_length(arrays: Sequence[tuple[str, Any]], where: str) -> int:
 
 def no_array(where: str, received: Any) -> DTypeError:
     """Return the error for something that is no array, list or dictionary of arrays."""
-    return DTypeError(explain(where, "The input is an array, or a list or dictionary of arrays.",
-                              expected="NDArray, numpy.ndarray, list or dict of them", received=type(received).__name__))
+    return DTypeError(
+        explain(
+            where,
+            "The input is an array, or a list or dictionary of arrays.",
+            expected="NDArray, numpy.ndarray, list or dict of them",
+            received=type(received).__name__,
+        )
+    )

@@ -1,8 +1,11 @@
-"""Iterators over files of numbers: CSVIter and MNISTIter. (Images: ../image/record_iter.py, re-exported by this package.)
+"""Iterators over files of numbers: CSVIter and MNISTIter. (Images: ../image/record_iter.py, re-exported by this
+package.)
 
-The one idea: the file is read at once into arrays and handed out by a cursor that goes round, so that with `round_batch` every batch is
-full and the next pass begins where the last one ended, as MXNet 1.x does it. Base classes: batch.py.
+The one idea: the file is read at once into arrays and handed out by a cursor that goes round, so that with
+`round_batch` every batch is full and the next pass begins where the last one ended, as MXNet 1.x does it. Base
+classes: batch.py.
 """
+
 from __future__ import annotations
 
 import gzip
@@ -21,9 +24,13 @@ __all__ = ["CSVIter", "MNISTIter"]
 
 
 class RoundIter(DataIter):
-    """Batches of arrays, going round: a last batch is filled from the start, and then the next pass begins behind that."""
+    """Batches of arrays, going round: a last batch is filled from the start, and then the next pass begins behind
+    that.
+    """
 
-    def __init__(self, data: np.ndarray, label: np.ndarray, batch_size: int, round_batch: bool, names: tuple[str, str]) -> None:
+    def __init__(
+        self, data: np.ndarray, label: np.ndarray, batch_size: int, round_batch: bool, names: tuple[str, str]
+    ) -> None:
         super().__init__(positive(batch_size, type(self).__name__))
         self._arrays = {names[0]: data, names[1]: label}
         self._length = one_length(list(self._arrays.items()), type(self).__name__)
@@ -58,12 +65,23 @@ def _load_csv(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any, 
         except ValueError:  # integers may be written as 1.0 or 1e3
             rows = np.loadtxt(path, delimiter=",", dtype=np.float64, ndmin=2).astype(dtype)
     except ValueError as error:
-        raise FileFormatError(explain(where, f"{os.fspath(path)!r} is no table of numbers: {str(error).rstrip('.')}.",
-                                      expected="rows of numbers separated by commas, of one length, without a heading")) from None
+        raise FileFormatError(
+            explain(
+                where,
+                f"{os.fspath(path)!r} is no table of numbers: {str(error).rstrip('.')}.",
+                expected="rows of numbers separated by commas, of one length, without a heading",
+            )
+        ) from None
     wanted = int(np.prod(shape))
     if rows.shape[1] != wanted:
-        raise ShapeError(explain(where, f"The rows of {os.fspath(path)!r} do not have the shape asked for.",
-                                 expected=f"{wanted} numbers for shape {shape}", received=f"{rows.shape[1]} numbers"))
+        raise ShapeError(
+            explain(
+                where,
+                f"The rows of {os.fspath(path)!r} do not have the shape asked for.",
+                expected=f"{wanted} numbers for shape {shape}",
+                received=f"{rows.shape[1]} numbers",
+            )
+        )
     return rows.reshape(len(rows), *shape)
 
 
@@ -99,9 +117,19 @@ class CSVIter(RoundIter):
         A row has another number of values than the shape.
     """
 
-    def __init__(self, data_csv: str | os.PathLike[str], data_shape: Sequence[int], label_csv: str | os.PathLike[str] = "NULL",
-                 label_shape: Sequence[int] = (1,), batch_size: int = 1, round_batch: bool = True, dtype: Any = "float32",
-                 data_name: str = "data", label_name: str = "softmax_label", prefetch_buffer: int = 4) -> None:
+    def __init__(
+        self,
+        data_csv: str | os.PathLike[str],
+        data_shape: Sequence[int],
+        label_csv: str | os.PathLike[str] = "NULL",
+        label_shape: Sequence[int] = (1,),
+        batch_size: int = 1,
+        round_batch: bool = True,
+        dtype: Any = "float32",
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        prefetch_buffer: int = 4,
+    ) -> None:
         del prefetch_buffer
         element = np.dtype(dtypes.as_numpy(dtype))
         data = _load_csv(data_csv, tuple(data_shape), element, "CSVIter")
@@ -121,17 +149,29 @@ def _read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
         content = gzip.decompress(content)
     head = 4 + 4 * dimensions
     if len(content) < head or content[:4] != bytes([0, 0, 8, dimensions]):
-        raise FileFormatError(explain("MNISTIter", f"{os.fspath(path)!r} is no IDX file of bytes with {dimensions} dimensions.",
-                                      received=f"first bytes {content[:4]!r}"))
+        raise FileFormatError(
+            explain(
+                "MNISTIter",
+                f"{os.fspath(path)!r} is no IDX file of bytes with {dimensions} dimensions.",
+                received=f"first bytes {content[:4]!r}",
+            )
+        )
     shape = tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist())
     if len(content) - head != int(np.prod(shape, dtype=np.int64)):
-        raise FileFormatError(explain("MNISTIter", f"The length of {os.fspath(path)!r} does not agree with its head.",
-                                      expected=f"{shape} bytes from byte {head}", received=f"{len(content) - head} bytes"))
+        raise FileFormatError(
+            explain(
+                "MNISTIter",
+                f"The length of {os.fspath(path)!r} does not agree with its head.",
+                expected=f"{shape} bytes from byte {head}",
+                received=f"{len(content) - head} bytes",
+            )
+        )
     return np.frombuffer(content, np.uint8, -1, head).reshape(shape)
 
 
 class MNISTIter(DataIter):
-    """Batches of MNIST's own files: images in [0, 1) (divided by 256, as MXNet 1.x does), incomplete last batches left out.
+    """Batches of MNIST's own files: images in [0, 1) (divided by 256, as MXNet 1.x does), incomplete last batches left
+    out.
 
     Parameters
     ----------
@@ -149,16 +189,35 @@ class MNISTIter(DataIter):
         The shuffle's seed; accepted for compatibility; names in the descriptions.
     """
 
-    def __init__(self, image: str | os.PathLike[str] = "./train-images-idx3-ubyte", label: str | os.PathLike[str] = "./train-labels-idx1-ubyte",
-                 batch_size: int = 128, shuffle: bool = True, flat: bool = False, seed: int = 0, silent: bool = False,
-                 num_parts: int = 1, part_index: int = 0, data_name: str = "data", label_name: str = "softmax_label", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        image: str | os.PathLike[str] = "./train-images-idx3-ubyte",
+        label: str | os.PathLike[str] = "./train-labels-idx1-ubyte",
+        batch_size: int = 128,
+        shuffle: bool = True,
+        flat: bool = False,
+        seed: int = 0,
+        silent: bool = False,
+        num_parts: int = 1,
+        part_index: int = 0,
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        **kwargs: Any,
+    ) -> None:
         del silent
         flat = kwargs.pop("input_flat", flat)
         kwargs.pop("prefetch_buffer", None)
         if kwargs:
             raise TypeError(explain("MNISTIter", "Unknown argument.", received=", ".join(kwargs)))
         if not 0 <= part_index < num_parts:
-            raise ArgumentError(explain("MNISTIter", "part_index is out of range.", expected=f"0 <= part_index < {num_parts}", received=part_index))
+            raise ArgumentError(
+                explain(
+                    "MNISTIter",
+                    "part_index is out of range.",
+                    expected=f"0 <= part_index < {num_parts}",
+                    received=part_index,
+                )
+            )
         super().__init__(positive(batch_size, "MNISTIter"))
         images, labels = _read_idx(image, 3), _read_idx(label, 1)
         length = one_length([("image", images), ("label", labels)], "MNISTIter") // num_parts

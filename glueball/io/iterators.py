@@ -1,8 +1,9 @@
 """Iterators over arrays in memory, and iterators over iterators: NDArrayIter, ResizeIter, PrefetchingIter.
 
-The one idea of NDArrayIter: a cursor runs over a (shuffled) list of sample numbers, and what happens at the end, where a batch is not
-full, is decided in one place (`_rows`). The base classes are in batch.py.
+The one idea of NDArrayIter: a cursor runs over a (shuffled) list of sample numbers, and what happens at the end, where
+a batch is not full, is decided in one place (`_rows`). The base classes are in batch.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,9 @@ __all__ = ["NDArrayIter", "PrefetchingIter", "ResizeIter"]
 
 
 def named_arrays(data: Any, default_name: str, where: str, allow_empty: bool) -> list[tuple[str, nd.NDArray]]:
-    """Return named NDArrays for an array, a list or a dictionary of arrays; NumPy arrays become float32, as `nd.array` does."""
+    """Return named NDArrays for an array, a list or a dictionary of arrays; NumPy arrays become float32, as `nd.array`
+    does.
+    """
     if data is None:
         data = []
     if isinstance(data, (np.ndarray, nd.NDArray)):
@@ -64,12 +67,27 @@ class NDArrayIter(DataIter):
     [([0.0, 1.0], 0), ([2.0, 3.0], 0), ([4.0, 0.0], 1)]
     """
 
-    def __init__(self, data: Any, label: Any = None, batch_size: int = 1, shuffle: bool = False, last_batch_handle: str = "pad",
-                 data_name: str = "data", label_name: str = "softmax_label", layout: str = "NCHW") -> None:
+    def __init__(
+        self,
+        data: Any,
+        label: Any = None,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        last_batch_handle: str = "pad",
+        data_name: str = "data",
+        label_name: str = "softmax_label",
+        layout: str = "NCHW",
+    ) -> None:
         super().__init__(positive(batch_size, "NDArrayIter"))
         if last_batch_handle not in ("pad", "discard", "roll_over"):
-            raise ArgumentError(explain("NDArrayIter", "last_batch_handle is unknown.", expected="'pad', 'discard' or 'roll_over'",
-                                        received=repr(last_batch_handle)))
+            raise ArgumentError(
+                explain(
+                    "NDArrayIter",
+                    "last_batch_handle is unknown.",
+                    expected="'pad', 'discard' or 'roll_over'",
+                    received=repr(last_batch_handle),
+                )
+            )
         self.data = named_arrays(data, data_name, "NDArrayIter", allow_empty=False)
         self.label = named_arrays(label, label_name, "NDArrayIter", allow_empty=True)
         self.num_data = one_length([*self.data, *self.label], "NDArrayIter")
@@ -103,8 +121,10 @@ class NDArrayIter(DataIter):
 
     def reset(self) -> None:
         """Start the next pass; with ``"roll_over"`` what was left of this one comes first."""
-        if self.last_batch_handle == "roll_over" and len(self._order) - self.batch_size < self.cursor < len(self._order):
-            self._left_over = self._order[self.cursor:]
+        if self.last_batch_handle == "roll_over" and len(self._order) - self.batch_size < self.cursor < len(
+            self._order
+        ):
+            self._left_over = self._order[self.cursor :]
         self._start()
 
     def hard_reset(self) -> None:
@@ -115,11 +135,19 @@ class NDArrayIter(DataIter):
     def iter_next(self) -> bool:
         """Move on by a batch."""
         self.cursor += self.batch_size
-        return self.cursor < len(self._order) if self.last_batch_handle == "pad" else self.cursor + self.batch_size <= len(self._order)
+        return (
+            self.cursor < len(self._order)
+            if self.last_batch_handle == "pad"
+            else self.cursor + self.batch_size <= len(self._order)
+        )
 
     def _rows(self) -> nd.NDArray:
         if not 0 <= self.cursor < len(self._order):
-            raise ArgumentError(explain("NDArrayIter", "There is no current batch.", fix="Call next(), and reset() at the end of a pass."))
+            raise ArgumentError(
+                explain(
+                    "NDArrayIter", "There is no current batch.", fix="Call next(), and reset() at the end of a pass."
+                )
+            )
         numbers = np.arange(self.cursor, self.cursor + self.batch_size) % len(self._order)
         return nd.array(self._order[numbers], dtype="int64")
 
@@ -225,7 +253,12 @@ class PrefetchingIter(DataIter):
         The iterators do not end together. What an iterator raises in its thread is raised by `next`.
     """
 
-    def __init__(self, iters: Any, rename_data: Sequence[dict[str, str]] | None = None, rename_label: Sequence[dict[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        iters: Any,
+        rename_data: Sequence[dict[str, str]] | None = None,
+        rename_label: Sequence[dict[str, str]] | None = None,
+    ) -> None:
         self.iters = list(iters) if isinstance(iters, (list, tuple)) else [iters]
         if not self.iters:
             raise ArgumentError(explain("PrefetchingIter", "At least one iterator is needed."))
@@ -240,11 +273,23 @@ class PrefetchingIter(DataIter):
     def _renamed(self, attribute: str, rename: Sequence[dict[str, str]] | None) -> list[DataDesc]:
         names = rename if rename is not None else [{}] * len(self.iters)
         if len(names) != len(self.iters):
-            raise ArgumentError(explain("PrefetchingIter", "There is one dictionary of names for each iterator.",
-                                        expected=len(self.iters), received=len(names)))
-        described = [(DataDesc(*entry) if not isinstance(entry, DataDesc) else entry, new)
-                     for iterator, new in zip(self.iters, names) for entry in getattr(iterator, attribute)]
-        return [DataDesc(new.get(entry.name, entry.name), entry.shape, entry.dtype, entry.layout) for entry, new in described]
+            raise ArgumentError(
+                explain(
+                    "PrefetchingIter",
+                    "There is one dictionary of names for each iterator.",
+                    expected=len(self.iters),
+                    received=len(names),
+                )
+            )
+        described = [
+            (DataDesc(*entry) if not isinstance(entry, DataDesc) else entry, new)
+            for iterator, new in zip(self.iters, names)
+            for entry in getattr(iterator, attribute)
+        ]
+        return [
+            DataDesc(new.get(entry.name, entry.name), entry.shape, entry.dtype, entry.layout)
+            for entry, new in described
+        ]
 
     def _request(self) -> None:
         self._ahead = [self._threads.submit(_next_or_none, iterator.next) for iterator in self.iters]
@@ -252,7 +297,8 @@ class PrefetchingIter(DataIter):
     def reset(self) -> None:
         """Start the next pass."""
         for future in self._ahead:
-            future.exception()  # wait: an iterator must not be reset while a thread reads it; what it raised is of the old pass
+            # wait: an iterator must not be reset while a thread reads it; what it raised belongs to the old pass
+            future.exception()
         for iterator in self.iters:
             iterator.reset()
         self._request()
@@ -262,18 +308,33 @@ class PrefetchingIter(DataIter):
         batches = [future.result() for future in self._ahead]
         ended = [batch is None for batch in batches]
         if any(ended) and not all(ended):
-            raise ArgumentError(explain("PrefetchingIter", "The iterators do not end together.",
-                                        received=f"iterator {ended.index(True)} ended before iterator {ended.index(False)}"))
+            raise ArgumentError(
+                explain(
+                    "PrefetchingIter",
+                    "The iterators do not end together.",
+                    received=f"iterator {ended.index(True)} ended before iterator {ended.index(False)}",
+                )
+            )
         if all(ended):
             return False
         first = batches[0]
         assert first is not None  # noqa: S101  (all or none have ended)
         if any(batch is not None and batch.pad != first.pad for batch in batches):
-            raise ArgumentError(explain("PrefetchingIter", "The iterators pad their batches differently.",
-                                        received=[batch.pad for batch in batches if batch is not None]))
-        self.current_batch = DataBatch(sum((list(batch.data) for batch in batches if batch is not None), []),
-                                       sum((list(batch.label or []) for batch in batches if batch is not None), []),
-                                       first.pad, first.index, provide_data=self.provide_data, provide_label=self.provide_label)
+            raise ArgumentError(
+                explain(
+                    "PrefetchingIter",
+                    "The iterators pad their batches differently.",
+                    received=[batch.pad for batch in batches if batch is not None],
+                )
+            )
+        self.current_batch = DataBatch(
+            [array for batch in batches if batch is not None for array in batch.data],
+            [array for batch in batches if batch is not None for array in batch.label or []],
+            first.pad,
+            first.index,
+            provide_data=self.provide_data,
+            provide_label=self.provide_label,
+        )
         self._request()
         return True
 

@@ -1,4 +1,5 @@
 """gluon.utils: splitting batches, clipping gradients, and fetching files whole or not at all."""
+
 from __future__ import annotations
 
 import hashlib
@@ -104,7 +105,11 @@ def test_download(source, monkeypatch):
     target = utils.download(address, folder / "new" / "b.bin", sha1_hash=sha1)
     with open(target, "rb") as file:
         assert file.read() == b"content"
-    assert utils.check_sha1(target, sha1) and utils.check_sha1(target, sha1[:8].upper()) and not utils.check_sha1(target, "0" * 40)
+    assert (
+        utils.check_sha1(target, sha1)
+        and utils.check_sha1(target, sha1[:8].upper())
+        and not utils.check_sha1(target, "0" * 40)
+    )
     assert os.listdir(folder / "new") == ["b.bin"]
 
 

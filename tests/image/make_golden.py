@@ -4,6 +4,7 @@
 
 The names of the arrays say the case; test_golden.py reads them. The seeds are below. Nothing of MXNet's source is used.
 """
+
 import os
 import random
 
@@ -27,14 +28,19 @@ out["resize_floats/1/6/5"] = image.imresize(nd.array(floats), 6, 5, 1).asnumpy()
 channels_first = nd.array(floats).transpose((2, 0, 1))
 for zoom_in, zoom_out in ((0, 0), (1, 0), (0, 1)):
     for angle in (0, 30, 90, -45, 200):
-        out[f"rotate/{zoom_in}/{zoom_out}/{angle}"] = image.imrotate(channels_first, angle, bool(zoom_in), bool(zoom_out)).asnumpy()
+        out[f"rotate/{zoom_in}/{zoom_out}/{angle}"] = image.imrotate(
+            channels_first, angle, bool(zoom_in), bool(zoom_out)
+        ).asnumpy()
 
 for name, width, height in (("center", 7, 5), ("center", 30, 5)):
     out[f"crop/{name}/{width}/{height}"] = image.center_crop(src, (width, height))[0].asnumpy()
 
 augmenters = {
-    "BrightnessJitterAug": image.BrightnessJitterAug(0.5), "ContrastJitterAug": image.ContrastJitterAug(0.5),
-    "SaturationJitterAug": image.SaturationJitterAug(0.5), "HueJitterAug": image.HueJitterAug(0.5), "RandomGrayAug": image.RandomGrayAug(1.0),
+    "BrightnessJitterAug": image.BrightnessJitterAug(0.5),
+    "ContrastJitterAug": image.ContrastJitterAug(0.5),
+    "SaturationJitterAug": image.SaturationJitterAug(0.5),
+    "HueJitterAug": image.HueJitterAug(0.5),
+    "RandomGrayAug": image.RandomGrayAug(1.0),
     "LightingAug": image.LightingAug(0.1, np.array([55.46, 4.794, 1.148]), np.eye(3) + 0.1),
     "ColorNormalizeAug": image.ColorNormalizeAug(nd.array([1.0, 2, 3]), nd.array([2.0, 3, 4])),
 }
@@ -47,7 +53,9 @@ folder = os.path.dirname(os.path.abspath(__file__))
 record = os.path.join(folder, "golden.rec")
 # golden.rec was written by test_golden.py's rule: five PNG images from RandomState(1), labels 0..4
 for case, arguments in {
-    "crop": {}, "resize": {"resize": 12}, "normalise": {"mean_r": 1, "mean_g": 2, "mean_b": 3, "std_r": 2, "std_g": 3, "std_b": 4, "scale": 0.5},
+    "crop": {},
+    "resize": {"resize": 12},
+    "normalise": {"mean_r": 1, "mean_g": 2, "mean_b": 3, "std_r": 2, "std_g": 3, "std_b": 4, "scale": 0.5},
 }.items():
     iterator = mx.io.ImageRecordIter(path_imgrec=record, data_shape=(3, 6, 7), batch_size=5, **arguments)
     out[f"record/{case}"] = next(iterator).data[0].asnumpy()

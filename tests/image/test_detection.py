@@ -1,4 +1,5 @@
 """Images with boxes: boxes follow the pixels, whatever is done to the image."""
+
 from __future__ import annotations
 
 import random
@@ -18,7 +19,7 @@ BOXES = np.array([[0, 0.1, 0.2, 0.5, 0.6], [1, 0.5, 0.25, 0.9, 0.75]], np.float3
 def marked(height=40, width=60):
     """An image whose red channel is 255 exactly inside the first box."""
     pixels = np.zeros((height, width, 3), np.uint8)
-    pixels[int(0.2 * height):int(0.6 * height), int(0.1 * width):int(0.5 * width), 0] = 255
+    pixels[int(0.2 * height) : int(0.6 * height), int(0.1 * width) : int(0.5 * width), 0] = 255
     return nd.array(pixels, dtype="uint8")
 
 
@@ -27,12 +28,22 @@ def check(pixels, boxes):
     height, width = pixels.shape[:2]
     rows, columns = np.nonzero(pixels.asnumpy()[..., 0] == 255)
     (box,) = boxes[boxes[:, 0] == 0]
-    np.testing.assert_allclose([columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height], box[1:5], atol=1e-6)
+    np.testing.assert_allclose(
+        [columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height],
+        box[1:5],
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("make", [lambda: image.DetRandomCropAug(min_object_covered=0.5), lambda: image.DetRandomPadAug(),
-                                  lambda: image.DetHorizontalFlipAug(1.0)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: image.DetRandomCropAug(min_object_covered=0.5),
+        lambda: image.DetRandomPadAug(),
+        lambda: image.DetHorizontalFlipAug(1.0),
+    ],
+)
 def test_boxes_follow_the_pixels(make, seed):
     random.seed(seed)
     original = BOXES.copy()
@@ -53,7 +64,9 @@ def test_mirrored_boxes():
 def test_crops_show_enough_of_what_they_touch(seed, least):
     random.seed(seed)
     source = marked()
-    pixels, boxes = image.DetRandomCropAug(min_object_covered=least, min_eject_coverage=0.0, area_range=(0.1, 0.9))(source, BOXES)
+    pixels, boxes = image.DetRandomCropAug(min_object_covered=least, min_eject_coverage=0.0, area_range=(0.1, 0.9))(
+        source, BOXES
+    )
     if pixels is source:
         return
     height, width = pixels.shape[:2]
@@ -79,8 +92,13 @@ def test_choices_and_borrowing():
     assert [part.min_object_covered for part in many.aug_list] == [0.1, 0.5] and many.skip_prob == 0.5
     assert many.dumps()[0] == "detrandomselectaug"
     for call, kind, message in (
-        (lambda: image.CreateMultiRandCropAugmenter(min_object_covered=[0.1, 0.5], max_attempts=[1, 2, 3]), ArgumentError, "of one length"),
-        (lambda: image.DetBorrowAug(3), TypeError, "image.Augmenter"), (lambda: image.DetRandomSelectAug([3]), TypeError, "DetAugmenter"),
+        (
+            lambda: image.CreateMultiRandCropAugmenter(min_object_covered=[0.1, 0.5], max_attempts=[1, 2, 3]),
+            ArgumentError,
+            "of one length",
+        ),
+        (lambda: image.DetBorrowAug(3), TypeError, "image.Augmenter"),
+        (lambda: image.DetRandomSelectAug([3]), TypeError, "DetAugmenter"),
         (lambda: image.DetRandomCropAug(area_range=(2, 1)), ArgumentError, "area_range"),
         (lambda: image.DetAugmenter()(marked(), BOXES), NotImplementedError, "__call__"),
     ):
@@ -89,10 +107,27 @@ def test_choices_and_borrowing():
 
 
 def test_the_usual_list():
-    made = image.CreateDetAugmenter((3, 20, 30), resize=25, rand_crop=0.5, rand_pad=0.5, rand_gray=0.1, rand_mirror=True, mean=True, std=True,
-                                    brightness=0.1, contrast=0.1, saturation=0.1, pca_noise=0.1, hue=0.1)
+    made = image.CreateDetAugmenter(
+        (3, 20, 30),
+        resize=25,
+        rand_crop=0.5,
+        rand_pad=0.5,
+        rand_gray=0.1,
+        rand_mirror=True,
+        mean=True,
+        std=True,
+        brightness=0.1,
+        contrast=0.1,
+        saturation=0.1,
+        pca_noise=0.1,
+        hue=0.1,
+    )
     assert [part.dumps()[0] if isinstance(part.dumps(), list) else "flip" for part in made] == [
-        "detborrowaug", "detrandomselectaug", "flip", "detrandomselectaug"] + ["detborrowaug"] * 7
+        "detborrowaug",
+        "detrandomselectaug",
+        "flip",
+        "detrandomselectaug",
+    ] + ["detborrowaug"] * 7
     pixels, boxes = marked(), BOXES
     for part in made:
         pixels, boxes = part(pixels, boxes)
@@ -105,7 +140,10 @@ def files(tmp_path):
     with recordio.MXIndexedRecordIO(f"{stem}.idx", f"{stem}.rec", "w") as out:
         for number in range(3):
             label = [2, 5, number, 0.1, 0.2, 0.5, 0.6] + ([1, 0.3, 0.3, 0.9, 0.8] if number == 1 else [])
-            out.write_idx(number, recordio.pack(recordio.IRHeader(0, label, number, 0), codec.encode(marked().asnumpy(), ".png", 3)))
+            out.write_idx(
+                number,
+                recordio.pack(recordio.IRHeader(0, label, number, 0), codec.encode(marked().asnumpy(), ".png", 3)),
+            )
     return {"path_imgrec": f"{stem}.rec", "path_imgidx": f"{stem}.idx"}
 
 
@@ -114,7 +152,11 @@ def test_iterator(files):
     assert iterator.provide_data == [("data", (2, 3, 8, 8))] and iterator.provide_label == [("label", (2, 2, 5))]
     batches = list(iterator)
     assert [batch.pad for batch in batches] == [0, 1]
-    np.testing.assert_allclose(batches[0].label[0].asnumpy(), [[[0, 0.1, 0.2, 0.5, 0.6], [-1] * 5], [[1, 0.1, 0.2, 0.5, 0.6], [1, 0.3, 0.3, 0.9, 0.8]]], rtol=1e-6)
+    np.testing.assert_allclose(
+        batches[0].label[0].asnumpy(),
+        [[[0, 0.1, 0.2, 0.5, 0.6], [-1] * 5], [[1, 0.1, 0.2, 0.5, 0.6], [1, 0.3, 0.3, 0.9, 0.8]]],
+        rtol=1e-6,
+    )
     iterator.reset()
     iterator.reshape(data_shape=(3, 10, 12), label_shape=(4, 5))
     batch = next(iterator)
@@ -128,10 +170,15 @@ def test_iterator(files):
         iterator.sync_label_shape(3)
 
 
-@pytest.mark.parametrize("label, message", [
-    ([2, 5, 0], "too short"), ([2, 4, 0, 0.1, 0.2, 0.5, 0.6], "does not agree with its head"), ([2, 5, 0, 0.1, 0.2, 0.5, 0.6, 9], "does not agree"),
-    ([2, 5, 0, 0.5, 0.2, 0.1, 0.6], "No box of a label has any area"),
-])
+@pytest.mark.parametrize(
+    "label, message",
+    [
+        ([2, 5, 0], "too short"),
+        ([2, 4, 0, 0.1, 0.2, 0.5, 0.6], "does not agree with its head"),
+        ([2, 5, 0, 0.1, 0.2, 0.5, 0.6, 9], "does not agree"),
+        ([2, 5, 0, 0.5, 0.2, 0.1, 0.6], "No box of a label has any area"),
+    ],
+)
 def test_bad_labels(files, label, message):
     iterator = image.ImageDetIter(2, (3, 8, 8), **files)
     with pytest.raises(FileFormatError, match=message):

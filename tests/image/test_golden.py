@@ -1,4 +1,5 @@
 """Images against MXNet 1.9.1: golden.npz was made by make_golden.py, golden.rec by `write_record_file` here."""
+
 from __future__ import annotations
 
 import os
@@ -55,8 +56,11 @@ def test_center_crop(name):
 @pytest.mark.parametrize("name", cases("augment"))
 def test_augmenters_with_the_same_seeds(name):
     made = {
-        "BrightnessJitterAug": image.BrightnessJitterAug(0.5), "ContrastJitterAug": image.ContrastJitterAug(0.5),
-        "SaturationJitterAug": image.SaturationJitterAug(0.5), "HueJitterAug": image.HueJitterAug(0.5), "RandomGrayAug": image.RandomGrayAug(1.0),
+        "BrightnessJitterAug": image.BrightnessJitterAug(0.5),
+        "ContrastJitterAug": image.ContrastJitterAug(0.5),
+        "SaturationJitterAug": image.SaturationJitterAug(0.5),
+        "HueJitterAug": image.HueJitterAug(0.5),
+        "RandomGrayAug": image.RandomGrayAug(1.0),
         "LightingAug": image.LightingAug(0.1, np.array([55.46, 4.794, 1.148]), np.eye(3) + 0.1),
         "ColorNormalizeAug": image.ColorNormalizeAug(nd.array([1.0, 2, 3]), nd.array([2.0, 3, 4])),
     }[name.split("/")[1]]
@@ -68,8 +72,11 @@ def test_augmenters_with_the_same_seeds(name):
 
 @pytest.mark.parametrize("name", cases("record"))
 def test_image_record_iter(name):
-    arguments = {"crop": {}, "resize": {"resize": 12},
-                 "normalise": {"mean_r": 1, "mean_g": 2, "mean_b": 3, "std_r": 2, "std_g": 3, "std_b": 4, "scale": 0.5}}[name.split("/")[1]]
+    arguments = {
+        "crop": {},
+        "resize": {"resize": 12},
+        "normalise": {"mean_r": 1, "mean_g": 2, "mean_b": 3, "std_r": 2, "std_g": 3, "std_b": 4, "scale": 0.5},
+    }[name.split("/")[1]]
     batch = next(io.ImageRecordIter(os.path.join(FOLDER, "golden.rec"), (3, 6, 7), 5, **arguments))
     np.testing.assert_allclose(batch.data[0].asnumpy(), GOLDEN[name], atol=1.01)
     assert batch.label[0].asnumpy().tolist() == [0, 1, 2, 3, 4]
@@ -77,8 +84,10 @@ def test_image_record_iter(name):
 
 def test_the_record_file_is_the_one_that_was_compared(tmp_path):
     write_record_file(tmp_path / "again.rec")
-    again, golden = ([recordio.unpack_img(record) for record in recordio.MXRecordIO(path, "r")]
-                     for path in (tmp_path / "again.rec", os.path.join(FOLDER, "golden.rec")))
+    again, golden = (
+        [recordio.unpack_img(record) for record in recordio.MXRecordIO(path, "r")]
+        for path in (tmp_path / "again.rec", os.path.join(FOLDER, "golden.rec"))
+    )
     for (ours, ours_pixels), (theirs, their_pixels) in zip(again, golden):
         assert ours == theirs
         np.testing.assert_array_equal(ours_pixels, their_pixels)

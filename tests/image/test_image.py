@@ -1,4 +1,5 @@
 """image: decoding, geometry, augmenters, iterators, and what they say about input that is wrong."""
+
 from __future__ import annotations
 
 import json
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glueball import image, io, nd, recordio
-from glueball.base.errors import ArgumentError, DTypeError, FileFormatError, ShapeError
 from glueball.base import resample
+from glueball.base.errors import ArgumentError, DTypeError, FileFormatError, ShapeError
 from glueball.image import codec
 
 PIXELS = (np.arange(6 * 8 * 3).reshape(6, 8, 3) * 1.7).astype(np.uint8)
@@ -27,7 +28,9 @@ def array(pixels=PIXELS):
 def test_decode_kinds():
     np.testing.assert_array_equal(image.imdecode(PNG).asnumpy(), PIXELS)
     np.testing.assert_array_equal(image.imdecode(PNG, to_rgb=False).asnumpy(), PIXELS[..., ::-1])
-    np.testing.assert_array_equal(image.imdecode(nd.array(np.frombuffer(PNG, np.uint8), dtype="uint8")).asnumpy(), PIXELS)
+    np.testing.assert_array_equal(
+        image.imdecode(nd.array(np.frombuffer(PNG, np.uint8), dtype="uint8")).asnumpy(), PIXELS
+    )
     grey = image.imdecode(PNG, flag=0)
     assert grey.shape == (6, 8, 1)
     np.testing.assert_allclose(grey.asnumpy()[..., 0], PIXELS @ [0.299, 0.587, 0.114], atol=1)
@@ -44,7 +47,9 @@ def test_decode_what_files_hold(tmp_path):
     np.testing.assert_array_equal(image.imdecode(data, -1).asnumpy(), with_alpha)
     sixteen = image_module.fromarray((np.arange(48).reshape(6, 8) * 1000).astype(np.uint16))
     sixteen.save(tmp_path / "16.png")
-    np.testing.assert_array_equal(image.imread(tmp_path / "16.png", 0).asnumpy()[..., 0], np.arange(48).reshape(6, 8) * 1000 >> 8)
+    np.testing.assert_array_equal(
+        image.imread(tmp_path / "16.png", 0).asnumpy()[..., 0], np.arange(48).reshape(6, 8) * 1000 >> 8
+    )
     turned = image_module.fromarray(PIXELS)
     exif = turned.getexif()
     exif[0x0112] = 6  # "rotate by 90 degrees to view"
@@ -56,16 +61,19 @@ def test_decode_what_files_hold(tmp_path):
     assert image.imread(tmp_path / "palette.png", -1).shape == (6, 8, 3)
 
 
-@pytest.mark.parametrize("call, kind, message", [
-    (lambda: image.imdecode(b""), FileFormatError, "the buffer is empty"),
-    (lambda: image.imdecode(b"abc"), FileFormatError, r"(?s)cannot be decoded.*3 bytes beginning b'abc'"),
-    (lambda: image.imdecode(PNG[:len(PNG) // 2]), FileFormatError, "cannot be decoded"),
-    (lambda: image.imdecode("a.png"), DTypeError, "binary mode"),
-    (lambda: image.imdecode(nd.zeros(4)), DTypeError, "a uint8 array"),
-    (lambda: image.imdecode(PNG, 2), ArgumentError, "flag is 1"),
-    (lambda: image.imdecode(PNG, out=nd.zeros((1,))), ShapeError, "does not fit into `out`"),
-    (lambda: image.imread("/nowhere/a.png"), FileNotFoundError, r"(?s)image\.imread.*/nowhere/a\.png"),
-])
+@pytest.mark.parametrize(
+    "call, kind, message",
+    [
+        (lambda: image.imdecode(b""), FileFormatError, "the buffer is empty"),
+        (lambda: image.imdecode(b"abc"), FileFormatError, r"(?s)cannot be decoded.*3 bytes beginning b'abc'"),
+        (lambda: image.imdecode(PNG[: len(PNG) // 2]), FileFormatError, "cannot be decoded"),
+        (lambda: image.imdecode("a.png"), DTypeError, "binary mode"),
+        (lambda: image.imdecode(nd.zeros(4)), DTypeError, "a uint8 array"),
+        (lambda: image.imdecode(PNG, 2), ArgumentError, "flag is 1"),
+        (lambda: image.imdecode(PNG, out=nd.zeros((1,))), ShapeError, "does not fit into `out`"),
+        (lambda: image.imread("/nowhere/a.png"), FileNotFoundError, r"(?s)image\.imread.*/nowhere/a\.png"),
+    ],
+)
 def test_decode_errors(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
@@ -87,7 +95,9 @@ def test_encode_errors():
 
 
 # ------------------------------------------------------------------------------------------------------------- geometry
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 15), st.integers(1, 15), st.sampled_from([0, 1, 2, 3, 4, 9]))
+@given(
+    st.integers(1, 12), st.integers(1, 12), st.integers(1, 15), st.integers(1, 15), st.sampled_from([0, 1, 2, 3, 4, 9])
+)
 def test_resizing_keeps_a_flat_image_flat(height, width, new_height, new_width, interp):
     flat = np.full((height, width, 2), 77, np.uint8)
     resized = resample.resize(flat, new_width, new_height, interp)
@@ -125,7 +135,7 @@ def test_crops():
     for _ in range(20):
         part, (x, y, w, h) = image.random_crop(array(), (4, 2))
         assert (w, h) == (4, 2)
-        np.testing.assert_array_equal(part.asnumpy(), PIXELS[y:y + 2, x:x + 4])
+        np.testing.assert_array_equal(part.asnumpy(), PIXELS[y : y + 2, x : x + 4])
         part, (x, y, w, h) = image.random_size_crop(array(), (5, 5), (0.2, 0.8), (0.5, 2.0))
         assert part.shape == (5, 5, 3) and 0 <= x <= 8 - w and 0 <= y <= 6 - h
     assert image.random_size_crop(array(), (5, 5), 0.99, (9.0, 10.0))[1] == image.center_crop(array(), (5, 5))[1]
@@ -163,13 +173,37 @@ def test_rotate_arguments():
 
 # ----------------------------------------------------------------------------------------------------------- augmenters
 def test_the_usual_list():
-    everything = image.CreateAugmenter((3, 4, 5), resize=7, rand_crop=True, rand_mirror=True, mean=True, std=True, brightness=0.1, contrast=0.1,
-                                       saturation=0.1, hue=0.1, pca_noise=0.1, rand_gray=0.1)
-    assert [type(part).__name__ for part in everything] == ["ResizeAug", "RandomCropAug", "HorizontalFlipAug", "CastAug", "ColorJitterAug",
-                                                            "HueJitterAug", "LightingAug", "RandomGrayAug", "ColorNormalizeAug"]
+    everything = image.CreateAugmenter(
+        (3, 4, 5),
+        resize=7,
+        rand_crop=True,
+        rand_mirror=True,
+        mean=True,
+        std=True,
+        brightness=0.1,
+        contrast=0.1,
+        saturation=0.1,
+        hue=0.1,
+        pca_noise=0.1,
+        rand_gray=0.1,
+    )
+    assert [type(part).__name__ for part in everything] == [
+        "ResizeAug",
+        "RandomCropAug",
+        "HorizontalFlipAug",
+        "CastAug",
+        "ColorJitterAug",
+        "HueJitterAug",
+        "LightingAug",
+        "RandomGrayAug",
+        "ColorNormalizeAug",
+    ]
     result = image.SequentialAug(everything)(array())
     assert result.shape == (4, 5, 3) and np.dtype(result.dtype) == np.float32
-    assert [type(part).__name__ for part in image.CreateAugmenter((3, 4, 5), rand_crop=True, rand_resize=True)] == ["RandomSizedCropAug", "CastAug"]
+    assert [type(part).__name__ for part in image.CreateAugmenter((3, 4, 5), rand_crop=True, rand_resize=True)] == [
+        "RandomSizedCropAug",
+        "CastAug",
+    ]
     assert json.loads(everything[0].dumps()) == ["resizeaug", {"size": 7, "interp": 2}]
     assert json.loads(everything[-1].dumps())[1]["mean"] == [123.68, 116.28, 103.53]
     assert everything[4].dumps()[0] == "colorjitteraug"
@@ -201,7 +235,7 @@ def test_single_augmenters():
     order = image.RandomOrderAug([Note(0), Note(1), Note(2)])
     for _ in range(30):
         order(array())
-    rounds = {tuple(seen[start:start + 3]) for start in range(0, 90, 3)}
+    rounds = {tuple(seen[start : start + 3]) for start in range(0, 90, 3)}
     assert len(rounds) > 3 and all(sorted(round_) == [0, 1, 2] for round_ in rounds)
     with pytest.raises(NotImplementedError, match="defines __call__"):
         image.Augmenter()(array())
@@ -225,11 +259,14 @@ def labels(iterator):
     return got
 
 
-@pytest.mark.parametrize("last, epochs", [
-    ("pad", [[([0, 1], 0), ([2, 3], 0), ([4, 0], 1)]] * 2),
-    ("discard", [[([0, 1], 0), ([2, 3], 0)]] * 2),
-    ("roll_over", [[([0, 1], 0), ([2, 3], 0)], [([4, 0], 1), ([1, 2], 0), ([3, 4], 0)]]),
-])
+@pytest.mark.parametrize(
+    "last, epochs",
+    [
+        ("pad", [[([0, 1], 0), ([2, 3], 0), ([4, 0], 1)]] * 2),
+        ("discard", [[([0, 1], 0), ([2, 3], 0)]] * 2),
+        ("roll_over", [[([0, 1], 0), ([2, 3], 0)], [([4, 0], 1), ([1, 2], 0), ([3, 4], 0)]]),
+    ],
+)
 def test_image_iter_passes(files, last, epochs):
     record, _ = files
     for arguments in (record, {"path_imgrec": record["path_imgrec"]}):
@@ -245,12 +282,16 @@ def test_image_iter_sources(files):
     batch = next(image.ImageIter(5, (3, 6, 8), **record))
     np.testing.assert_array_equal(batch.data[0].asnumpy()[0], PIXELS.transpose(2, 0, 1))
     assert labels(image.ImageIter(2, (3, 4, 4), num_parts=2, part_index=1, **record)) == [([2, 3], 0)]
-    assert labels(image.ImageIter(5, (3, 4, 4), path_imglist=folder / "a.lst", path_root=folder)) == [([0, 10, 20, 30, 40], 0)]
+    assert labels(image.ImageIter(5, (3, 4, 4), path_imglist=folder / "a.lst", path_root=folder)) == [
+        ([0, 10, 20, 30, 40], 0)
+    ]
     assert labels(image.ImageIter(5, (3, 4, 4), path_imglist=folder / "a.lst", **record)) == [([0, 10, 20, 30, 40], 0)]
     two = image.ImageIter(2, (1, 4, 4), 2, imglist=[[1, 2, "a.png"], [3, 4, "a.png"]], path_root=folder)
     assert labels(two) == [([[1, 2], [3, 4]], 0)] and next(two).data[0].shape == (2, 1, 4, 4)
     random.seed(1)
-    shuffled = image.ImageIter(5, (3, 4, 4), shuffle=True, dtype="uint8", aug_list=[image.CenterCropAug((4, 4))], **record)
+    shuffled = image.ImageIter(
+        5, (3, 4, 4), shuffle=True, dtype="uint8", aug_list=[image.CenterCropAug((4, 4))], **record
+    )
     orders = {tuple(labels(shuffled)[0][0]) for _ in range(5)}
     assert len(orders) > 1 and all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert np.dtype(next(shuffled).data[0].dtype) == np.uint8
@@ -277,24 +318,49 @@ def test_image_iter_errors(files):
         image.ImageIter(2, (3, 4, 4), path_imglist=folder / "bad.lst")
     (folder / "bad.png").write_bytes(b"no image")
     with pytest.warns(UserWarning, match="an image was left out"):
-        assert labels(image.ImageIter(1, (3, 4, 4), imglist=[[1, "bad.png"], [2, "a.png"]], path_root=folder)) == [([2], 0)]
+        assert labels(image.ImageIter(1, (3, 4, 4), imglist=[[1, "bad.png"], [2, "a.png"]], path_root=folder)) == [
+            ([2], 0)
+        ]
 
 
 def test_record_iter_goes_round_and_repeats(files):
     record, folder = files
     iterator = io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=2, **record)
-    assert [labels(iterator) for _ in range(3)] == [[([0, 1], 0), ([2, 3], 0), ([4, 0], 1)], [([1, 2], 0), ([3, 4], 0)], [([0, 1], 0), ([2, 3], 0), ([4, 0], 1)]]
-    padded = io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=2, round_batch=False, path_imgrec=record["path_imgrec"])
+    assert [labels(iterator) for _ in range(3)] == [
+        [([0, 1], 0), ([2, 3], 0), ([4, 0], 1)],
+        [([1, 2], 0), ([3, 4], 0)],
+        [([0, 1], 0), ([2, 3], 0), ([4, 0], 1)],
+    ]
+    padded = io.ImageRecordIter(
+        data_shape=(3, 4, 4), batch_size=2, round_batch=False, path_imgrec=record["path_imgrec"]
+    )
     assert [labels(padded) for _ in range(2)] == [[([0, 1], 0), ([2, 3], 0), ([4, 4], 1)]] * 2
     listed = io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=5, path_imglist=folder / "a.lst", **record)
     assert labels(listed) == [([0, 10, 20, 30, 40], 0)]
-    parts = [labels(io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=1, num_parts=2, part_index=part, **record)) for part in (0, 1)]
+    parts = [
+        labels(io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=1, num_parts=2, part_index=part, **record))
+        for part in (0, 1)
+    ]
     assert [label for part in parts for (label,), _ in part] == [0, 1, 2, 3, 4]
 
     def run(threads, seed):
-        random_iterator = io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=5, shuffle=True, seed=seed, preprocess_threads=threads, rand_crop=True,
-                                             rand_mirror=True, brightness=0.3, contrast=0.3, saturation=0.3, pca_noise=0.1, random_resized_crop=True,
-                                             min_random_area=0.3, max_aspect_ratio=0.2, **record)
+        random_iterator = io.ImageRecordIter(
+            data_shape=(3, 4, 4),
+            batch_size=5,
+            shuffle=True,
+            seed=seed,
+            preprocess_threads=threads,
+            rand_crop=True,
+            rand_mirror=True,
+            brightness=0.3,
+            contrast=0.3,
+            saturation=0.3,
+            pca_noise=0.1,
+            random_resized_crop=True,
+            min_random_area=0.3,
+            max_aspect_ratio=0.2,
+            **record,
+        )
         batch = next(random_iterator)
         return batch.data[0].asnumpy(), batch.label[0].asnumpy()
 
@@ -310,13 +376,19 @@ def test_record_iter_goes_round_and_repeats(files):
 def test_record_iter_errors(files):
     record, folder = files
     for arguments, kind, message in (
-        ({"sheep": 1}, TypeError, "Unknown argument"), ({"max_rotate_angle": 10}, ArgumentError, "max_rotate_angle is not offered"),
-        ({"dtype": "int8"}, ArgumentError, "'float32' or 'uint8'"), ({"std_r": 0}, ArgumentError, "none of them 0"),
-        ({"num_parts": 9, "part_index": 0}, ArgumentError, "no images in this part"), ({"inter_method": 8}, ArgumentError, "Unknown interpolation"),
+        ({"sheep": 1}, TypeError, "Unknown argument"),
+        ({"max_rotate_angle": 10}, ArgumentError, "max_rotate_angle is not offered"),
+        ({"dtype": "int8"}, ArgumentError, "'float32' or 'uint8'"),
+        ({"std_r": 0}, ArgumentError, "none of them 0"),
+        ({"num_parts": 9, "part_index": 0}, ArgumentError, "no images in this part"),
+        ({"inter_method": 8}, ArgumentError, "Unknown interpolation"),
     ):
         with pytest.raises(kind, match=message):
             io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=2, **record, **arguments)
-    assert io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=2, max_rotate_angle=0, verbose=False, **record).batch_size == 2
+    assert (
+        io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=2, max_rotate_angle=0, verbose=False, **record).batch_size
+        == 2
+    )
     with pytest.raises(ShapeError, match="label_width"):
         next(io.ImageRecordIter(data_shape=(3, 4, 4), batch_size=2, label_width=2, **record))
     with recordio.MXRecordIO(folder / "bad.rec", "w") as out:

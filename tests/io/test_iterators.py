@@ -1,4 +1,7 @@
-"""io: the iterators over arrays and files give the batches that MXNet 1.9.1 gave (the expected numbers were observed there)."""
+"""io: the iterators over arrays and files give the batches that MXNet 1.9.1 gave (the expected numbers were observed
+there).
+"""
+
 from __future__ import annotations
 
 import gzip
@@ -19,18 +22,26 @@ def epoch(iterator):
     return batches
 
 
-@pytest.mark.parametrize("last, epochs", [
-    ("pad", [[([0, 1], 0), ([2, 3], 0), ([4, 0], 1)]] * 3),
-    ("discard", [[([0, 1], 0), ([2, 3], 0)]] * 3),
-    ("roll_over", [[([0, 1], 0), ([2, 3], 0)], [([4, 0], 1), ([1, 2], 0), ([3, 4], 0)], [([0, 1], 0), ([2, 3], 0)]]),
-])
+@pytest.mark.parametrize(
+    "last, epochs",
+    [
+        ("pad", [[([0, 1], 0), ([2, 3], 0), ([4, 0], 1)]] * 3),
+        ("discard", [[([0, 1], 0), ([2, 3], 0)]] * 3),
+        (
+            "roll_over",
+            [[([0, 1], 0), ([2, 3], 0)], [([4, 0], 1), ([1, 2], 0), ([3, 4], 0)], [([0, 1], 0), ([2, 3], 0)]],
+        ),
+    ],
+)
 def test_ends_of_passes(last, epochs):
     iterator = io.NDArrayIter(np.arange(5.0), np.arange(5), 2, last_batch_handle=last)
     assert [epoch(iterator) for _ in range(3)] == epochs
 
 
 def test_names_shapes_and_dtypes():
-    iterator = io.NDArrayIter({"a": np.zeros((4, 2)), "b": np.zeros((4, 3), "int32")}, {"l": nd.zeros(4, dtype="int32")}, 2)
+    iterator = io.NDArrayIter(
+        {"a": np.zeros((4, 2)), "b": np.zeros((4, 3), "int32")}, {"l": nd.zeros(4, dtype="int32")}, 2
+    )
     assert iterator.provide_data == [("a", (2, 2)), ("b", (2, 3))] and iterator.provide_label == [("l", (2,))]
     batch = next(iterator)
     assert [np.dtype(array.dtype).name for array in (*batch.data, *batch.label)] == ["float32", "float32", "int32"]
@@ -44,7 +55,7 @@ def test_every_sample_is_seen_as_often_as_promised(length, size, last, passes):
     iterator = io.NDArrayIter(np.arange(length), None, size, shuffle=True, last_batch_handle=last)
     seen = []
     for _ in range(passes):
-        batches = [batch for batch in iterator]
+        batches = list(iterator)
         assert all(batch.data[0].shape == (size,) for batch in batches)
         flat = [int(x) for batch in batches for x in batch.data[0].asnumpy()]
         if last == "pad":
@@ -67,20 +78,27 @@ def test_hard_reset_forgets_what_was_left():
     assert epoch(iterator) == [([0, 1], 0)]
 
 
-@pytest.mark.parametrize("make, kind, message", [
-    (lambda: io.NDArrayIter(np.zeros((3, 2)), np.zeros(4)), ShapeError, r"(?s)differ in length.*3 in 'data', 4 in 'softmax_label'"),
-    (lambda: io.NDArrayIter(None), ArgumentError, "no data"),
-    (lambda: io.NDArrayIter("x"), DTypeError, "an array, or a list or dictionary"),
-    (lambda: io.NDArrayIter(["x"]), DTypeError, "an array, or a list or dictionary"),
-    (lambda: io.NDArrayIter(np.zeros(0)), ShapeError, "no samples"),
-    (lambda: io.NDArrayIter(np.zeros(3), last_batch_handle="x"), ArgumentError, "'pad', 'discard' or 'roll_over'"),
-    (lambda: io.NDArrayIter(np.zeros(3), batch_size=0), ArgumentError, "batch_size is a positive integer"),
-    (lambda: io.NDArrayIter(np.zeros(3)).getdata(), ArgumentError, "no current batch"),
-    (lambda: io.ResizeIter(io.NDArrayIter(np.zeros(3)), 2).getdata(), ArgumentError, "no current batch"),
-    (lambda: io.DataBatch(np.zeros(3)), TypeError, "data is a list"),
-    (lambda: io.DataIter().next(), NotImplementedError, "iter_next"),
-    (lambda: io.PrefetchingIter([]), ArgumentError, "At least one"),
-])
+@pytest.mark.parametrize(
+    "make, kind, message",
+    [
+        (
+            lambda: io.NDArrayIter(np.zeros((3, 2)), np.zeros(4)),
+            ShapeError,
+            r"(?s)differ in length.*3 in 'data', 4 in 'softmax_label'",
+        ),
+        (lambda: io.NDArrayIter(None), ArgumentError, "no data"),
+        (lambda: io.NDArrayIter("x"), DTypeError, "an array, or a list or dictionary"),
+        (lambda: io.NDArrayIter(["x"]), DTypeError, "an array, or a list or dictionary"),
+        (lambda: io.NDArrayIter(np.zeros(0)), ShapeError, "no samples"),
+        (lambda: io.NDArrayIter(np.zeros(3), last_batch_handle="x"), ArgumentError, "'pad', 'discard' or 'roll_over'"),
+        (lambda: io.NDArrayIter(np.zeros(3), batch_size=0), ArgumentError, "batch_size is a positive integer"),
+        (lambda: io.NDArrayIter(np.zeros(3)).getdata(), ArgumentError, "no current batch"),
+        (lambda: io.ResizeIter(io.NDArrayIter(np.zeros(3)), 2).getdata(), ArgumentError, "no current batch"),
+        (lambda: io.DataBatch(np.zeros(3)), TypeError, "data is a list"),
+        (lambda: io.DataIter().next(), NotImplementedError, "iter_next"),
+        (lambda: io.PrefetchingIter([]), ArgumentError, "At least one"),
+    ],
+)
 def test_errors(make, kind, message):
     with pytest.raises(kind, match=message):
         make()
@@ -108,10 +126,16 @@ def test_resize_iter():
 def test_prefetching_iter():
     plain = io.PrefetchingIter(io.NDArrayIter(np.arange(10.0), None, 3))
     assert epoch(plain) == epoch(plain) == [([0, 1, 2], 0), ([3, 4, 5], 0), ([6, 7, 8], 0), ([9, 0, 1], 2)]
-    both = io.PrefetchingIter([io.NDArrayIter(np.arange(4.0), np.arange(4), 2), io.NDArrayIter(-np.arange(4.0), np.arange(4), 2)],
-                              rename_data=[{"data": "d1"}, {"data": "d2"}], rename_label=[{"softmax_label": "l1"}, {"softmax_label": "l2"}])
+    both = io.PrefetchingIter(
+        [io.NDArrayIter(np.arange(4.0), np.arange(4), 2), io.NDArrayIter(-np.arange(4.0), np.arange(4), 2)],
+        rename_data=[{"data": "d1"}, {"data": "d2"}],
+        rename_label=[{"softmax_label": "l1"}, {"softmax_label": "l2"}],
+    )
     assert [entry.name for entry in both.provide_data + both.provide_label] == ["d1", "d2", "l1", "l2"]
-    assert [[array.asnumpy().tolist() for array in batch.data] for batch in both] == [[[0, 1], [0, -1]], [[2, 3], [-2, -3]]]
+    assert [[array.asnumpy().tolist() for array in batch.data] for batch in both] == [
+        [[0, 1], [0, -1]],
+        [[2, 3], [-2, -3]],
+    ]
     uneven = io.PrefetchingIter([io.NDArrayIter(np.arange(4.0), None, 2), io.NDArrayIter(np.arange(6.0), None, 2)])
     with pytest.raises(ArgumentError, match="do not end together"):
         list(uneven)
@@ -143,7 +167,10 @@ def test_csv_goes_round(csv):
     for _ in range(2):
         passes.append([(batch.label[0].asnumpy().tolist(), batch.pad, batch.index.tolist()) for batch in iterator])
         iterator.reset()
-    assert passes == [[([0, 1], 0, [0, 1]), ([2, 3], 0, [2, 3]), ([4, 0], 1, [4, 0])], [([1, 2], 0, [1, 2]), ([3, 4], 0, [3, 4])]]
+    assert passes == [
+        [([0, 1], 0, [0, 1]), ([2, 3], 0, [2, 3]), ([4, 0], 1, [4, 0])],
+        [([1, 2], 0, [1, 2]), ([3, 4], 0, [3, 4])],
+    ]
     padded = io.CSVIter(data_csv=csv / "d.csv", data_shape=(3,), batch_size=2, round_batch=False, dtype="int32")
     assert [batch[1] for batch in epoch(padded)] == [batch[1] for batch in epoch(padded)] == [0, 0, 1]
     batch = next(padded)
@@ -169,7 +196,9 @@ def test_csv_shapes_and_errors(csv):
 def mnist(tmp_path):
     images = np.arange(5 * 28 * 28).reshape(5, 28, 28) % 256
     for name, array in (("i", images), ("l", np.arange(5))):
-        content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+        content = (
+            bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(np.uint8).tobytes()
+        )
         (tmp_path / name).write_bytes(content)
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
     return tmp_path, images
@@ -188,7 +217,9 @@ def test_mnist(mnist, ending):
     part = io.MNISTIter(**files, batch_size=2, shuffle=False, num_parts=2, part_index=1)
     assert [batch.label[0].asnumpy().tolist() for batch in part] == [[2, 3]]
     shuffled = [int(x) for batch in io.MNISTIter(**files, batch_size=5, seed=1) for x in batch.label[0].asnumpy()]
-    assert sorted(shuffled) == [0, 1, 2, 3, 4] and shuffled == [int(x) for x in next(io.MNISTIter(**files, batch_size=5, seed=1)).label[0].asnumpy()]
+    assert sorted(shuffled) == [0, 1, 2, 3, 4] and shuffled == [
+        int(x) for x in next(io.MNISTIter(**files, batch_size=5, seed=1)).label[0].asnumpy()
+    ]
 
 
 def test_mnist_errors(mnist):

@@ -1,4 +1,7 @@
-"""RecordIO: bytes exactly as the format says, every damaged file refused with a byte offset, and round trips for any content."""
+"""RecordIO: bytes exactly as the format says, every damaged file refused with a byte offset, and round trips for any
+content.
+"""
+
 from __future__ import annotations
 
 import os
@@ -17,7 +20,9 @@ from glueball.base.errors import ArgumentError, FileFormatError
 MAGIC = struct.pack("<I", 0xCED7230A)
 
 # Payloads in which the magic number is likely, at aligned and unaligned places.
-payloads = st.lists(st.one_of(st.binary(max_size=9), st.just(MAGIC), st.just(MAGIC[:2]), st.just(MAGIC[2:])), max_size=8).map(b"".join)
+payloads = st.lists(
+    st.one_of(st.binary(max_size=9), st.just(MAGIC), st.just(MAGIC[:2]), st.just(MAGIC[2:])), max_size=8
+).map(b"".join)
 
 
 def write(path, records):
@@ -50,7 +55,7 @@ def test_a_truncated_file_is_an_error_with_an_offset_or_ends_between_records(tmp
     path.write_bytes(whole[:cut])
     with recordio.MXRecordIO(path, "r") as reader:
         if cut in boundaries or cut == 0:
-            assert list(reader) == records[:sorted(boundaries).index(cut)] if cut else list(reader) == []
+            assert list(reader) == records[: sorted(boundaries).index(cut)] if cut else list(reader) == []
         else:
             with pytest.raises(FileFormatError, match=r"at byte \d+"):
                 list(reader)
@@ -77,19 +82,22 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
 def test_exact_bytes(tmp_path):
     path = tmp_path / "a.rec"
     write(path, [b"abcde", b"abcd" + MAGIC + b"xy", b"a" + MAGIC])
-    part = lambda flag, body: MAGIC + struct.pack("<I", flag << 29 | len(body)) + body + b"\0" * (-len(body) % 4)  # noqa: E731
+    part = lambda flag, body: MAGIC + struct.pack("<I", flag << 29 | len(body)) + body + b"\0" * (-len(body) % 4)
     assert path.read_bytes() == part(0, b"abcde") + part(1, b"abcd") + part(3, b"xy") + part(0, b"a" + MAGIC)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"\1\2\3\4" + bytes(4), "No record begins here, at byte 0"),
-    (MAGIC + struct.pack("<I", (1 << 29) - 1), "claims more bytes than the file has, at byte 0"),
-    (MAGIC + struct.pack("<I", 5 << 29), "unknown flag, at byte 4"),
-    (MAGIC + struct.pack("<I", 2 << 29), "out of order, at byte 0"),
-    (MAGIC + struct.pack("<I", 1 << 29), "between the parts of the record at byte 0, at byte 8"),
-    (MAGIC, "ends inside the head of a part, at byte 0"),
-    (MAGIC + struct.pack("<I", 1 << 29) + MAGIC + struct.pack("<I", 0), "out of order, at byte 8"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"\1\2\3\4" + bytes(4), "No record begins here, at byte 0"),
+        (MAGIC + struct.pack("<I", (1 << 29) - 1), "claims more bytes than the file has, at byte 0"),
+        (MAGIC + struct.pack("<I", 5 << 29), "unknown flag, at byte 4"),
+        (MAGIC + struct.pack("<I", 2 << 29), "out of order, at byte 0"),
+        (MAGIC + struct.pack("<I", 1 << 29), "between the parts of the record at byte 0, at byte 8"),
+        (MAGIC, "ends inside the head of a part, at byte 0"),
+        (MAGIC + struct.pack("<I", 1 << 29) + MAGIC + struct.pack("<I", 0), "out of order, at byte 8"),
+    ],
+)
 def test_damage_is_named_by_offset(tmp_path, content, message):
     path = _written(tmp_path / "a.rec", content)
     with recordio.MXRecordIO(path, "r") as reader, pytest.raises(FileFormatError, match=message):
@@ -205,8 +213,14 @@ def test_threads_share_a_reader(tmp_path):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.one_of(st.floats(width=32, allow_nan=False), st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=5)),
-       st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.binary(max_size=20))
+@given(
+    st.one_of(
+        st.floats(width=32, allow_nan=False), st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=5)
+    ),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+    st.binary(max_size=20),
+)
 def test_pack_round_trip(label, number, number2, content):
     header, back = recordio.unpack(recordio.pack(recordio.IRHeader(0, label, number, number2), content))
     assert back == content
@@ -229,8 +243,10 @@ def test_images_are_blue_green_red():
     header, back = recordio.unpack_img(payload)
     np.testing.assert_array_equal(back, pixels)
     assert header.label == 1
-    from PIL import Image
     import io
+
+    from PIL import Image
+
     assert Image.open(io.BytesIO(recordio.unpack(payload)[1])).convert("RGB").getpixel((0, 0)) == (0, 0, 200)
     assert recordio.unpack_img(payload, 0)[1].shape == (4, 5)
     grey = recordio.pack_img(recordio.IRHeader(0, 1, 2, 0), pixels[..., 0], 3, ".png")

@@ -1,8 +1,10 @@
 """gluon.data: data sets, samplers and the loader that turns them into batches.
 
-Read in this order: dataset.py (what a data set is), sampler.py (in which order), batchify.py (from samples to a batch), dataloader.py (the
-loop), workers.py and transport.py (its processes). vision/ has images, text.py and series.py two small real data sets.
+Read in this order: dataset.py (what a data set is), sampler.py (in which order), batchify.py (from samples to a
+batch), dataloader.py (the loop), workers.py and transport.py (its processes). vision/ has images, text.py and
+series.py two small real data sets.
 """
+
 from __future__ import annotations
 
 from . import batchify, dataloader, dataset, sampler, series, text
@@ -12,7 +14,24 @@ from .dataset import ArrayDataset, Dataset, RecordFileDataset, SimpleDataset
 from .sampler import BatchSampler, FilterSampler, IntervalSampler, RandomSampler, Sampler, SequentialSampler
 
 __all__ = [
-    "ArrayDataset", "BatchSampler", "DataLoader", "DataLoaderError", "Dataset", "FilterSampler", "IntervalSampler", "RandomSampler",
-    "RecordFileDataset", "Sampler", "SequentialSampler", "SimpleDataset", "batchify", "dataloader", "dataset",
-    "default_batchify_fn", "default_mp_batchify_fn", "sampler", "series", "text",
+    "ArrayDataset",
+    "BatchSampler",
+    "DataLoader",
+    "DataLoaderError",
+    "Dataset",
+    "FilterSampler",
+    "IntervalSampler",
+    "RandomSampler",
+    "RecordFileDataset",
+    "Sampler",
+    "SequentialSampler",
+    "SimpleDataset",
+    "batchify",
+    "dataloader",
+    "dataset",
+    "default_batchify_fn",
+    "default_mp_batchify_fn",
+    "sampler",
+    "series",
+    "text",
 ]

@@ -1,8 +1,10 @@
 """From a list of samples to a batch: the default, and the pieces from which others are put together.
 
-The one idea: a batchify function takes the list of samples and returns arrays whose first axis is the batch. Samples that are tuples
-become a list with one batch for each part. Who calls them is in dataloader.py; the way back from a worker process is in transport.py.
+The one idea: a batchify function takes the list of samples and returns arrays whose first axis is the batch. Samples
+that are tuples become a list with one batch for each part. Who calls them is in dataloader.py; the way back from a
+worker process is in transport.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -15,16 +17,18 @@ from ...base.errors import ArgumentError, DTypeError, ShapeError, explain
 
 __all__ = ["Append", "AsList", "Group", "Pad", "Stack", "default_batchify_fn", "default_mp_batchify_fn"]
 
-_RAGGED = ("Pad them with gluon.data.batchify.Pad(), e.g. DataLoader(..., batchify_fn=batchify.Pad()) or, for samples "
-           "(data, label), batchify.Group(batchify.Pad(), batchify.Stack()); or keep them apart with batchify.AsList() and let "
-           "glueball.fold batch the computation.")
+_RAGGED = (
+    "Pad them with gluon.data.batchify.Pad(), e.g. DataLoader(..., batchify_fn=batchify.Pad()) or, for samples "
+    "(data, label), batchify.Group(batchify.Pad(), batchify.Stack()); or keep them apart with batchify.AsList() and "
+    "let glueball.fold batch the computation."
+)
 
 
 def default_batchify_fn(data: Sequence[Any]) -> Any:
     """Stack samples into a batch.
 
-    NDArrays and NumPy arrays are stacked and keep their dtype, numbers become a vector of NumPy's dtype for them (int64,
-    float64), tuples a list of batches, dictionaries a dictionary of batches.
+    NDArrays and NumPy arrays are stacked and keep their dtype, numbers become a vector of NumPy's dtype for them
+    (int64, float64), tuples a list of batches, dictionaries a dictionary of batches.
 
     Raises
     ------
@@ -35,7 +39,7 @@ def default_batchify_fn(data: Sequence[Any]) -> Any:
     --------
     >>> data, label = default_batchify_fn([(np.zeros(3), 0), (np.ones(3), 1)])
     >>> data.shape, label
-    ((2, 3), 
+    ((2, 3),
     [0 1]
     <NDArray 2 @cpu(0)>)
     """
@@ -43,7 +47,9 @@ def default_batchify_fn(data: Sequence[Any]) -> Any:
 
 
 def default_mp_batchify_fn(data: Sequence[Any]) -> Any:
-    """The same as `default_batchify_fn`: the loader moves batches out of its workers through shared memory by itself."""
+    """The same as `default_batchify_fn`: the loader moves batches out of its workers through shared memory by
+    itself.
+    """
     return _default(data, "sample")
 
 
@@ -62,26 +68,40 @@ def _default(data: Sequence[Any], what: str) -> Any:
 
 def _require_some(data: Sequence[Any], where: str) -> None:
     if len(data) == 0:
-        raise ArgumentError(explain(where, "There is no sample to make a batch of.",
-                                    fix="A batch sampler must not yield an empty list."))
+        raise ArgumentError(
+            explain(
+                where, "There is no sample to make a batch of.", fix="A batch sampler must not yield an empty list."
+            )
+        )
 
 
 def _parts(data: Sequence[Any], what: str) -> list[tuple[Any, ...]]:
     length = len(data[0])
     for position, sample in enumerate(data):
         if len(sample) != length:
-            raise ShapeError(explain("default_batchify_fn", f"Each {what} has the same number of parts.",
-                                     expected=f"{length} parts, as position 0 of the batch",
-                                     received=f"{len(sample)} parts at position {position}"))
+            raise ShapeError(
+                explain(
+                    "default_batchify_fn",
+                    f"Each {what} has the same number of parts.",
+                    expected=f"{length} parts, as position 0 of the batch",
+                    received=f"{len(sample)} parts at position {position}",
+                )
+            )
     return list(zip(*data))
 
 
 def _require_one_shape(shapes: Sequence[tuple[int, ...]], what: str, where: str = "default_batchify_fn") -> None:
     for position, shape in enumerate(shapes):
         if shape != shapes[0]:
-            raise ShapeError(explain(where, f"The samples of a batch differ in shape ({what}).",
-                                     expected=f"shape {shapes[0]}, as at position 0 of the batch",
-                                     received=f"shape {shape} at position {position}", fix=_RAGGED))
+            raise ShapeError(
+                explain(
+                    where,
+                    f"The samples of a batch differ in shape ({what}).",
+                    expected=f"shape {shapes[0]}, as at position 0 of the batch",
+                    received=f"shape {shape} at position {position}",
+                    fix=_RAGGED,
+                )
+            )
 
 
 def _stack(data: Sequence[Any], what: str, where: str) -> np.ndarray:
@@ -93,8 +113,14 @@ def _stack(data: Sequence[Any], what: str, where: str) -> np.ndarray:
     _require_one_shape([array.shape for array in arrays], what, where)
     batch = np.stack(arrays)
     if batch.dtype.kind not in "biuf":
-        raise DTypeError(explain(where, f"A {what} is no number and no array of numbers.", received=type(data[0]).__name__,
-                                 fix="Transform it into numbers, or give the loader batchify_fn=batchify.AsList()."))
+        raise DTypeError(
+            explain(
+                where,
+                f"A {what} is no number and no array of numbers.",
+                received=type(data[0]).__name__,
+                fix="Transform it into numbers, or give the loader batchify_fn=batchify.AsList().",
+            )
+        )
     return batch
 
 
@@ -146,8 +172,15 @@ class Pad:
            [4, 0, 0]])
     """
 
-    def __init__(self, val: float = 0, dtype: Any = None, round_to: int | None = None, use_shared_mem: bool = False, *,
-                 ret_length: bool = False) -> None:
+    def __init__(
+        self,
+        val: float = 0,
+        dtype: Any = None,
+        round_to: int | None = None,
+        use_shared_mem: bool = False,
+        *,
+        ret_length: bool = False,
+    ) -> None:
         del use_shared_mem  # as in Stack
         if round_to is not None and round_to < 1:
             raise ArgumentError(explain("batchify.Pad", "round_to is positive.", received=round_to))
@@ -159,13 +192,20 @@ class Pad:
         arrays = [sample.asnumpy() if isinstance(sample, nd.NDArray) else np.asarray(sample) for sample in data]
         for position, array in enumerate(arrays):
             if array.ndim != arrays[0].ndim or array.ndim == 0:
-                raise ShapeError(explain("batchify.Pad", "Padding needs samples of one number of dimensions, at least 1.",
-                                         expected=f"{max(arrays[0].ndim, 1)} dimensions",
-                                         received=f"shape {array.shape} at position {position}"))
+                raise ShapeError(
+                    explain(
+                        "batchify.Pad",
+                        "Padding needs samples of one number of dimensions, at least 1.",
+                        expected=f"{max(arrays[0].ndim, 1)} dimensions",
+                        received=f"shape {array.shape} at position {position}",
+                    )
+                )
         sizes = np.max([array.shape for array in arrays], axis=0)
         if self._round_to is not None:
             sizes = -(-sizes // self._round_to) * self._round_to
-        batch = np.full((len(arrays), *sizes), self._val, dtype=np.result_type(*arrays) if self._dtype is None else None)
+        batch = np.full(
+            (len(arrays), *sizes), self._val, dtype=np.result_type(*arrays) if self._dtype is None else None
+        )
         for row, array in zip(batch, arrays):
             row[tuple(slice(size) for size in array.shape)] = array
         padded = nd.array(batch, dtype=batch.dtype if self._dtype is None else self._dtype)
@@ -215,8 +255,14 @@ class Group:
         for position, sample in enumerate(data):
             if not isinstance(sample, (tuple, list)) or len(sample) != len(self._functions):
                 parts = f"{len(sample)} parts" if isinstance(sample, (tuple, list)) else type(sample).__name__
-                raise ShapeError(explain("batchify.Group", "There is one function for each part of a sample.",
-                                         expected=f"{len(self._functions)} parts", received=f"{parts} at position {position}"))
+                raise ShapeError(
+                    explain(
+                        "batchify.Group",
+                        "There is one function for each part of a sample.",
+                        expected=f"{len(self._functions)} parts",
+                        received=f"{parts} at position {position}",
+                    )
+                )
         return tuple(function(list(part)) for function, part in zip(self._functions, zip(*data)))
 
 

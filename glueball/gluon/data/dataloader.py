@@ -1,9 +1,11 @@
 """DataLoader: from a data set to batches, in this process, in threads, or in worker processes.
 
-The one idea: an iterator keeps a window of `prefetch` batches under way and hands them out in the sampler's order; *who* makes them (a
-pool of processes or threads) is behind two calls, submit and collect. Without workers a batch is made when it is asked for, and a plain
-array data set is then indexed once for the whole batch. How samples become a batch is in batchify.py, the processes are in workers.py.
+The one idea: an iterator keeps a window of `prefetch` batches under way and hands them out in the sampler's order;
+*who* makes them (a pool of processes or threads) is behind two calls, submit and collect. Without workers a batch is
+made when it is asked for, and a plain array data set is then indexed once for the whole batch. How samples become a
+batch is in batchify.py, the processes are in workers.py.
 """
+
 from __future__ import annotations
 
 import collections
@@ -48,7 +50,8 @@ class DataLoader:
     num_workers : int
         Processes (or threads) that read samples; 0 reads them here. The processes stay from epoch to epoch.
     pin_memory : bool
-        Put batches into page-locked memory, from which they are copied to a CUDA device faster. Without CUDA it does nothing.
+        Put batches into page-locked memory, from which they are copied to a CUDA device faster. Without CUDA it does
+        nothing.
     pin_device_id : int
         Accepted for compatibility: page-locked memory serves every device.
     prefetch : int, optional
@@ -70,8 +73,9 @@ class DataLoader:
 
     Notes
     -----
-    Random transforms in worker processes draw from generators (Python's, NumPy's and Glueball's) that are seeded for each
-    batch from the state of NumPy's generator here: seed NumPy and the epoch repeats, however many workers there are.
+    Random transforms in worker processes draw from generators (Python's, NumPy's and Glueball's) that are seeded for
+    each batch from the state of NumPy's generator here: seed NumPy and the epoch repeats, however many workers there
+    are.
 
     Examples
     --------
@@ -81,11 +85,25 @@ class DataLoader:
     [((2, 3), (2,)), ((2, 3), (2,)), ((1, 3), (1,))]
     """
 
-    def __init__(self, dataset: Any, batch_size: int | None = None, shuffle: bool = False, sampler: Iterable[Any] | None = None,
-                 last_batch: str | None = None, batch_sampler: Iterable[Sequence[Any]] | None = None,
-                 batchify_fn: Callable[[list[Any]], Any] | None = None, num_workers: int = 0, pin_memory: bool = False,
-                 pin_device_id: int = 0, prefetch: int | None = None, thread_pool: bool = False, timeout: float | None = 120,
-                 auto_reload: bool = False, *, start_method: str | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        sampler: Iterable[Any] | None = None,
+        last_batch: str | None = None,
+        batch_sampler: Iterable[Sequence[Any]] | None = None,
+        batchify_fn: Callable[[list[Any]], Any] | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        pin_device_id: int = 0,
+        prefetch: int | None = None,
+        thread_pool: bool = False,
+        timeout: float | None = 120,
+        auto_reload: bool = False,
+        *,
+        start_method: str | None = None,
+    ) -> None:
         self._pool: WorkerPool | _ThreadPool | None = None
         self._waiting: _Epoch | None = None
         if num_workers < 0:
@@ -157,7 +175,9 @@ class DataLoader:
         return _Epoch(self._pool, iter(self._batch_sampler), self._prefetch, self._timeout, self._seed(), self._pinned)
 
     def _seed(self) -> int:
-        """Return a seed that follows NumPy's generator without drawing from it (so workers do not change the shuffling)."""
+        """Return a seed that follows NumPy's generator without drawing from it (so workers do not change the
+        shuffling).
+        """
         _, keys, position, *_ = np.random.get_state(legacy=True)
         return zlib.crc32(np.asarray(keys).tobytes(), int(position) * 65537 + self._epoch)  # type: ignore[arg-type]
 
@@ -168,24 +188,47 @@ class DataLoader:
 _DEFAULTS = (default_batchify_fn, default_mp_batchify_fn)
 
 
-def _make_batch_sampler(dataset: Any, batch_size: int | None, shuffle: bool, sampler: Iterable[Any] | None, last_batch: str | None,
-                        batch_sampler: Iterable[Sequence[Any]] | None) -> Iterable[Sequence[Any]]:
+def _make_batch_sampler(
+    dataset: Any,
+    batch_size: int | None,
+    shuffle: bool,
+    sampler: Iterable[Any] | None,
+    last_batch: str | None,
+    batch_sampler: Iterable[Sequence[Any]] | None,
+) -> Iterable[Sequence[Any]]:
     if batch_sampler is not None:
-        given = {"batch_size": batch_size is not None, "shuffle": bool(shuffle), "sampler": sampler is not None,
-                 "last_batch": last_batch is not None}
+        given = {
+            "batch_size": batch_size is not None,
+            "shuffle": bool(shuffle),
+            "sampler": sampler is not None,
+            "last_batch": last_batch is not None,
+        }
         if any(given.values()):
             names = ", ".join(name for name, is_given in given.items() if is_given)
-            raise ArgumentError(explain("DataLoader", "batch_sampler decides everything about the order.",
-                                        expected="no batch_size, shuffle, sampler or last_batch", received=names))
+            raise ArgumentError(
+                explain(
+                    "DataLoader",
+                    "batch_sampler decides everything about the order.",
+                    expected="no batch_size, shuffle, sampler or last_batch",
+                    received=names,
+                )
+            )
         return batch_sampler
     if batch_size is None:
-        raise ArgumentError(explain("DataLoader", "The batch size is missing.", fix="Give batch_size=..., or a batch_sampler."))
+        raise ArgumentError(
+            explain("DataLoader", "The batch size is missing.", fix="Give batch_size=..., or a batch_sampler.")
+        )
     if sampler is None:
         length = len(dataset)
         sampler = samplers.RandomSampler(length) if shuffle else samplers.SequentialSampler(length)
     elif shuffle:
-        raise ArgumentError(explain("DataLoader", "A sampler decides the order, so shuffle has no meaning.",
-                                    fix="Leave shuffle out, or use gluon.data.RandomSampler."))
+        raise ArgumentError(
+            explain(
+                "DataLoader",
+                "A sampler decides the order, so shuffle has no meaning.",
+                fix="Leave shuffle out, or use gluon.data.RandomSampler.",
+            )
+        )
     return samplers.BatchSampler(sampler, batch_size, last_batch or "keep")
 
 
@@ -194,7 +237,9 @@ def _fetch_here(dataset: Any, indices: Sequence[Any], batchify: Callable[[list[A
         return fetch(dataset, indices, batchify)
     except SampleFailure as failure:
         cause = failure.__cause__
-        message, index = failure_message(indices, failure.position, f"{type(cause).__name__}: {cause}", "in this process")
+        message, index = failure_message(
+            indices, failure.position, f"{type(cause).__name__}: {cause}", "in this process"
+        )
     raise DataLoaderError(message, index) from cause
 
 
@@ -213,8 +258,15 @@ def _pin(value: Any) -> Any:
 class _Epoch:
     """The batches of one epoch, made in advance and handed out in order."""
 
-    def __init__(self, pool: WorkerPool | _ThreadPool, batches: Iterator[Sequence[Any]], prefetch: int, timeout: float | None, seed: int,
-                 finish: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool | _ThreadPool,
+        batches: Iterator[Sequence[Any]],
+        prefetch: int,
+        timeout: float | None,
+        seed: int,
+        finish: Callable[[Any], Any],
+    ) -> None:
         self._pool, self._batches, self._timeout, self._finish = pool, batches, timeout, finish
         self._seed, self._count = seed, 0
         self._under_way: collections.deque[int] = collections.deque()
@@ -283,8 +335,13 @@ class _ThreadPool:
                 raise
             self.alive = False
             self._executor.shutdown(wait=False, cancel_futures=True)
-            raise DataLoaderError(explain("DataLoader", f"No batch came for {timeout} seconds from a thread that reads the samples "
-                                          f"{list(indices)[:8]}.", fix="Raise DataLoader(timeout=...).")) from None
+            raise DataLoaderError(
+                explain(
+                    "DataLoader",
+                    f"No batch came for {timeout} seconds from a thread that reads the samples {list(indices)[:8]}.",
+                    fix="Raise DataLoader(timeout=...).",
+                )
+            ) from None
 
     def stop(self) -> None:
         self.alive = False

@@ -1,9 +1,11 @@
-"""Data sets: anything with `__getitem__(index)` and `__len__`, and views of them (transformed, filtered, sharded, taken, sampled).
+"""Data sets: anything with `__getitem__(index)` and `__len__`, and views of them (transformed, filtered, sharded,
+taken, sampled).
 
-The one idea: a view holds a data set and a list of indices or a function, never a copy, so it may be sent to a worker process cheaply.
-`ArrayDataset` can also `gather` a whole batch at once, which the loader uses where no per-sample code is asked for. Files of images are
-in vision/, text and series in text.py and series.py, batches in dataloader.py.
+The one idea: a view holds a data set and a list of indices or a function, never a copy, so it may be sent to a worker
+process cheaply. `ArrayDataset` can also `gather` a whole batch at once, which the loader uses where no per-sample code
+is asked for. Files of images are in vision/, text and series in text.py and series.py, batches in dataloader.py.
 """
+
 from __future__ import annotations
 
 import os
@@ -27,7 +29,9 @@ class Dataset:
         raise NotImplementedError(explain(type(self).__name__, "A data set defines __getitem__(index)."))
 
     def __len__(self) -> int:
-        raise NotImplementedError(explain(type(self).__name__, "A data set defines __len__, the number of its samples."))
+        raise NotImplementedError(
+            explain(type(self).__name__, "A data set defines __len__, the number of its samples.")
+        )
 
     def filter(self, fn: Callable[[Any], Any]) -> Dataset:
         """Return a view of the samples for which `fn(sample)` is true (asked once for each sample, now).
@@ -38,7 +42,8 @@ class Dataset:
         return _SampledDataset(self, samplers.FilterSampler(fn, self))
 
     def shard(self, num_shards: int, index: int) -> Dataset:
-        """Return part `index` of `num_shards` contiguous parts; the first ones are larger by one where it does not divide.
+        """Return part `index` of `num_shards` contiguous parts; the first ones are larger by one where it does not
+        divide.
 
         >>> [list(SimpleDataset(range(5)).shard(2, part)) for part in (0, 1)]
         [[0, 1, 2], [3, 4]]
@@ -46,8 +51,14 @@ class Dataset:
         if num_shards < 1:
             raise ArgumentError(explain("Dataset.shard", "num_shards is at least 1.", received=num_shards))
         if not 0 <= index < num_shards:
-            raise ArgumentError(explain("Dataset.shard", "The shard's index is out of range.",
-                                        expected=f"0 <= index < {num_shards}", received=index))
+            raise ArgumentError(
+                explain(
+                    "Dataset.shard",
+                    "The shard's index is out of range.",
+                    expected=f"0 <= index < {num_shards}",
+                    received=index,
+                )
+            )
         size, larger = divmod(len(self), num_shards)
         start = size * index + min(index, larger)
         return _SampledDataset(self, samplers.SequentialSampler(size + (index < larger), start))
@@ -70,8 +81,14 @@ class Dataset:
         [6, 7]
         """
         if not isinstance(sampler, samplers.Sampler):
-            raise TypeError(explain("Dataset.sample", "The order is given by a sampler.", expected="a gluon.data.Sampler",
-                                    received=type(sampler).__name__))
+            raise TypeError(
+                explain(
+                    "Dataset.sample",
+                    "The order is given by a sampler.",
+                    expected="a gluon.data.Sampler",
+                    received=type(sampler).__name__,
+                )
+            )
         return _SampledDataset(self, sampler)
 
     def transform(self, fn: Callable[..., Any], lazy: bool = True) -> Dataset:
@@ -118,7 +135,9 @@ class _LazyTransformDataset(Dataset):
         return len(self._data)
 
     def gather(self, indices: Sequence[int]) -> Any | None:
-        """Return a whole batch at once, if the data can and the transform does the same to a batch as to each sample in it."""
+        """Return a whole batch at once, if the data can and the transform does the same to a batch as to each sample
+        in it.
+        """
         first_only = isinstance(self._fn, _TransformFirst)
         transform = self._fn._fn if first_only else self._fn
         gather = gather_of(self._data) if getattr(transform, "batchable", False) else None
@@ -181,9 +200,15 @@ class ArrayDataset(Dataset):
         self._data: list[Any] = []
         for number, array in enumerate(args):
             if len(array) != self._length:
-                raise ShapeError(explain("ArrayDataset", "The arrays differ in length.",
-                                         expected=f"{self._length}, as array 0 has", received=f"{len(array)} in array {number}",
-                                         fix="Each array holds one entry per sample along its first axis."))
+                raise ShapeError(
+                    explain(
+                        "ArrayDataset",
+                        "The arrays differ in length.",
+                        expected=f"{self._length}, as array 0 has",
+                        received=f"{len(array)} in array {number}",
+                        fix="Each array holds one entry per sample along its first axis.",
+                    )
+                )
             if isinstance(array, nd.NDArray) and array.ndim == 1:
                 array = array.asnumpy()
             self._data.append(array)

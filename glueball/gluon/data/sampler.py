@@ -1,8 +1,9 @@
 """Samplers: in which order a data set is read.
 
-The one idea: a sampler is an iterable of indices with a length, and nothing else; a `BatchSampler` groups the indices of another.
-Batches of samples are made in dataloader.py.
+The one idea: a sampler is an iterable of indices with a length, and nothing else; a `BatchSampler` groups the indices
+of another. Batches of samples are made in dataloader.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
@@ -96,8 +97,14 @@ class IntervalSampler(Sampler):
         self._length = _count(length, "IntervalSampler", "length", 0)
         self._interval = _count(interval, "IntervalSampler", "interval", 1)
         if self._interval > self._length:
-            raise ArgumentError(explain("IntervalSampler", "The interval exceeds the length.",
-                                        expected=f"at most {length}", received=interval))
+            raise ArgumentError(
+                explain(
+                    "IntervalSampler",
+                    "The interval exceeds the length.",
+                    expected=f"at most {length}",
+                    received=interval,
+                )
+            )
         self._rollover = rollover
 
     def __iter__(self) -> Iterator[int]:
@@ -105,7 +112,7 @@ class IntervalSampler(Sampler):
             yield from range(start, self._length, self._interval)
 
     def __len__(self) -> int:
-        return self._length if self._rollover else -(-self._length // self._interval)
+        return self._length if self._rollover else (self._length + self._interval - 1) // self._interval
 
 
 class BatchSampler(Sampler):
@@ -132,8 +139,14 @@ class BatchSampler(Sampler):
         self._sampler = sampler
         self._batch_size = _count(batch_size, "BatchSampler", "batch_size", 1)
         if last_batch not in ("keep", "discard", "rollover"):
-            raise ArgumentError(explain("BatchSampler", "last_batch is unknown.", received=repr(last_batch),
-                                        expected="'keep', 'discard' or 'rollover'"))
+            raise ArgumentError(
+                explain(
+                    "BatchSampler",
+                    "last_batch is unknown.",
+                    received=repr(last_batch),
+                    expected="'keep', 'discard' or 'rollover'",
+                )
+            )
         self._last_batch = last_batch
         self._left_over: list[Any] = []
 
@@ -152,5 +165,5 @@ class BatchSampler(Sampler):
     def __len__(self) -> int:
         count = len(self._sampler)  # type: ignore[arg-type]
         if self._last_batch == "keep":
-            return -(-count // self._batch_size)
+            return (count + self._batch_size - 1) // self._batch_size
         return (count + len(self._left_over)) // self._batch_size

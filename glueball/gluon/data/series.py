@@ -1,8 +1,9 @@
 """Time series: windows over a series as (past, next value) samples, and a real series that comes with the package.
 
-The one idea: a forecasting sample is `history` values and the `horizon` values that follow; both are slices of one array, scaled once.
-Text is in text.py. Where the data come from, and their licence, stands in _data/README.md.
+The one idea: a forecasting sample is `history` values and the `horizon` values that follow; both are slices of one
+array, scaled once. Text is in text.py. Where the data come from, and their licence, stands in _data/README.md.
 """
+
 from __future__ import annotations
 
 import csv
@@ -42,20 +43,29 @@ class SeriesWindows(Dataset):
     def __init__(self, series: Any, history: int, horizon: int = 1) -> None:
         values = np.asarray(series.asnumpy() if isinstance(series, nd.NDArray) else series, dtype=np.float32)
         if values.ndim not in (1, 2):
-            raise ShapeError(explain("SeriesWindows", "A series has shape (time,) or (time, features).", received=values.shape))
+            raise ShapeError(
+                explain("SeriesWindows", "A series has shape (time,) or (time, features).", received=values.shape)
+            )
         if history < 1 or horizon < 1 or history + horizon > len(values):
-            raise ArgumentError(explain("SeriesWindows", "A window must fit into the series.",
-                                        expected=f"history and horizon of at least 1, together at most {len(values)}",
-                                        received=f"history {history}, horizon {horizon}"))
+            raise ArgumentError(
+                explain(
+                    "SeriesWindows",
+                    "A window must fit into the series.",
+                    expected=f"history and horizon of at least 1, together at most {len(values)}",
+                    received=f"history {history}, horizon {horizon}",
+                )
+            )
         self._values = values.reshape(len(values), -1)
         self._history, self._horizon = history, horizon
 
     def __getitem__(self, idx: int) -> tuple[nd.NDArray, nd.NDArray]:
         if not -len(self) <= idx < len(self):
-            raise IndexError(explain("SeriesWindows", "The index is out of range.", expected=f"below {len(self)}", received=idx))
+            raise IndexError(
+                explain("SeriesWindows", "The index is out of range.", expected=f"below {len(self)}", received=idx)
+            )
         start = idx % len(self)
         middle = start + self._history
-        return nd.array(self._values[start:middle]), nd.array(self._values[middle:middle + self._horizon])
+        return nd.array(self._values[start:middle]), nd.array(self._values[middle : middle + self._horizon])
 
     def __len__(self) -> int:
         return len(self._values) - self._history - self._horizon + 1
@@ -64,9 +74,10 @@ class SeriesWindows(Dataset):
 class MaunaLoaCO2(SeriesWindows):
     """Carbon dioxide in the air at Mauna Loa, Hawaii, weekly 1958-2001: a trend and a season to be learnt.
 
-    A sample is (past, future) with shapes (history, 1) and (horizon, 1), float32, standardised by the mean and deviation of the
-    training part (`mean`, `deviation`; multiply and add to come back to ppmv). The first 80 % of the time are for training; weeks
-    without a measurement are filled linearly. `dates` and `ppmv` hold the series of this part.
+    A sample is (past, future) with shapes (history, 1) and (horizon, 1), float32, standardised by the mean and
+    deviation of the training part (`mean`, `deviation`; multiply and add to come back to ppmv). The first 80 % of the
+    time are for training; weeks without a measurement are filled linearly. `dates` and `ppmv` hold the series of this
+    part.
 
     Parameters
     ----------

@@ -1,8 +1,10 @@
 """Text as sequences of characters for language models, and a real text that comes with the package.
 
-The one idea: a sample is `length` characters and the same shifted by one, as int32 indices into a sorted vocabulary, so that every
-position has a target. Numbers in time are in series.py; word vocabularies belong to other packages. Licences: _data/README.md.
+The one idea: a sample is `length` characters and the same shifted by one, as int32 indices into a sorted vocabulary,
+so that every position has a target. Numbers in time are in series.py; word vocabularies belong to other packages.
+Licences: _data/README.md.
 """
+
 from __future__ import annotations
 
 import gzip
@@ -21,7 +23,8 @@ _AUSTEN_FILE = os.path.join(os.path.dirname(__file__), "_data", "pride_and_preju
 
 
 class CharacterSequences(Dataset):
-    """Consecutive pieces of a text as (input, target) samples of characters; the target is the input one character later.
+    """Consecutive pieces of a text as (input, target) samples of characters; the target is the input one character
+    later.
 
     Parameters
     ----------
@@ -30,8 +33,8 @@ class CharacterSequences(Dataset):
     length : int
         Characters in a sample.
     vocabulary : str, optional
-        All known characters, in the order of their indices; default: those of the text, sorted. Give the training part's to
-        the test part.
+        All known characters, in the order of their indices; default: those of the text, sorted. Give the training
+        part's to the test part.
 
     Examples
     --------
@@ -42,8 +45,14 @@ class CharacterSequences(Dataset):
 
     def __init__(self, text: str, length: int = 64, vocabulary: str | None = None) -> None:
         if length < 1 or length >= len(text):
-            raise ArgumentError(explain("CharacterSequences", "A sample and its target must fit into the text.",
-                                        expected=f"1 <= length < {len(text)}", received=length))
+            raise ArgumentError(
+                explain(
+                    "CharacterSequences",
+                    "A sample and its target must fit into the text.",
+                    expected=f"1 <= length < {len(text)}",
+                    received=length,
+                )
+            )
         self.text = text
         self.vocabulary = "".join(sorted(set(text))) if vocabulary is None else vocabulary
         self._index = {character: index for index, character in enumerate(self.vocabulary)}
@@ -55,8 +64,14 @@ class CharacterSequences(Dataset):
         try:
             return np.array([self._index[character] for character in text], dtype=np.int32)
         except KeyError as error:
-            raise ArgumentError(explain("CharacterSequences", "A character is not in the vocabulary.",
-                                        expected=f"one of {self.vocabulary!r}", received=repr(error.args[0]))) from None
+            raise ArgumentError(
+                explain(
+                    "CharacterSequences",
+                    "A character is not in the vocabulary.",
+                    expected=f"one of {self.vocabulary!r}",
+                    received=repr(error.args[0]),
+                )
+            ) from None
 
     def decode(self, indices: Iterable[int]) -> str:
         """Return the text of indices."""
@@ -64,9 +79,11 @@ class CharacterSequences(Dataset):
 
     def __getitem__(self, idx: int) -> tuple[nd.NDArray, nd.NDArray]:
         if not -len(self) <= idx < len(self):
-            raise IndexError(explain("CharacterSequences", "The index is out of range.", expected=f"below {len(self)}", received=idx))
+            raise IndexError(
+                explain("CharacterSequences", "The index is out of range.", expected=f"below {len(self)}", received=idx)
+            )
         start = idx % len(self) * self._length
-        piece = self._codes[start:start + self._length + 1]
+        piece = self._codes[start : start + self._length + 1]
         return nd.array(piece[:-1], dtype="int32"), nd.array(piece[1:], dtype="int32")
 
     def __len__(self) -> int:

@@ -1,10 +1,12 @@
 """How a batch travels from a worker process to the loader: pickled, with its arrays beside the pickle in shared memory.
 
-The one idea: the shared memory has no name. A worker copies a batch into an anonymous file (`memfd_create`, or a temporary file that is
-deleted at once) and sends the file's descriptor through the socket; whoever dies, and however, the kernel frees it, so there is nothing
-to clean up and no `/dev/shm` to fill. Small batches, and all of them where descriptors cannot be sent (Windows), go through the pipe.
-The arrays of a received batch lie in the shared memory itself: nothing is copied on this side. The processes are in workers.py.
+The one idea: the shared memory has no name. A worker copies a batch into an anonymous file (`memfd_create`, or a
+temporary file that is deleted at once) and sends the file's descriptor through the socket; whoever dies, and however,
+the kernel frees it, so there is nothing to clean up and no `/dev/shm` to fill. Small batches, and all of them where
+descriptors cannot be sent (Windows), go through the pipe. The arrays of a received batch lie in the shared memory
+itself: nothing is copied on this side. The processes are in workers.py.
 """
+
 from __future__ import annotations
 
 import io
@@ -121,7 +123,7 @@ def receive(connection: Connection) -> tuple[Message, list[Any]]:
         memory = memoryview(mmap.mmap(descriptor, offsets[-1]))
     finally:
         os.close(descriptor)
-    return head, [memory[offset:offset + size] for offset, size in zip(offsets, sizes)]
+    return head, [memory[offset : offset + size] for offset, size in zip(offsets, sizes)]
 
 
 def unpack(chunks: list[Any]) -> Any:

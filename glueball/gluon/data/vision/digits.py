@@ -1,8 +1,9 @@
-"""OpticalDigits: 1,797 real handwritten digits that come with the package, so that a first network trains without any download.
-`digits` chooses: MNIST where its 70,000 images are at hand, else these.
+"""OpticalDigits: 1,797 real handwritten digits that come with the package, so that a first network trains without any
+download. `digits` chooses: MNIST where its 70,000 images are at hand, else these.
 
 Same interface as MNIST in datasets.py. Source, credit and licence (CC BY 4.0): _data/README.md.
 """
+
 from __future__ import annotations
 
 import functools
@@ -21,10 +22,11 @@ _FILE = os.path.join(os.path.dirname(__file__), "_data", "optical_digits.npz")
 
 
 class OpticalDigits(InMemoryImages):
-    """Handwritten digits, 8 × 8 × 1: 1,437 for training and 360 for testing, a fixed split in proportion to the classes.
+    """Handwritten digits, 8 × 8 × 1: 1,437 for training and 360 for testing, a fixed split in proportion to the
+    classes.
 
-    E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998 (CC BY 4.0).
-    The original values 0..16 are scaled to 0..255, so that `ToTensor` maps them to [0, 1].
+    E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998 (CC
+    BY 4.0). The original values 0..16 are scaled to 0..255, so that `ToTensor` maps them to [0, 1].
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ class OpticalDigits(InMemoryImages):
 
 
 def digits(train: bool = True, transform: Callable[[Any, Any], Any] | None = None) -> InMemoryImages:
-    """Return MNIST when its files are on this machine or can be fetched, else `OpticalDigits`: the same choice for both parts.
+    """Return MNIST when its files are on this machine or can be fetched, else `OpticalDigits`: the same choice for
+    both parts.
 
     Examples
     --------

@@ -1,8 +1,9 @@
 """Data sets of your own images: a folder for each class, a list file, or a RecordIO file.
 
-The one idea: only names and labels are held; an image is read and decoded (by `glueball.image`, so with Pillow) when its sample is asked
-for, in a worker process if the loader has some. The well-known data sets are in datasets.py.
+The one idea: only names and labels are held; an image is read and decoded (by `glueball.image`, so with Pillow) when
+its sample is asked for, in a worker process if the loader has some. The well-known data sets are in datasets.py.
 """
+
 from __future__ import annotations
 
 import os
@@ -47,7 +48,9 @@ class ImageFolderDataset(Dataset):
 
     _EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
-    def __init__(self, root: str | os.PathLike[str], flag: int = 1, transform: Callable[[Any, Any], Any] | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], flag: int = 1, transform: Callable[[Any, Any], Any] | None = None
+    ) -> None:
         self._root = os.path.expanduser(os.fspath(root))
         self._flag = flag
         self._transform = transform
@@ -68,15 +71,25 @@ class ImageFolderDataset(Dataset):
             self.synsets.append(folder)
             for name in sorted(os.listdir(path)):
                 is_image = name.lower().endswith(self._EXTENSIONS)
-                (self.items if is_image else ignored).append((os.path.join(path, name), label) if is_image else os.path.join(path, name))
+                (self.items if is_image else ignored).append(
+                    (os.path.join(path, name), label) if is_image else os.path.join(path, name)
+                )
         if not self.items:
-            raise FileFormatError(explain("ImageFolderDataset", f"No image lies in the folders of {root!r}.",
-                                          expected=f"root/class/name{'|'.join(self._EXTENSIONS)}",
-                                          received=f"{len(self.synsets)} folders and {len(ignored)} other entries"))
+            raise FileFormatError(
+                explain(
+                    "ImageFolderDataset",
+                    f"No image lies in the folders of {root!r}.",
+                    expected=f"root/class/name{'|'.join(self._EXTENSIONS)}",
+                    received=f"{len(self.synsets)} folders and {len(ignored)} other entries",
+                )
+            )
         ignored = [path for path in ignored if not os.path.basename(path).startswith(".")]
         if ignored:
             more = f" and {len(ignored) - 3} more" if len(ignored) > 3 else ""
-            warnings.warn(f"ImageFolderDataset: ignored what is no image in a class's folder: {', '.join(ignored[:3])}{more}", stacklevel=4)
+            warnings.warn(
+                f"ImageFolderDataset: ignored what is no image in a class's folder: {', '.join(ignored[:3])}{more}",
+                stacklevel=4,
+            )
 
     def __getitem__(self, idx: int) -> Any:
         path, label = self.items[idx]
@@ -102,20 +115,39 @@ class ImageListDataset(Dataset):
     A sample is (image, labels) with float32 labels of shape (labels,).
     """
 
-    def __init__(self, root: str | os.PathLike[str] = ".", imglist: str | os.PathLike[str] | Sequence[Any] | None = None, flag: int = 1) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str] = ".",
+        imglist: str | os.PathLike[str] | Sequence[Any] | None = None,
+        flag: int = 1,
+    ) -> None:
         self._root = os.path.expanduser(os.fspath(root))
         self._flag = flag
         if imglist is None:
-            raise TypeError(explain("ImageListDataset", "The list is missing.", expected="imglist=a .lst file or [[label, path], ...]"))
+            raise TypeError(
+                explain(
+                    "ImageListDataset", "The list is missing.", expected="imglist=a .lst file or [[label, path], ...]"
+                )
+            )
         self._imglist: dict[int, tuple[np.ndarray, str]] = {}
         self._imgkeys: list[int] = []
-        rows = _read_list(os.path.join(self._root, os.fspath(imglist))) if isinstance(imglist, (str, os.PathLike)) else enumerate(imglist)
+        rows = (
+            _read_list(os.path.join(self._root, os.fspath(imglist)))
+            if isinstance(imglist, (str, os.PathLike))
+            else enumerate(imglist)
+        )
         for key, row in rows:
             try:
                 label = np.asarray(row[0] if len(row) == 2 else row[:-1], dtype=np.float32).reshape(-1)
             except (TypeError, ValueError, IndexError):
-                raise FileFormatError(explain("ImageListDataset", f"Entry {key} cannot be read.", received=repr(row),
-                                              expected="numbers (the labels) and a path")) from None
+                raise FileFormatError(
+                    explain(
+                        "ImageListDataset",
+                        f"Entry {key} cannot be read.",
+                        received=repr(row),
+                        expected="numbers (the labels) and a path",
+                    )
+                ) from None
             self._imglist[key] = (label, os.path.join(self._root, row[-1]))
             self._imgkeys.append(key)
 
@@ -136,8 +168,14 @@ def _read_list(path: str) -> list[tuple[int, list[str]]]:
             if fields == [""]:
                 continue
             if len(fields) < 3 or not fields[0].lstrip("-").isdigit():
-                raise FileFormatError(explain(f"List {path!r}", f"Line {number} cannot be read.", received=repr(line[:80]),
-                                              expected="index<TAB>label<TAB>path"))
+                raise FileFormatError(
+                    explain(
+                        f"List {path!r}",
+                        f"Line {number} cannot be read.",
+                        received=repr(line[:80]),
+                        expected="index<TAB>label<TAB>path",
+                    )
+                )
             rows.append((int(fields[0]), fields[1:]))
     return rows
 
@@ -155,7 +193,9 @@ class ImageRecordDataset(RecordFileDataset):
         ``transform(data, label)`` makes the sample.
     """
 
-    def __init__(self, filename: str | os.PathLike[str], flag: int = 1, transform: Callable[[Any, Any], Any] | None = None) -> None:
+    def __init__(
+        self, filename: str | os.PathLike[str], flag: int = 1, transform: Callable[[Any, Any], Any] | None = None
+    ) -> None:
         super().__init__(filename)
         self._flag = flag
         self._transform = transform

@@ -1,8 +1,10 @@
 """Transforms that change the values of pixels by chance: brightness, contrast, saturation, hue, lighting, grey.
 
-The one idea: each draws a factor between 1 - strength and 1 + strength (not below 0) and leaves the rest to an operator of `F.image`, so all are
-hybrid. They work on images of bytes (results are cut to 0..255) and of floats, height × width × channels. Geometry: spatial.py.
+The one idea: each draws a factor between 1 - strength and 1 + strength (not below 0) and leaves the rest to an
+operator of `F.image`, so all are hybrid. They work on images of bytes (results are cut to 0..255) and of floats,
+height × width × channels. Geometry: spatial.py.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,7 +12,15 @@ from typing import Any
 from .....base.errors import ArgumentError, explain
 from ....hybrid import HybridBlock
 
-__all__ = ["RandomBrightness", "RandomColorJitter", "RandomContrast", "RandomGray", "RandomHue", "RandomLighting", "RandomSaturation"]
+__all__ = [
+    "RandomBrightness",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomGray",
+    "RandomHue",
+    "RandomLighting",
+    "RandomSaturation",
+]
 
 
 def _strength(value: float, where: str) -> float:

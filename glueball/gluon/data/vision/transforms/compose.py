@@ -1,8 +1,10 @@
 """Transforms in a row or by chance, and the three that end nearly every row: ToTensor, Normalize, Cast.
 
-The one idea: a row is a block whose children are the transforms; consecutive hybrid ones are put into one HybridSequential, which may be
-hybridized. (Compose does not do that itself: images of many sizes would each be traced anew.) Other transforms: spatial.py, color.py.
+The one idea: a row is a block whose children are the transforms; consecutive hybrid ones are put into one
+HybridSequential, which may be hybridized. (Compose does not do that itself: images of many sizes would each be traced
+anew.) Other transforms: spatial.py, color.py.
 """
+
 from __future__ import annotations
 
 import random
@@ -79,7 +81,10 @@ class Compose(Sequential):
 
 
 def _batchable(row: Block) -> bool:
-    return all(_batchable(child) if type(child) is HybridSequential else getattr(child, "batchable", False) for child in row._children.values())
+    return all(
+        _batchable(child) if type(child) is HybridSequential else getattr(child, "batchable", False)
+        for child in row._children.values()
+    )
 
 
 class HybridCompose(HybridSequential):
@@ -94,7 +99,14 @@ class HybridCompose(HybridSequential):
         super().__init__()
         for transform in transforms:
             if not isinstance(transform, HybridBlock):
-                raise TypeError(explain("HybridCompose", "All its transforms are hybrid blocks.", received=repr(transform), fix="Use Compose."))
+                raise TypeError(
+                    explain(
+                        "HybridCompose",
+                        "All its transforms are hybrid blocks.",
+                        received=repr(transform),
+                        fix="Use Compose.",
+                    )
+                )
             self.add(transform)
         self.hybridize()
 
@@ -122,7 +134,9 @@ class RandomApply(Sequential):
 
     def __init__(self, transforms: Any, p: float = 0.5) -> None:
         super().__init__()
-        self.transforms = Compose(transforms) if isinstance(transforms, (list, tuple)) else as_block(transforms, "RandomApply")
+        self.transforms = (
+            Compose(transforms) if isinstance(transforms, (list, tuple)) else as_block(transforms, "RandomApply")
+        )
         self.p = _probability(p, "RandomApply")
 
     def forward(self, x: Any, *args: Any) -> Any:
@@ -143,7 +157,14 @@ class HybridRandomApply(HybridSequential):
     def __init__(self, transforms: HybridBlock, p: float = 0.5) -> None:
         super().__init__()
         if not isinstance(transforms, HybridBlock):
-            raise TypeError(explain("HybridRandomApply", "The transform is a hybrid block.", received=repr(transforms), fix="Use RandomApply."))
+            raise TypeError(
+                explain(
+                    "HybridRandomApply",
+                    "The transform is a hybrid block.",
+                    received=repr(transforms),
+                    fix="Use RandomApply.",
+                )
+            )
         self.transforms = transforms
         self.p = _probability(p, "HybridRandomApply")
 
@@ -174,7 +195,8 @@ class Cast(HybridBlock):
 
 
 class ToTensor(HybridBlock):
-    """From (height, width, channels) in 0..255 to (channels, height, width) in [0, 1], float32; a batch has one axis more in front.
+    """From (height, width, channels) in 0..255 to (channels, height, width) in [0, 1], float32; a batch has one axis
+    more in front.
 
     Examples
     --------

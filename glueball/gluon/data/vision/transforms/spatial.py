@@ -1,9 +1,10 @@
 """Transforms that move pixels: resize, crop, flip, turn.
 
-The one idea: those whose geometry is fixed, or decided by an operator, are hybrid; those that choose a part by chance or by the image's
-own size are plain blocks on `glueball.image`. Sizes are a number (a square) or (width, height). Interpolation: 0 nearest, 1 linear,
-2 cubic, 3 area, 4 Lanczos. Values of pixels are changed in color.py.
+The one idea: those whose geometry is fixed, or decided by an operator, are hybrid; those that choose a part by chance
+or by the image's own size are plain blocks on `glueball.image`. Sizes are a number (a square) or (width, height).
+Interpolation: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos. Values of pixels are changed in color.py.
 """
+
 from __future__ import annotations
 
 import random
@@ -16,8 +17,17 @@ from .....base.errors import ArgumentError, DTypeError, explain
 from ....block import Block
 from ....hybrid import HybridBlock
 
-__all__ = ["CenterCrop", "CropResize", "RandomCrop", "RandomFlipLeftRight", "RandomFlipTopBottom", "RandomResizedCrop", "RandomRotation",
-           "Resize", "Rotate"]
+__all__ = [
+    "CenterCrop",
+    "CropResize",
+    "RandomCrop",
+    "RandomFlipLeftRight",
+    "RandomFlipTopBottom",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "Resize",
+    "Rotate",
+]
 
 
 def _width_height(size: int | Sequence[int], where: str) -> tuple[int, int]:
@@ -89,7 +99,15 @@ class CropResize(HybridBlock):
         Default linear.
     """
 
-    def __init__(self, x: int, y: int, width: int, height: int, size: int | Sequence[int] | None = None, interpolation: int | None = None) -> None:
+    def __init__(
+        self,
+        x: int,
+        y: int,
+        width: int,
+        height: int,
+        size: int | Sequence[int] | None = None,
+        interpolation: int | None = None,
+    ) -> None:
         super().__init__()
         if x < 0 or y < 0:
             raise ArgumentError(explain("CropResize", "The corner lies in the image.", received=f"x {x}, y {y}"))
@@ -101,7 +119,11 @@ class CropResize(HybridBlock):
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Return the part."""
         part = F.image.crop(x, x=self._x, y=self._y, width=self._width, height=self._height)
-        return part if self._size is None else F.image.resize(part, size=self._size, keep_ratio=False, interp=self._interpolation)
+        return (
+            part
+            if self._size is None
+            else F.image.resize(part, size=self._size, keep_ratio=False, interp=self._interpolation)
+        )
 
 
 class RandomCrop(Block):
@@ -117,7 +139,13 @@ class RandomCrop(Block):
         For images smaller than `size`.
     """
 
-    def __init__(self, size: int | Sequence[int], pad: int | Sequence[int] | None = None, pad_value: float = 0, interpolation: int = 1) -> None:
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        pad: int | Sequence[int] | None = None,
+        pad_value: float = 0,
+        interpolation: int = 1,
+    ) -> None:
         super().__init__()
         self._size, self._interpolation, self._pad_value = _width_height(size, "RandomCrop"), interpolation, pad_value
         self._pad = (0, 0) if pad is None else (pad, pad) if isinstance(pad, int) else tuple(pad)
@@ -130,7 +158,7 @@ class RandomCrop(Block):
         if across or down:
             height, width, channels = x.shape
             larger = nd.full((height + 2 * down, width + 2 * across, channels), self._pad_value, dtype=x.dtype)
-            larger[down:down + height, across:across + width] = x
+            larger[down : down + height, across : across + width] = x
             x = larger
         return image.random_crop(x, self._size, self._interpolation)[0]
 
@@ -149,8 +177,13 @@ class RandomResizedCrop(Block):
     interpolation : int
     """
 
-    def __init__(self, size: int | Sequence[int], scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3),
-                 interpolation: int = 1) -> None:
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: int = 1,
+    ) -> None:
         super().__init__()
         self._args = (_width_height(size, "RandomResizedCrop"), scale, ratio, interpolation)
 
@@ -177,8 +210,14 @@ class RandomFlipTopBottom(HybridBlock):
 
 def _need_float(x: nd.NDArray, where: str) -> None:
     if str(getattr(x.dtype, "__name__", x.dtype)) != "float32":
-        raise DTypeError(explain(where, "Only float32 images, channels first, can be turned.", received=getattr(x.dtype, "__name__", x.dtype),
-                                 fix="Put it behind ToTensor()."))
+        raise DTypeError(
+            explain(
+                where,
+                "Only float32 images, channels first, can be turned.",
+                received=getattr(x.dtype, "__name__", x.dtype),
+                fix="Put it behind ToTensor().",
+            )
+        )
 
 
 class Rotate(Block):
@@ -214,12 +253,24 @@ class RandomRotation(Block):
     rotate_with_proba : float
     """
 
-    def __init__(self, angle_limits: Sequence[float], zoom_in: bool = False, zoom_out: bool = False, rotate_with_proba: float = 1.0) -> None:
+    def __init__(
+        self,
+        angle_limits: Sequence[float],
+        zoom_in: bool = False,
+        zoom_out: bool = False,
+        rotate_with_proba: float = 1.0,
+    ) -> None:
         super().__init__()
         if len(angle_limits) != 2 or angle_limits[0] >= angle_limits[1]:
-            raise ArgumentError(explain("RandomRotation", "angle_limits is (low, high).", expected="low < high", received=repr(angle_limits)))
+            raise ArgumentError(
+                explain(
+                    "RandomRotation", "angle_limits is (low, high).", expected="low < high", received=repr(angle_limits)
+                )
+            )
         if not 0 <= rotate_with_proba <= 1:
-            raise ArgumentError(explain("RandomRotation", "rotate_with_proba is a probability.", received=rotate_with_proba))
+            raise ArgumentError(
+                explain("RandomRotation", "rotate_with_proba is a probability.", received=rotate_with_proba)
+            )
         self._args = (tuple(angle_limits), zoom_in, zoom_out)
         self._probability = rotate_with_proba
 
