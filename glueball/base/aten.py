@@ -15,12 +15,12 @@ import torch
 __all__ = [
     "TensorList", "foreach", "fused_sgd_", "fused_adam_", "has_fused_sgd", "has_fused_adam", "threshold_backward",
     "sigmoid_backward", "tanh_backward", "softplus_backward",
-    "gelu_backward", "elu_backward", "leaky_relu_backward", "prelu_kernel", "prelu_backward", "softmax",
-    "softmax_backward", "log_softmax", "log_softmax_backward", "convolution_backward", "batch_norm",
+    "gelu_backward", "elu_backward", "leaky_relu_backward", "prelu_kernel", "prelu_backward",
+    "softmax_backward", "log_softmax_backward", "convolution_backward", "batch_norm",
     "batch_norm_backward", "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward", "dropout",
     "dropout_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward", "avg_pool2d",
     "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward", "adaptive_avg_pool2d_backward",
-    "upsample_nearest2d_backward", "upsample_bilinear2d_backward", "grid_sampler_2d", "grid_sampler_2d_backward",
+    "upsample_bilinear2d_backward",
     "standard_gamma", "set_grad_mode",
 ]
 
@@ -221,9 +221,11 @@ def fused_adam_(weights: list[Tensor], grads: list[Tensor], means: list[Tensor],
 
 
 def _kernel(name: str) -> Any:
-    """Return the ATen kernel `name`, without the Python layer of the overload object (0.6 µs of each call) where torch shows it."""
-    packet, _, overload = name.partition(".")
-    found = getattr(getattr(torch.ops.aten, packet), overload or "default")
+    """Return the fastest way to the ATen kernel `name`: a binding of its own, else its overload without the Python layer around it."""
+    for home in (torch, torch._C._nn):
+        if hasattr(home, name):
+            return getattr(home, name)
+    found = getattr(torch.ops.aten, name).default
     return getattr(found, "_op", found)
 
 
@@ -236,14 +238,12 @@ elu_backward = _kernel("elu_backward")  # (grad, alpha, scale, input_scale, is_r
 leaky_relu_backward = _kernel("leaky_relu_backward")  # (grad, data, slope, is_result)
 prelu_kernel = _kernel("_prelu_kernel")  # (data, weight broadcast to the data's rank)
 prelu_backward = _kernel("_prelu_kernel_backward")  # (grad, data, weight) -> gradients of data, of weight (not yet summed)
-softmax = _kernel("_softmax")  # (data, axis, half_to_float)
 softmax_backward = _kernel("_softmax_backward_data")  # (grad, result, axis, dtype of the data)
-log_softmax = _kernel("_log_softmax")  # (data, axis, half_to_float)
 log_softmax_backward = _kernel("_log_softmax_backward_data")  # (grad, result, axis, dtype of the data)
 convolution_backward = _kernel("convolution_backward")
 #   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask) -> three gradients
-batch_norm = _kernel("native_batch_norm")
-#   (data, weight, bias, running mean, running variance, training, momentum, eps) -> result, mean, inverse deviation
+batch_norm = _kernel("_batch_norm_impl_index")
+#   (data, weight, bias, running mean, running variance, training, momentum, eps, cuDNN) -> result, mean, inverse deviation, …; checks the sizes
 batch_norm_backward = _kernel("native_batch_norm_backward")
 #   (grad, data, weight, running mean, running variance, mean, inverse deviation, training, eps, output_mask) -> three gradients
 layer_norm = _kernel("native_layer_norm")  # (data, shape, weight, bias, eps) -> result, mean, inverse deviation
@@ -264,10 +264,7 @@ avg_pool2d_backward = _kernel("avg_pool2d_backward")  # (grad, data, kernel, str
 avg_pool3d = _kernel("avg_pool3d")
 avg_pool3d_backward = _kernel("avg_pool3d_backward")
 adaptive_avg_pool2d_backward = _kernel("_adaptive_avg_pool2d_backward")  # (grad, data)
-upsample_nearest2d_backward = _kernel("upsample_nearest2d_backward")  # (grad, output size, input size, scale_h, scale_w)
 upsample_bilinear2d_backward = _kernel("upsample_bilinear2d_backward")  # (…, align_corners, scale_h, scale_w)
-grid_sampler_2d = _kernel("grid_sampler_2d")  # (data, grid, interpolation, padding, align_corners)
-grid_sampler_2d_backward = _kernel("grid_sampler_2d_backward")  # (grad, data, grid, …, output_mask)
 
 # -- draws ------------------------------------------------------------------------------------------------------------------------------
 
@@ -276,6 +273,9 @@ def standard_gamma(alpha: Tensor) -> Tensor:
     """Draw from the gamma distribution of scale 1, one number for each shape parameter."""
     return torch._standard_gamma(alpha)
 
+
+# torch stands zeros that nobody computed for by a tensor without memory, which cannot be written to
+is_symbolic_zero: Callable[[Tensor], bool] = getattr(torch.Tensor, "_is_zerotensor", lambda tensor: False)
 
 _engine: Any = getattr(torch.autograd.Variable, "_execution_engine", None)
 

@@ -42,6 +42,7 @@ class TracedGraph:
     parameters: list[tuple[Node, Any]]
     constants: list[tuple[Node, NDArray]]
     types: Mapping[Node, tuple[TensorType, ...]]
+    effects: list[Value]
 
 
 @final
@@ -113,7 +114,7 @@ class CachedOp:
         if plan is None:
             graph = entry.graph
             inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
-            plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training, [inputs[i] for i in mask])
+            plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training, [inputs[i] for i in mask], graph.effects)
         return run_plan(plan, tensors, mask)
 
     # -- insight -------------------------------------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ def _bytes(plan: Plan) -> int:
 def run_plan(plan: Plan, tensors: Sequence[torch.Tensor], mask: Sequence[int]) -> Sequence[torch.Tensor]:
     """Run a plan; with gradients wanted (`mask` not empty), as one node on torch's tape."""
     if config_interpret():
-        return interpret(plan.outputs, dict(zip(plan.inputs, tensors)), plan.training)
+        return interpret([*plan.outputs, *plan.effects], dict(zip(plan.inputs, tensors)), plan.training)[:plan.count]
     if mask:
         return _Recorded.apply(plan, mask, *tensors)
     if torch.is_grad_enabled():

@@ -17,6 +17,7 @@ from ..ops.opdef import TensorType
 from ..passes.gradient import differentiate
 from ..passes.pipeline import optimise
 from ..passes.program import Program
+from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
 from .codegen import Source, write_function
 from .interpret import interpret, run_operator
@@ -31,6 +32,7 @@ class Plan:
 
     inputs: list[Node]
     outputs: list[Value]
+    effects: list[Value]
     wrt: list[Node]
     training: bool
     random: bool
@@ -59,26 +61,32 @@ def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:
 
 
 def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]], training: bool,
-              wrt: Sequence[Node]) -> Plan:
-    """Compile a graph for one mode; `wrt` are the inputs for which backward returns gradients (none: forward only)."""
+              wrt: Sequence[Node], effects: Sequence[Value] = ()) -> Plan:
+    """Compile a graph for one mode.
+
+    wrt : the inputs for which backward returns gradients (none: forward only)
+    effects : values of nodes that update a state and therefore run, used or not
+    """
     start = time.perf_counter()
-    order = topological(outputs)
+    outputs, types = with_sizes(outputs, types)
+    order = topological([*outputs, *effects])
     heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
     grads: list[Value | None] = []
     all_types: Mapping[Node, Any] = types
     out_types = [types[v.node][v.index] for v in outputs]
     if wrt:
         grads, all_types = differentiate(outputs, order, types, wrt, heads, out_types, training)
-    program = Program((*outputs, *grads), all_types, training)
+    program = Program((*outputs, *grads, *effects), all_types, training)
     log = [("traced", len(order)), ("with gradient", len(program.order))] if wrt else [("traced", len(order))]
     if config.get("GLUEBALL_PASSES"):
         program, passed = optimise(program, _run)
         log += passed[1:]
     count = len(outputs)
     new_outputs = [v for v in program.outputs[:count] if v is not None]
-    new_grads = list(program.outputs[count:])
+    new_grads = list(program.outputs[count:count + len(grads)])
+    new_effects = [v for v in program.outputs[count + len(grads):] if v is not None]
     head_nodes = {h.node for h in heads}
-    forward_nodes, backward_nodes = _split(program, new_outputs, head_nodes)
+    forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects])
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
     input_values = [Value(n) for n in inputs]
     sources = {"forward": write_function("forward", forward_nodes, input_values, [*new_outputs, *saved], program.types, training, program.constants,
@@ -90,13 +98,13 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
         print("\n".join(s.text for s in sources.values()))
     auxiliary = set(variables(order)[1])
     number = {node: i for i, node in enumerate(inputs)}
-    return Plan(list(inputs), list(outputs), list(wrt), training, any(n.op is not None and n.op.random for n in order),
+    return Plan(list(inputs), list(outputs), list(effects), list(wrt), training, any(n.op is not None and n.op.random for n in order),
                 [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function, sources["backward"].function if wrt else None,
                 count, saved, [number[v.node] for v in saved if v.node in number], [t.dtype.is_floating_point for t in out_types], program.types,
                 program, sources, log, time.perf_counter() - start)
 
 
-def _split(program: Program, outputs: Sequence[Value], heads: set[Node]) -> tuple[list[Node], list[Node]]:
+def _split(program: Program, outputs: Sequence[Value]) -> tuple[list[Node], list[Node]]:
     """Return (nodes of forward, nodes of backward). Forward runs what its outputs need; backward the rest."""
     forward = {n for n in topological(outputs) if not n.is_variable}
     forward_nodes = [n for n in program.order if n in forward]

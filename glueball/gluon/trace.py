@@ -17,7 +17,7 @@ from ..base.tree import flatten, unflatten
 from ..executor.cached_op import CachedOp, TracedGraph
 from ..ndarray import NDArray, serialize
 from ..ops.opdef import TensorType
-from ..symbol.graph import Node, topological, variables
+from ..symbol.graph import Node, Value, topological, variables
 from ..symbol.infer import infer
 from ..symbol.symbol import Symbol
 from ..symbol.tracer import Tracer
@@ -89,10 +89,10 @@ def make_cached_op(block: Any) -> Any:
     def build(args: tuple[Any, ...], training: bool) -> TracedGraph:
         traced = trace(block, args, training)
         outputs = [s._outputs[0] for s in traced.outputs]
-        order = topological(outputs)
+        effects = [Value(node) for node in traced.tracer.effects]
+        order = topological([*outputs, *effects])
         known = {node: traced.tracer.types.get(node, (TensorType(),))[0] for node in order if node.is_variable}
         types = infer(outputs, known, training, order)
-        pending = False
         for node, parameter in traced.parameters.items():
             if node in types and parameter._data is None:
                 if types[node][0].shape is not None:
@@ -100,10 +100,8 @@ def make_cached_op(block: Any) -> Any:
                 if parameter._deferred is None:
                     block._initialize_late_all(args)
                 parameter._finish_deferred_init()
-                pending = True
-        del pending
         return TracedGraph(outputs, traced.structure, traced.data, [(n, p) for n, p in traced.parameters.items() if n in types],
-                           [(n, a) for n, a in traced.tracer.constants.items() if n in types], types)
+                           [(n, a) for n, a in traced.tracer.constants.items() if n in types], types, effects)
     return CachedOp(block.name, build, **block._flags)
 
 

@@ -57,35 +57,35 @@ def write(array: Any, key: Any, value: Any) -> None:
         raise _failure(key, tensor, error, value) from None
 
 
-def _assign(tensor: torch.Tensor, resolved: Any, source: Any) -> None:
-    if isinstance(resolved, tuple) and any(isinstance(k, slice) and k.step is not None and k.step < 0 for k in resolved):
-        resolved = tuple(_positions(k, n) if isinstance(k, slice) and k.step is not None and k.step < 0 else k
-                         for k, n in zip(resolved, tensor.shape))
-    if isinstance(source, torch.Tensor) and source.dim():
-        target = tensor[resolved]
-        if source.shape != target.shape and source.numel() == target.numel():
-            source = source.reshape(target.shape)  # (1, n) into (n,) and the like
-    tensor[resolved] = source
+def _has_negative_step(resolved: Any) -> bool:
+    return isinstance(resolved, tuple) and any(isinstance(k, slice) and k.step is not None and k.step < 0 for k in resolved)
 
 
-def _positions(key: slice, size: int) -> torch.Tensor:
-    return torch.arange(*key.indices(size))
+def _positions(tensor: torch.Tensor, resolved: Any) -> torch.Tensor:
+    """Return the flat positions of the elements that a key selects, by asking NumPy: torch refuses negative steps."""
+    key = tuple(k.cpu().numpy() if isinstance(k, torch.Tensor) else k for k in resolved)
+    places = np.arange(tensor.numel()).reshape(tuple(tensor.shape))[key]
+    return torch.from_numpy(np.array(places)).to(tensor.device)
 
 
 def _apply(tensor: torch.Tensor, resolved: Any) -> torch.Tensor:
-    """Index; torch refuses negative steps, so those axes are read by position."""
-    if isinstance(resolved, tuple) and any(isinstance(k, slice) and k.step is not None and k.step < 0 for k in resolved):
-        axis = 0
-        keep: list[Any] = []
-        for k in resolved:
-            if isinstance(k, slice) and k.step is not None and k.step < 0:
-                tensor = tensor.index_select(axis, _positions(k, tensor.shape[axis]).to(tensor.device))
-                keep.append(slice(None))
-            else:
-                keep.append(k)
-            axis += k is not None
-        resolved = tuple(keep)
+    if _has_negative_step(resolved):
+        return tensor.reshape(-1)[_positions(tensor, resolved)]
     return tensor[resolved]
+
+
+def _assign(tensor: torch.Tensor, resolved: Any, source: Any) -> None:
+    places = _positions(tensor, resolved) if _has_negative_step(resolved) else None
+    if isinstance(source, torch.Tensor) and source.dim():
+        shape = tensor[resolved].shape if places is None else places.shape
+        if source.shape != shape and source.numel() == shape.numel():
+            source = source.reshape(shape)  # (1, n) into (n,) and the like
+    if places is None:
+        tensor[resolved] = source
+    else:
+        values = source.expand(places.shape).reshape(-1) if isinstance(source, torch.Tensor) else torch.full(
+            (places.numel(),), source, dtype=tensor.dtype, device=tensor.device)
+        tensor.put_(places.reshape(-1), values)
 
 
 def _resolve(key: Any, tensor: torch.Tensor) -> Any:

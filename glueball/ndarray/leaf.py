@@ -9,6 +9,8 @@ from typing import Any, final
 
 import torch
 
+from ..base.aten import is_symbolic_zero
+
 __all__ = ["Leaf"]
 
 
@@ -30,6 +32,8 @@ class Leaf:
         tensor.grad = None
         if gradient is None:
             return
+        if is_symbolic_zero(gradient):
+            gradient = torch.zeros_like(tensor)
         if self.req == "add":
             self.grad._t.add_(gradient)
         else:

@@ -121,7 +121,7 @@ class NDArray:
         tensor = self._t.detach()
         if tensor.dtype is torch.bfloat16:
             tensor = tensor.float()
-        return np.array(tensor.cpu().numpy())
+        return np.array(tensor.numpy(force=True))
 
     def to_torch(self) -> torch.Tensor:
         """Return the torch tensor itself: no copy, on the tape when this array is."""

@@ -65,6 +65,9 @@ def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: st
         if tuple(used) != wanted:
             hints["__inputs__"] = ",".join(used)
     node = Node(op, node_name, tuple(values), typed, hints, user_frame(2))
+    tracer = current_tracer()
+    if op.mutates and tracer is not None and tracer.training:
+        tracer.effects.append(node)
     return Symbol._of(node)
 
 

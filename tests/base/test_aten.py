@@ -144,3 +144,11 @@ def test_run_gradients_returns_without_accumulating_and_can_be_differentiated():
     (second,) = aten.run_gradients([first], [x], [torch.ones(2)], False, False)
     assert nothing is None and x.grad is None
     assert second.tolist() == [6.0, 12.0]
+
+
+def test_is_symbolic_zero_tells_zeros_without_memory() -> None:
+    x = torch.tensor([1.0, -2.0], requires_grad=True)
+    (first,) = aten.run_gradients([x.abs()], [x], [torch.ones(2)], True, True)
+    (second,) = aten.run_gradients([first * first], [x], [torch.ones(2)], False, False)
+    assert not aten.is_symbolic_zero(torch.zeros(2))
+    assert second is None or aten.is_symbolic_zero(second) or second.tolist() == [0.0, 0.0]
