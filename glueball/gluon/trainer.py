@@ -22,6 +22,8 @@ from .parameter import Parameter
 
 __all__ = ["Trainer"]
 
+Chosen = tuple[int, list[NDArray]]  # a parameter's index, and its array on each device
+
 
 class Trainer:
     """Update `params` with `optimizer` at every `step`.
@@ -78,7 +80,7 @@ class Trainer:
         self._optimizer = self._make_optimizer(optimizer, optimizer_params)
         self._scale = self._optimizer.rescale_grad
         self._updaters: list[Updater] = []
-        self._kvstore_params = {"kvstore": kvstore, "update_on_kvstore": update_on_kvstore}
+        self._kvstore_params: dict[str, Any] = {"kvstore": kvstore, "update_on_kvstore": update_on_kvstore}
         self._kvstore: Any = None
         self._update_on_kvstore = False
         self._kv_initialized = False
@@ -178,7 +180,7 @@ class Trainer:
             self._init_kvstore()
         self._refuse_on_kvstore("allreduce_grads")
         if self._kvstore is not None:
-            self._reduce([(i, p) for i, p in enumerate(self._params) if p.grad_req != "null"])
+            self._reduce([(i, p.list_data()) for i, p in enumerate(self._params) if p.grad_req != "null"])
 
     def update(self, batch_size: float, ignore_stale_grad: bool = False) -> None:
         """Update all parameters from gradients that `allreduce_grads` has added up; arguments as of `step`."""
@@ -211,47 +213,44 @@ class Trainer:
                 )
             )
 
-    def _with_new_gradients(self, ignore_stale_grad: bool) -> list[tuple[int, Parameter]]:
-        """Return the parameters to update, with their indices; check that all gradients are new unless stale ones are
-        ignored.
-        """
+    def _with_new_gradients(self, ignore_stale_grad: bool) -> list[Chosen]:
+        """Return what to update; check that all gradients are new unless stale ones are ignored."""
         chosen, stale = [], None
         for index, parameter in enumerate(self._params):
             if parameter.grad_req == "null":
                 continue
-            for array in parameter.list_data():
+            arrays = parameter.list_data()
+            for array in arrays:
                 if not array._fresh_grad:
                     stale = stale or (parameter, array)
                     break
             else:
-                chosen.append((index, parameter))
+                chosen.append((index, arrays))
         if stale is not None and not ignore_stale_grad:
             raise _stale_gradient(*stale, none_is_new=not chosen)
         return chosen
 
-    def _reduce(self, chosen: list[tuple[int, Parameter]]) -> None:
+    def _reduce(self, chosen: list[Chosen]) -> None:
         """Push the gradients; the store updates its weights and hands them out, or hands back the sums."""
         if not chosen:
             return
-        keys, grads = [index for index, _ in chosen], [parameter.list_grad() for _, parameter in chosen]
+        keys, grads = [index for index, _ in chosen], [[array.grad for array in arrays] for _, arrays in chosen]
         if self._update_on_kvstore:
             self._kvstore.push(keys, grads)
-            self._kvstore.pull(keys, [parameter.list_data() for _, parameter in chosen])
+            self._kvstore.pull(keys, [arrays for _, arrays in chosen])
         else:
             self._kvstore.pushpull(keys, grads)
 
-    def _apply(self, chosen: list[tuple[int, Parameter]]) -> None:
+    def _apply(self, chosen: list[Chosen]) -> None:
         """Let each device's updater update its copies of all parameters; gradients are then no longer new."""
         indices = [index for index, _ in chosen]
-        arrays = [parameter.list_data() for _, parameter in chosen]
-        for device, updater in enumerate(self._updaters):
-            weights: list[NDArray] = [own[device] for own in arrays]
+        for device, updater in enumerate(self._updaters if chosen else ()):
+            weights = [arrays[device] for _, arrays in chosen]
             if len(self._updaters) > 1:
                 self._optimizer._set_current_context(device)
-            if weights:
-                updater(indices, [weight.grad for weight in weights], weights)
-        for own in arrays:
-            for array in own:
+            updater(indices, [weight.grad for weight in weights], weights)
+        for _, arrays in chosen:
+            for array in arrays:
                 array._fresh_grad = False
 
     # ---------------------------------------------------------------------------------------------------------- files
