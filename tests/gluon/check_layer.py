@@ -1,9 +1,12 @@
-"""One harness for every layer: `check_layer(lambda **kw: nn.Dense(3, **kw), (2, 5), parameters={"weight": (3, 5), "bias": (3,)})`.
+"""One harness for every layer: `check_layer(lambda **kw: nn.Dense(3, **kw), (2, 5), parameters={"weight": (3, 5),
+"bias": (3,)})`.
 
-The one idea: a layer is described by how it is made, the shapes of its inputs and the parameters it should have; two dozen laws that
-every layer obeys follow from that. All laws are tried, and all that fail are reported together, by name. Numbers are compared with a
-second road to them (hybridized, reloaded, copied, another device, finite differences); golden results of MXNet are in tests/parity.
+The one idea: a layer is described by how it is made, the shapes of its inputs and the parameters it should have; two
+dozen laws that every layer obeys follow from that. All laws are tried, and all that fail are reported together, by
+name. Numbers are compared with a second road to them (hybridized, reloaded, copied, another device, finite
+differences); golden results of MXNet are in tests/parity.
 """
+
 from __future__ import annotations
 
 import copy
@@ -93,14 +96,17 @@ def step(case: Case, layer: Any, inputs: list[Any]) -> tuple[list[np.ndarray], d
             x.attach_grad()
     with autograd.record():
         out = layer(*inputs)
-        total = (out * nd.array(np.random.RandomState(11).uniform(-1, 1, out.shape), dtype=out.dtype, ctx=out.context)).sum()
+        total = (
+            out * nd.array(np.random.RandomState(11).uniform(-1, 1, out.shape), dtype=out.dtype, ctx=out.context)
+        ).sum()
     total.backward()
     grads = {f"input{i}": x.grad.asnumpy() for i, x in enumerate(inputs) if case.integers is None}
     grads.update({k: p.grad(out.context).asnumpy() for k, p in learned(layer).items()})
     return numbers(out), grads
 
 
-# ------------------------------------------------------------------------------------------------------------------- parameters and names
+# -------------------------------------------------------------------------------------------------------------------
+# parameters and names
 def check_parameters_have_the_stated_shapes(case: Case) -> None:
     layer = case.make()
     layer.initialize()
@@ -172,7 +178,8 @@ def check_a_copy_is_equal_and_independent(case: Case) -> None:
         np.testing.assert_array_equal(layer._collect_params_with_prefix()[k].data().asnumpy(), before)
 
 
-# ------------------------------------------------------------------------------------------------------------------- results
+# -------------------------------------------------------------------------------------------------------------------
+# results
 def check_output_has_the_stated_shape(case: Case) -> None:
     out = case.ready()(*case.inputs())
     assert case.out is None or out.shape == case.out, out.shape
@@ -202,10 +209,17 @@ def check_hybridized_equals_eager_in_train_mode(case: Case) -> None:
         np.testing.assert_allclose(out2[0], out[0], rtol=1e-4, atol=1e-5, err_msg=f"{call} call")
         assert grads2.keys() == grads.keys()
         for key, value in grads.items():
-            np.testing.assert_allclose(grads2[key], value, rtol=1e-4, atol=2e-5, err_msg=f"{call} call, gradient of {key}")
+            np.testing.assert_allclose(
+                grads2[key], value, rtol=1e-4, atol=2e-5, err_msg=f"{call} call, gradient of {key}"
+            )
     for k, p in eager._collect_params_with_prefix().items():
-        np.testing.assert_allclose(hybrid._collect_params_with_prefix()[k].data().asnumpy(), p.data().asnumpy(), rtol=1e-4, atol=1e-5,
-                                   err_msg=f"{k} after two calls")
+        np.testing.assert_allclose(
+            hybrid._collect_params_with_prefix()[k].data().asnumpy(),
+            p.data().asnumpy(),
+            rtol=1e-4,
+            atol=1e-5,
+            err_msg=f"{k} after two calls",
+        )
 
 
 def check_hybridized_follows_new_shapes(case: Case) -> None:
@@ -249,7 +263,9 @@ def check_gradients_agree_with_finite_differences(case: Case) -> None:
         else:
             parameters[key].set_data(nd.array(values, dtype=values.dtype))
         slope = (found[0] - found[1]) / (2 * epsilon)
-        np.testing.assert_allclose((grads[key] * direction).sum(), slope, rtol=2e-4, atol=1e-6, err_msg=f"gradient of {key}")
+        np.testing.assert_allclose(
+            (grads[key] * direction).sum(), slope, rtol=2e-4, atol=1e-6, err_msg=f"gradient of {key}"
+        )
 
 
 def check_gradients_add_up_or_are_off_as_asked(case: Case) -> None:
@@ -305,7 +321,9 @@ def check_half_and_double_precision(case: Case) -> None:
     for dtype, tolerance in (("float64", 1e-4), ("float16", 2e-2)):
         out = case.ready(dtype)(*case.inputs(dtype))
         assert out.dtype == np.dtype(dtype), f"{dtype} gives {out.dtype}"
-        np.testing.assert_allclose(out.asnumpy().astype("float64"), expected, rtol=tolerance, atol=tolerance, err_msg=dtype)
+        np.testing.assert_allclose(
+            out.asnumpy().astype("float64"), expected, rtol=tolerance, atol=tolerance, err_msg=dtype
+        )
 
 
 def check_symbols_tell_the_shape(case: Case) -> None:
@@ -340,13 +358,16 @@ def check_a_wrong_rank_is_refused_by_name(case: Case) -> None:
         layer(data).wait_to_read()
     except MXNetError as error:
         text = str(error)
-        assert layer.name in text or type(layer).__name__ in text, f"the message does not name the layer {layer.name}:\n{text}"
+        assert layer.name in text or type(layer).__name__ in text, (
+            f"the message does not name the layer {layer.name}:\n{text}"
+        )
         assert str(tuple(case.wrong)) in text, f"the message does not show the shape {case.wrong}:\n{text}"
         return
     raise AssertionError(f"an input of shape {case.wrong} is taken")
 
 
-# ------------------------------------------------------------------------------------------------------------------- files and devices
+# -------------------------------------------------------------------------------------------------------------------
+# files and devices
 def check_parameters_survive_a_file(case: Case) -> None:
     layer = case.ready()
     expected = layer(*case.inputs())
@@ -397,12 +418,20 @@ def check_two_devices_hold_the_same_parameters(case: Case) -> None:
     equal(layer(*case.inputs(ctx=mx.cpu(1))), layer(*case.inputs(ctx=mx.cpu(0))), "two devices")
 
 
-CHECKS = {name.removeprefix("check_"): function for name, function in sorted(globals().items())
-          if name.startswith("check_") and callable(function)}
+CHECKS = {
+    name.removeprefix("check_"): function
+    for name, function in sorted(globals().items())
+    if name.startswith("check_") and callable(function)
+}
 
 
-def check_layer(make: Callable[..., Any], *shapes: tuple[int, ...], parameters: dict[str, tuple[int, ...]] | None = None,
-                skip: Sequence[str] = (), **facts: Any) -> None:
+def check_layer(
+    make: Callable[..., Any],
+    *shapes: tuple[int, ...],
+    parameters: dict[str, tuple[int, ...]] | None = None,
+    skip: Sequence[str] = (),
+    **facts: Any,
+) -> None:
     """Try every law on a layer.
 
     Parameters

@@ -1,4 +1,5 @@
 """Makes the harness check_layer.py importable by the tests below this directory."""
+
 from __future__ import annotations
 
 import sys

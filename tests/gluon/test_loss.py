@@ -2,6 +2,7 @@
 
 Golden results of MXNet 1.9.1 are in tests/parity; here are the laws and the messages.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -36,24 +37,52 @@ CASES: dict[str, tuple[Any, list[np.ndarray], np.ndarray]] = {
     "L1": (losses.L1Loss(), [PRED, LABEL], np.abs(PRED - LABEL)),
     "L2": (losses.L2Loss(), [PRED, LABEL], (PRED - LABEL) ** 2 / 2),
     "L2 weighted": (losses.L2Loss(weight=3), [PRED, LABEL], (PRED - LABEL) ** 2 * 1.5),
-    "BCE": (losses.SigmoidBCELoss(), [PRED, BIT], -BIT * np.log(1 / (1 + np.exp(-PRED))) - (1 - BIT) * np.log(1 / (1 + np.exp(PRED)))),
-    "BCE of probabilities": (losses.SigmoidBinaryCrossEntropyLoss(from_sigmoid=True), [CHANCE, BIT],
-                             -BIT * np.log(CHANCE) - (1 - BIT) * np.log(1 - CHANCE)),
+    "BCE": (
+        losses.SigmoidBCELoss(),
+        [PRED, BIT],
+        -BIT * np.log(1 / (1 + np.exp(-PRED))) - (1 - BIT) * np.log(1 / (1 + np.exp(PRED))),
+    ),
+    "BCE of probabilities": (
+        losses.SigmoidBinaryCrossEntropyLoss(from_sigmoid=True),
+        [CHANCE, BIT],
+        -BIT * np.log(CHANCE) - (1 - BIT) * np.log(1 - CHANCE),
+    ),
     "CE": (losses.SoftmaxCELoss(), [PRED, CLASS], -np.log(softmax(PRED))[range(4), CLASS.astype(int)][:, None]),
-    "CE of probabilities": (losses.SoftmaxCrossEntropyLoss(sparse_label=False), [PRED, UNIT], -(UNIT * np.log(softmax(PRED))).sum(1, keepdims=True)),
-    "CE of logarithms": (losses.SoftmaxCELoss(from_logits=True), [np.log(UNIT), CLASS], -np.log(UNIT)[range(4), CLASS.astype(int)][:, None]),
+    "CE of probabilities": (
+        losses.SoftmaxCrossEntropyLoss(sparse_label=False),
+        [PRED, UNIT],
+        -(UNIT * np.log(softmax(PRED))).sum(1, keepdims=True),
+    ),
+    "CE of logarithms": (
+        losses.SoftmaxCELoss(from_logits=True),
+        [np.log(UNIT), CLASS],
+        -np.log(UNIT)[range(4), CLASS.astype(int)][:, None],
+    ),
     "KL": (losses.KLDivLoss(), [np.log(UNIT), OTHER], 3 * OTHER * (np.log(OTHER) - np.log(UNIT))),  # a sum, not a mean
-    "KL with softmax": (losses.KLDivLoss(from_logits=False), [PRED, OTHER], 3 * OTHER * (np.log(OTHER) - np.log(softmax(PRED)))),
-    "Huber": (losses.HuberLoss(rho=0.5), [PRED, LABEL],
-              np.where(np.abs(PRED - LABEL) > 0.5, np.abs(PRED - LABEL) - 0.25, (PRED - LABEL) ** 2)),
+    "KL with softmax": (
+        losses.KLDivLoss(from_logits=False),
+        [PRED, OTHER],
+        3 * OTHER * (np.log(OTHER) - np.log(softmax(PRED))),
+    ),
+    "Huber": (
+        losses.HuberLoss(rho=0.5),
+        [PRED, LABEL],
+        np.where(np.abs(PRED - LABEL) > 0.5, np.abs(PRED - LABEL) - 0.25, (PRED - LABEL) ** 2),
+    ),
     "Hinge": (losses.HingeLoss(margin=2), [PRED, SIGN], np.maximum(0, 2 - PRED * SIGN)),
     "SquaredHinge": (losses.SquaredHingeLoss(), [PRED, SIGN], np.maximum(0, 1 - PRED * SIGN) ** 2),
     "Logistic": (losses.LogisticLoss(), [PRED, SIGN], np.log1p(np.exp(-PRED * SIGN))),
     "Logistic of bits": (losses.LogisticLoss(label_format="binary"), [PRED, BIT], np.log1p(np.exp(-PRED * SIGN))),
-    "Triplet": (losses.TripletLoss(margin=0.5), [PRED, LABEL, OTHER],
-                np.maximum(0, ((PRED - LABEL) ** 2 - (PRED - OTHER) ** 2).sum(1) + 0.5)),
-    "CosineEmbedding": (losses.CosineEmbeddingLoss(margin=0.1), [PRED, LABEL, SIGN[:, 0]],
-                        np.where(SIGN[:, 0] == 1, 1 - cosine(PRED, LABEL), np.maximum(0, cosine(PRED, LABEL) - 0.1))[:, None]),
+    "Triplet": (
+        losses.TripletLoss(margin=0.5),
+        [PRED, LABEL, OTHER],
+        np.maximum(0, ((PRED - LABEL) ** 2 - (PRED - OTHER) ** 2).sum(1) + 0.5),
+    ),
+    "CosineEmbedding": (
+        losses.CosineEmbeddingLoss(margin=0.1),
+        [PRED, LABEL, SIGN[:, 0]],
+        np.where(SIGN[:, 0] == 1, 1 - cosine(PRED, LABEL), np.maximum(0, cosine(PRED, LABEL) - 0.1))[:, None],
+    ),
 }
 
 
@@ -107,7 +136,9 @@ def test_poisson_and_stirling() -> None:
     full = losses.PoissonNLLLoss(from_logits=False, compute_full=True)
     for hybrid in (False, True):
         full.hybridize(hybrid)
-        np.testing.assert_allclose(full(*data).asnumpy(), [(expected + stirling).mean()], rtol=1e-6)  # a target of 0 is no nan
+        np.testing.assert_allclose(
+            full(*data).asnumpy(), [(expected + stirling).mean()], rtol=1e-6
+        )  # a target of 0 is no nan
 
 
 @pytest.mark.parametrize("hybrid", [False, True])
@@ -154,7 +185,9 @@ def test_pos_weight_weighs_the_yes() -> None:
     for from_sigmoid in (False, True):
         chance = CHANCE if from_sigmoid else 1 / (1 + np.exp(-PRED))
         expected = -3 * BIT * np.log(chance) - (1 - BIT) * np.log(1 - chance)
-        found = losses.SigmoidBCELoss(from_sigmoid)(*arrays([CHANCE if from_sigmoid else PRED, BIT]), None, nd.array([3.0]))
+        found = losses.SigmoidBCELoss(from_sigmoid)(
+            *arrays([CHANCE if from_sigmoid else PRED, BIT]), None, nd.array([3.0])
+        )
         np.testing.assert_allclose(found.asnumpy(), expected.mean(1), rtol=1e-4)
 
 
@@ -170,12 +203,15 @@ def test_the_batch_axis_is_kept() -> None:
     assert losses.SoftmaxCELoss(axis=1)(nd.ones((4, 3, 5)), nd.ones((4, 5))).shape == (4,)
 
 
-@pytest.mark.parametrize("label, text", [
-    ([0, 3, 1, 1], r"label 3 .*[\s\S]*labels from 1 to 3 become class numbers with label - 1"),
-    ([0, 7, 1, 1], r"label 7 .*[\s\S]*at least 8 units"),
-    ([0, -1, 1, 1], r"label -1 .*[\s\S]*sample_weight"),
-    ([0, np.nan, 1, 1], "label nan"),
-])
+@pytest.mark.parametrize(
+    "label, text",
+    [
+        ([0, 3, 1, 1], r"label 3 .*[\s\S]*labels from 1 to 3 become class numbers with label - 1"),
+        ([0, 7, 1, 1], r"label 7 .*[\s\S]*at least 8 units"),
+        ([0, -1, 1, 1], r"label -1 .*[\s\S]*sample_weight"),
+        ([0, np.nan, 1, 1], "label nan"),
+    ],
+)
 def test_a_label_that_is_no_class_is_named(label: list[float], text: str) -> None:
     with pytest.raises(ArgumentError, match=text) as caught:
         losses.SoftmaxCELoss()(nd.array(PRED), nd.array(label))
@@ -229,7 +265,9 @@ def test_users_write_losses_of_their_own() -> None:
 
         def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
             value = F.abs(pred - gluon.loss._reshape_like(F, label, pred)) ** 3
-            return F.mean(gluon.loss._apply_weighting(F, value, self._weight, sample_weight), axis=self._batch_axis, exclude=True)
+            return F.mean(
+                gluon.loss._apply_weighting(F, value, self._weight, sample_weight), axis=self._batch_axis, exclude=True
+            )
 
     np.testing.assert_allclose(Cubed(weight=2)(nd.array([[1, 2]]), nd.array([[2, 4]])).asnumpy(), [9])
 
@@ -240,7 +278,7 @@ def test_labels_with_gradient_do_not_disturb() -> None:
     with autograd.record():
         out = losses.SoftmaxCELoss()(pred, label)
     out.backward()
-    expected = (softmax(PRED) - np.eye(3)[CLASS.astype(int)])
+    expected = softmax(PRED) - np.eye(3)[CLASS.astype(int)]
     np.testing.assert_allclose(pred.grad.asnumpy(), expected, rtol=1e-4, atol=1e-6)
     with pytest.raises(MXNetError):
         losses.SoftmaxCELoss(axis=5)(pred, label)

@@ -1,4 +1,5 @@
-"""Rarer parts of Gluon: layers (`contrib.nn`) and recurrent cells (`contrib.rnn`); each is imported when it is first used."""
+"""Rarer parts of Gluon: layers (`contrib.nn`), recurrent cells (`contrib.rnn`); each is imported when first used."""
+
 from __future__ import annotations
 
 import importlib

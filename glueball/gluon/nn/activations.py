@@ -1,8 +1,10 @@
 """Activation layers: `Activation` by name, and those with a parameter or a constant of their own.
 
-The one idea: a layer only keeps its constants; the mathematics is one operator (`Activation`, `LeakyReLU`), so the eager call, the traced
-graph and an exported file all show the same node. Not here: the operators (ops/), layers that hold other layers (basic_layers.py).
+The one idea: a layer only keeps its constants; the mathematics is one operator (`Activation`, `LeakyReLU`), so the
+eager call, the traced graph and an exported file all show the same node. Not here: the operators (ops/), layers that
+hold other layers (basic_layers.py).
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -41,10 +43,16 @@ class Activation(HybridBlock):
 
     def __init__(self, activation: str, **kwargs: Any) -> None:
         if activation not in ACTIVATIONS:
-            raise ArgumentError(explain("Activation", "There is no activation of this name.", expected=", ".join(ACTIVATIONS),
-                                        received=repr(activation),
-                                        fix=f"{closest(str(activation), list(ACTIVATIONS))} For leaky, prelu, elu, selu, gelu and swish "
-                                            "there are layers of their own."))
+            raise ArgumentError(
+                explain(
+                    "Activation",
+                    "There is no activation of this name.",
+                    expected=", ".join(ACTIVATIONS),
+                    received=repr(activation),
+                    fix=f"{closest(str(activation), list(ACTIVATIONS))} For leaky, prelu, elu, selu, gelu and swish "
+                    "there are layers of their own.",
+                )
+            )
         self._act_type = activation
         super().__init__(**kwargs)
 
@@ -83,7 +91,9 @@ class LeakyReLU(HybridBlock):
 
     def __init__(self, alpha: float, **kwargs: Any) -> None:
         if alpha < 0:
-            raise ArgumentError(explain("LeakyReLU", "The slope must not be negative.", expected="alpha >= 0", received=alpha))
+            raise ArgumentError(
+                explain("LeakyReLU", "The slope must not be negative.", expected="alpha >= 0", received=alpha)
+            )
         super().__init__(**kwargs)
         self._alpha = alpha
 
@@ -105,7 +115,8 @@ class PReLU(HybridBlock):
     in_channels : int
         1: one slope for all; otherwise one for each channel (axis 1).
 
-    Parameters learned: `alpha` (in_channels,). Inputs and outputs: **data** (batch, channel, ...); **out** of the same shape.
+    Parameters learned: `alpha` (in_channels,). Inputs and outputs: **data** (batch, channel, ...); **out** of the same
+    shape.
 
     Source: He et al., "Delving Deep into Rectifiers", 2015, section 2.1.
 
@@ -118,7 +129,9 @@ class PReLU(HybridBlock):
     array([[-0.25,  2.  ]], dtype=float32)
     """
 
-    def __init__(self, alpha_initializer: Initializer | str = Constant(0.25), in_channels: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self, alpha_initializer: Initializer | str = Constant(0.25), in_channels: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.alpha = self.params.get("alpha", shape=(in_channels,), init=alpha_initializer)
@@ -131,7 +144,8 @@ class PReLU(HybridBlock):
 class ELU(HybridBlock):
     """Exponential linear unit: x for x > 0, else alpha · (exp(x) - 1).
 
-    Source: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear Units", 2016.
+    Source: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear Units",
+    2016.
 
     Parameters
     ----------

@@ -1,9 +1,11 @@
-"""The layers of everyday: `Dense`, `Dropout`, `Embedding`. (Containers and normalisations can be imported from here, too.)
+"""The layers of everyday: `Dense`, `Dropout`, `Embedding`. (Containers and normalisations can be imported from here,
+too.)
 
-The one idea: everything that an operator needs is put into one dictionary by the constructor; a call passes it on and computes nothing.
-Sizes that only the data know are 0 in a parameter's shape and are filled by the first call.
-Not here: containers (containers.py), normalisations (normalization.py), convolutions and pooling (conv_layers.py).
+The one idea: everything that an operator needs is put into one dictionary by the constructor; a call passes it on and
+computes nothing. Sizes that only the data know are 0 in a parameter's shape and are filled by the first call. Not here:
+containers (containers.py), normalisations (normalization.py), convolutions and pooling (conv_layers.py).
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,8 +16,21 @@ from .activations import Activation
 from .containers import Flatten, HybridLambda, HybridSequential, Lambda, Sequential
 from .normalization import BatchNorm, BatchNormReLU, GroupNorm, InstanceNorm, LayerNorm
 
-__all__ = ["Sequential", "HybridSequential", "Dense", "Dropout", "Embedding", "BatchNorm", "BatchNormReLU", "InstanceNorm", "LayerNorm",
-           "GroupNorm", "Flatten", "Lambda", "HybridLambda"]
+__all__ = [
+    "Sequential",
+    "HybridSequential",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "BatchNorm",
+    "BatchNormReLU",
+    "InstanceNorm",
+    "LayerNorm",
+    "GroupNorm",
+    "Flatten",
+    "Lambda",
+    "HybridLambda",
+]
 
 
 class Dense(HybridBlock):
@@ -39,7 +54,8 @@ class Dense(HybridBlock):
         Size of the data; 0: taken from the first call.
 
     Parameters learned: `weight` (units, in_units), `bias` (units,).
-    Inputs and outputs: **data** (batch, ...) to **out** (batch, units), or with ``flatten=False`` (..., in_units) to (..., units).
+    Inputs and outputs: **data** (batch, ...) to **out** (batch, units), or with ``flatten=False`` (..., in_units) to
+    (..., units).
 
     Raises
     ------
@@ -59,19 +75,40 @@ class Dense(HybridBlock):
     Dense(5 -> 3, Activation(relu))
     """
 
-    def __init__(self, units: int, activation: str | None = None, use_bias: bool = True, flatten: bool = True, dtype: Any = "float32",
-                 weight_initializer: Any = None, bias_initializer: Any = "zeros", in_units: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        flatten: bool = True,
+        dtype: Any = "float32",
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_units: int = 0,
+        **kwargs: Any,
+    ) -> None:
         if isinstance(units, str) or units < 1:
-            raise ArgumentError(explain("Dense", "The number of units must be positive.", expected="units: int >= 1", received=f"units={units!r}"))
+            raise ArgumentError(
+                explain(
+                    "Dense",
+                    "The number of units must be positive.",
+                    expected="units: int >= 1",
+                    received=f"units={units!r}",
+                )
+            )
         super().__init__(**kwargs)
         self._units = units
         self._in_units = in_units
         self._flatten = flatten
         self._kwargs = {"num_hidden": units, "no_bias": not use_bias, "flatten": flatten, "name": "fwd"}
         with self.name_scope():
-            self.weight = self.params.get("weight", shape=(units, in_units), init=weight_initializer, dtype=dtype, allow_deferred_init=True)
+            self.weight = self.params.get(
+                "weight", shape=(units, in_units), init=weight_initializer, dtype=dtype, allow_deferred_init=True
+            )
             if use_bias:
-                self.bias = self.params.get("bias", shape=(units,), init=bias_initializer, dtype=dtype, allow_deferred_init=True)
+                self.bias = self.params.get(
+                    "bias", shape=(units,), init=bias_initializer, dtype=dtype, allow_deferred_init=True
+                )
             else:
                 self.bias = None
             self.act = None if activation is None else Activation(activation, prefix=f"{activation}_")
@@ -116,7 +153,9 @@ class Dropout(HybridBlock):
 
     def __init__(self, rate: float, axes: tuple[int, ...] = (), **kwargs: Any) -> None:
         if isinstance(rate, str) or not 0 <= rate <= 1:
-            raise ArgumentError(explain("Dropout", "The rate is a probability.", expected="0 <= rate <= 1", received=f"rate={rate!r}"))
+            raise ArgumentError(
+                explain("Dropout", "The rate is a probability.", expected="0 <= rate <= 1", received=f"rate={rate!r}")
+            )
         super().__init__(**kwargs)
         self._rate = rate
         self._axes = axes
@@ -164,22 +203,44 @@ class Embedding(HybridBlock):
     (1, 3, 4)
     """
 
-    def __init__(self, input_dim: int, output_dim: int, dtype: Any = "float32", weight_initializer: Any = None, sparse_grad: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        dtype: Any = "float32",
+        weight_initializer: Any = None,
+        sparse_grad: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if input_dim < 1 or output_dim < 1:
-            raise ArgumentError(explain("Embedding", "Both sizes must be positive.", expected="input_dim >= 1, output_dim >= 1",
-                                        received=f"input_dim={input_dim!r}, output_dim={output_dim!r}"))
+            raise ArgumentError(
+                explain(
+                    "Embedding",
+                    "Both sizes must be positive.",
+                    expected="input_dim >= 1, output_dim >= 1",
+                    received=f"input_dim={input_dim!r}, output_dim={output_dim!r}",
+                )
+            )
         super().__init__(**kwargs)
         self._input_dim = input_dim
         self._output_dim = output_dim
         self._kwargs = {"input_dim": input_dim, "output_dim": output_dim, "dtype": dtype, "sparse_grad": sparse_grad}
         with self.name_scope():
-            self.weight = self.params.get("weight", shape=(input_dim, output_dim), init=weight_initializer, dtype=dtype, allow_deferred_init=True,
-                                          grad_stype="row_sparse" if sparse_grad else "default")
+            self.weight = self.params.get(
+                "weight",
+                shape=(input_dim, output_dim),
+                init=weight_initializer,
+                dtype=dtype,
+                allow_deferred_init=True,
+                grad_stype="row_sparse" if sparse_grad else "default",
+            )
 
     def hybrid_forward(self, F: Any, x: Any, weight: Any) -> Any:
         """Return ``weight[x]``."""
         return F.Embedding(x, weight, name="fwd", **self._kwargs)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._kwargs['input_dim']} -> {self._kwargs['output_dim']}, {self._kwargs['dtype']})"
+        return (
+            f"{type(self).__name__}({self._kwargs['input_dim']} -> "
+            f"{self._kwargs['output_dim']}, {self._kwargs['dtype']})"
+        )

@@ -1,8 +1,10 @@
 """Layers that hold or wrap other things: `Sequential`, `HybridSequential`, `Lambda`, `HybridLambda`, `Flatten`.
 
-The one idea: a container is a list of children under the names "0", "1", ..., so that structural parameter names (`0.weight`) are the
-positions. Not here: layers with parameters (basic_layers.py, conv_layers.py), branches side by side (contrib/nn).
+The one idea: a container is a list of children under the names "0", "1", ..., so that structural parameter names
+(`0.weight`) are the positions. Not here: layers with parameters (basic_layers.py, conv_layers.py), branches side by
+side (contrib/nn).
 """
+
 from __future__ import annotations
 
 import warnings
@@ -22,8 +24,15 @@ __all__ = ["Sequential", "HybridSequential", "Lambda", "HybridLambda", "Flatten"
 def _check_prefix(owner: Any, prefix: Any) -> None:
     """Refuse `Sequential(layer, layer)`, the spelling of other libraries, in words."""
     if prefix is not None and not isinstance(prefix, str):
-        raise ArgumentError(explain(type(owner).__name__, "Layers are not given to the constructor.", expected="prefix: str",
-                                    received=repr(prefix), fix="net = nn.Sequential(); net.add(layer0, layer1, ...)"))
+        raise ArgumentError(
+            explain(
+                type(owner).__name__,
+                "Layers are not given to the constructor.",
+                expected="prefix: str",
+                received=repr(prefix),
+                fix="net = nn.Sequential(); net.add(layer0, layer1, ...)",
+            )
+        )
 
 
 def _pick(container: Any, key: int | slice) -> Any:
@@ -72,9 +81,15 @@ class Sequential(Block):
         """Append blocks."""
         for block in blocks:
             if not isinstance(block, Block):
-                raise ArgumentError(explain(type(self).__name__, "Only blocks can be added.", expected="a gluon Block",
-                                            received=f"{block!r} of type {type(block).__name__}",
-                                            fix="wrap a function: nn.Lambda(function)"))
+                raise ArgumentError(
+                    explain(
+                        type(self).__name__,
+                        "Only blocks can be added.",
+                        expected="a gluon Block",
+                        received=f"{block!r} of type {type(block).__name__}",
+                        fix="wrap a function: nn.Lambda(function)",
+                    )
+                )
             self.register_child(block)
 
     def forward(self, x: Any) -> Any:
@@ -96,10 +111,13 @@ class Sequential(Block):
         return _show(self)
 
     def hybridize(self, active: bool = True, **kwargs: Any) -> None:
-        """Hybridize every child that can be; warns when all of them can, because HybridSequential would then run as one graph."""
+        """Hybridize every child that can be; warns when all can, for HybridSequential would run them as one graph."""
         if active and self._children and all(isinstance(child, HybridBlock) for child in self._children.values()):
-            warnings.warn(f"All children of {self.prefix.rstrip('_')} are HybridBlocks. Use nn.HybridSequential() in place of nn.Sequential() "
-                          "for the best speed.", stacklevel=2)
+            warnings.warn(
+                f"All children of {self.name} are HybridBlocks. Use nn.HybridSequential() in place of "
+                "nn.Sequential() for the best speed.",
+                stacklevel=2,
+            )
         super().hybridize(active, **kwargs)
 
 
@@ -153,10 +171,22 @@ class HybridSequential(HybridBlock):
 
 def _unknown_function(owner: str, function: Any, where: str) -> ArgumentError:
     if isinstance(function, str):
-        return ArgumentError(explain(owner, f"There is no function of this name in {where}.", received=repr(function),
-                                     fix=closest(function, [name for name in dir(nd) if not name.startswith("_")])))
-    return ArgumentError(explain(owner, "A function is needed.", expected="the name of an operator, or a callable",
-                                 received=f"{function!r} of type {type(function).__name__}"))
+        return ArgumentError(
+            explain(
+                owner,
+                f"There is no function of this name in {where}.",
+                received=repr(function),
+                fix=closest(function, [name for name in dir(nd) if not name.startswith("_")]),
+            )
+        )
+    return ArgumentError(
+        explain(
+            owner,
+            "A function is needed.",
+            expected="the name of an operator, or a callable",
+            received=f"{function!r} of type {type(function).__name__}",
+        )
+    )
 
 
 def _name_of(function: Any) -> str:

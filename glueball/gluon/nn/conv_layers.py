@@ -1,8 +1,10 @@
 """Convolutions and transposed convolutions in one, two and three dimensions.
 
-The one idea: all six layers are `_Conv`, told the number of space dimensions and the operator; it completes and checks the sizes once and
-keeps the operator's keywords in one dictionary. Pooling and padding are in pooling.py (and can be imported from here).
+The one idea: all six layers are `_Conv`, told the number of space dimensions and the operator; it completes and checks
+the sizes once and keeps the operator's keywords in one dictionary. Pooling and padding are in pooling.py (and can be
+imported from here).
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,12 +12,44 @@ from typing import Any
 from ...base.errors import ArgumentError, explain
 from ..hybrid import HybridBlock
 from .activations import Activation
-from .pooling import (AvgPool1D, AvgPool2D, AvgPool3D, GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D, GlobalMaxPool1D, GlobalMaxPool2D,
-                      GlobalMaxPool3D, MaxPool1D, MaxPool2D, MaxPool3D, ReflectionPad2D, sizes)
+from .pooling import (
+    AvgPool1D,
+    AvgPool2D,
+    AvgPool3D,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    GlobalAvgPool3D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
+    GlobalMaxPool3D,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPool3D,
+    ReflectionPad2D,
+    sizes,
+)
 
-__all__ = ["Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "MaxPool1D", "MaxPool2D", "MaxPool3D",
-           "AvgPool1D", "AvgPool2D", "AvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D", "GlobalAvgPool1D",
-           "GlobalAvgPool2D", "GlobalAvgPool3D", "ReflectionPad2D"]
+__all__ = [
+    "Conv1D",
+    "Conv2D",
+    "Conv3D",
+    "Conv1DTranspose",
+    "Conv2DTranspose",
+    "Conv3DTranspose",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
+    "ReflectionPad2D",
+]
 
 LAYOUTS = {1: ("NCW",), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}  # by the number of space dimensions
 
@@ -25,28 +59,63 @@ class _Conv(HybridBlock):
 
     _dimensions = 2
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any, padding: Any, dilation: Any, groups: int, layout: str, in_channels: int = 0,
-                 activation: str | None = None, use_bias: bool = True, weight_initializer: Any = None, bias_initializer: Any = "zeros",
-                 adj: Any = None, op_name: str = "Convolution", prefix: str | None = None, params: Any = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        layout: str,
+        in_channels: int = 0,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        adj: Any = None,
+        op_name: str = "Convolution",
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
         super().__init__(prefix=prefix, params=params)
         owner, n = type(self).__name__, self._dimensions
         if layout not in LAYOUTS[n]:
-            raise ArgumentError(explain(owner, "The layout does not fit.", expected=" or ".join(LAYOUTS[n]), received=f"layout={layout!r}"))
+            raise ArgumentError(
+                explain(
+                    owner, "The layout does not fit.", expected=" or ".join(LAYOUTS[n]), received=f"layout={layout!r}"
+                )
+            )
         kernel = sizes(owner, "kernel_size", kernel_size, n)
         for what, count in (("channels", channels), ("in_channels", in_channels)):
             if count < 0 or count % groups or (what == "channels" and not count):
-                raise ArgumentError(explain(owner, f"{what} must be a positive multiple of groups.", expected=f"{what} divisible by {groups}",
-                                            received=f"{what}={count}, groups={groups}"))
+                raise ArgumentError(
+                    explain(
+                        owner,
+                        f"{what} must be a positive multiple of groups.",
+                        expected=f"{what} divisible by {groups}",
+                        received=f"{what}={count}, groups={groups}",
+                    )
+                )
         self._channels = channels
         self._in_channels = in_channels
         self._op_name = op_name
         self._kwargs: dict[str, Any] = {
-            "kernel": kernel, "stride": sizes(owner, "strides", strides, n), "dilate": sizes(owner, "dilation", dilation, n),
-            "pad": sizes(owner, "padding", padding, n), "num_filter": channels, "num_group": groups, "no_bias": not use_bias, "layout": layout}
+            "kernel": kernel,
+            "stride": sizes(owner, "strides", strides, n),
+            "dilate": sizes(owner, "dilation", dilation, n),
+            "pad": sizes(owner, "padding", padding, n),
+            "num_filter": channels,
+            "num_group": groups,
+            "no_bias": not use_bias,
+            "layout": layout,
+        }
         if adj is not None:
             self._kwargs["adj"] = sizes(owner, "output_padding", adj, n)
         with self.name_scope():
-            self.weight = self.params.get("weight", shape=self._weight_shape(kernel), init=weight_initializer, allow_deferred_init=True)
+            self.weight = self.params.get(
+                "weight", shape=self._weight_shape(kernel), init=weight_initializer, allow_deferred_init=True
+            )
             if use_bias:
                 self.bias = self.params.get("bias", shape=(channels,), init=bias_initializer, allow_deferred_init=True)
             else:
@@ -54,7 +123,7 @@ class _Conv(HybridBlock):
             self.act = None if activation is None else Activation(activation, prefix=f"{activation}_")
 
     def _weight_shape(self, kernel: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of the weight: first axis of the side it comes from, then channels and kernel in the order of the layout."""
+        """Shape of the weight: output channels (for Deconvolution the data's), then the rest as in the layout."""
         groups = self._kwargs["num_group"]
         if self._op_name == "Deconvolution":
             first, second = self._in_channels, self._channels // groups
@@ -72,8 +141,11 @@ class _Conv(HybridBlock):
 
     def __repr__(self) -> str:
         options, shape = self._kwargs, self.weight.shape
-        parts = [f"{type(self).__name__}({shape[1] or None if self._op_name == 'Convolution' else shape[1]} -> {shape[0]}",
-                 f"kernel_size={options['kernel']}", f"stride={options['stride']}"]
+        parts = [
+            f"{type(self).__name__}({shape[1] or None if self._op_name == 'Convolution' else shape[1]} -> {shape[0]}",
+            f"kernel_size={options['kernel']}",
+            f"stride={options['stride']}",
+        ]
         if any(options["pad"]):
             parts.append(f"padding={options['pad']}")
         if any(size != 1 for size in options["dilate"]):
@@ -94,7 +166,8 @@ _CONVOLUTION = """{what}
     channels : int
         Number of channels of the result.
     kernel_size, strides, padding, dilation : int or tuple of {n} int
-        Size of the kernel, step between two windows, zeros around the data, step between two points of the kernel; per space dimension.
+        Size of the kernel, step between two windows, zeros around the data, step between two points of the kernel; per
+        space dimension.
     groups : int
         Number of groups of channels that are convolved apart; channels and in_channels must be multiples of it.
     layout : {layouts}
@@ -128,7 +201,8 @@ _CONVOLUTION = """{what}
 
 _TRANSPOSED = """{what}
 
-    The gradient of a convolution with respect to its data, as a layer of its own: it enlarges where the convolution shrinks.
+    The gradient of a convolution with respect to its data, as a layer of its own: it enlarges where the convolution
+    shrinks.
 
     Parameters
     ----------
@@ -164,8 +238,15 @@ def _documented(cls: type[_Conv]) -> type[_Conv]:
     """Write a class's docstring from the text that all dimensions share, so that each fact stands in one place."""
     n = cls._dimensions
     text = _TRANSPOSED if cls.__name__.endswith("Transpose") else _CONVOLUTION
-    cls.__doc__ = text.format(what=cls.__doc__, n=n, name=cls.__name__, data=", ".join(LAYOUTS[n][0]), space=", 4" * n, twice=", 8" * n,
-                              layouts="{" + ", ".join(map(repr, LAYOUTS[n])) + "}")
+    cls.__doc__ = text.format(
+        what=cls.__doc__,
+        n=n,
+        name=cls.__name__,
+        data=", ".join(LAYOUTS[n][0]),
+        space=", 4" * n,
+        twice=", 8" * n,
+        layouts="{" + ", ".join(map(repr, LAYOUTS[n])) + "}",
+    )
     return cls
 
 
@@ -175,22 +256,74 @@ class Conv1D(_Conv):
 
     _dimensions = 1
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
-                 layout: str = "NCW", activation: str | None = None, use_bias: bool = True, weight_initializer: Any = None,
-                 bias_initializer: Any = "zeros", in_channels: int = 0, **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, in_channels, activation, use_bias,
-                         weight_initializer, bias_initializer, **kwargs)
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        layout: str = "NCW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            in_channels,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            **kwargs,
+        )
 
 
 @_documented
 class Conv2D(_Conv):
     """Convolve images."""
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = (0, 0), dilation: Any = (1, 1), groups: int = 1,
-                 layout: str = "NCHW", activation: str | None = None, use_bias: bool = True, weight_initializer: Any = None,
-                 bias_initializer: Any = "zeros", in_channels: int = 0, **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, in_channels, activation, use_bias,
-                         weight_initializer, bias_initializer, **kwargs)
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: Any = (0, 0),
+        dilation: Any = (1, 1),
+        groups: int = 1,
+        layout: str = "NCHW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            in_channels,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            **kwargs,
+        )
 
 
 @_documented
@@ -199,11 +332,37 @@ class Conv3D(_Conv):
 
     _dimensions = 3
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any = (1, 1, 1), padding: Any = (0, 0, 0), dilation: Any = (1, 1, 1),
-                 groups: int = 1, layout: str = "NCDHW", activation: str | None = None, use_bias: bool = True,
-                 weight_initializer: Any = None, bias_initializer: Any = "zeros", in_channels: int = 0, **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, in_channels, activation, use_bias,
-                         weight_initializer, bias_initializer, **kwargs)
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any = (1, 1, 1),
+        padding: Any = (0, 0, 0),
+        dilation: Any = (1, 1, 1),
+        groups: int = 1,
+        layout: str = "NCDHW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            in_channels,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            **kwargs,
+        )
 
 
 @_documented
@@ -212,22 +371,80 @@ class Conv1DTranspose(_Conv):
 
     _dimensions = 1
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any = 1, padding: Any = 0, output_padding: Any = 0, dilation: Any = 1,
-                 groups: int = 1, layout: str = "NCW", activation: str | None = None, use_bias: bool = True, weight_initializer: Any = None,
-                 bias_initializer: Any = "zeros", in_channels: int = 0, **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, in_channels, activation, use_bias,
-                         weight_initializer, bias_initializer, adj=output_padding, op_name="Deconvolution", **kwargs)
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        layout: str = "NCW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            in_channels,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            adj=output_padding,
+            op_name="Deconvolution",
+            **kwargs,
+        )
 
 
 @_documented
 class Conv2DTranspose(_Conv):
     """Convolve images the other way round."""
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = (0, 0), output_padding: Any = (0, 0),
-                 dilation: Any = (1, 1), groups: int = 1, layout: str = "NCHW", activation: str | None = None, use_bias: bool = True,
-                 weight_initializer: Any = None, bias_initializer: Any = "zeros", in_channels: int = 0, **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, in_channels, activation, use_bias,
-                         weight_initializer, bias_initializer, adj=output_padding, op_name="Deconvolution", **kwargs)
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: Any = (0, 0),
+        output_padding: Any = (0, 0),
+        dilation: Any = (1, 1),
+        groups: int = 1,
+        layout: str = "NCHW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            in_channels,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            adj=output_padding,
+            op_name="Deconvolution",
+            **kwargs,
+        )
 
 
 @_documented
@@ -236,8 +453,37 @@ class Conv3DTranspose(_Conv):
 
     _dimensions = 3
 
-    def __init__(self, channels: int, kernel_size: Any, strides: Any = (1, 1, 1), padding: Any = (0, 0, 0), output_padding: Any = (0, 0, 0),
-                 dilation: Any = (1, 1, 1), groups: int = 1, layout: str = "NCDHW", activation: str | None = None, use_bias: bool = True,
-                 weight_initializer: Any = None, bias_initializer: Any = "zeros", in_channels: int = 0, **kwargs: Any) -> None:
-        super().__init__(channels, kernel_size, strides, padding, dilation, groups, layout, in_channels, activation, use_bias,
-                         weight_initializer, bias_initializer, adj=output_padding, op_name="Deconvolution", **kwargs)
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Any,
+        strides: Any = (1, 1, 1),
+        padding: Any = (0, 0, 0),
+        output_padding: Any = (0, 0, 0),
+        dilation: Any = (1, 1, 1),
+        groups: int = 1,
+        layout: str = "NCDHW",
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            channels,
+            kernel_size,
+            strides,
+            padding,
+            dilation,
+            groups,
+            layout,
+            in_channels,
+            activation,
+            use_bias,
+            weight_initializer,
+            bias_initializer,
+            adj=output_padding,
+            op_name="Deconvolution",
+            **kwargs,
+        )

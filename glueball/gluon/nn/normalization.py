@@ -1,9 +1,11 @@
-"""Normalisations: over the batch (`BatchNorm`, `BatchNormReLU`), a group of channels, an instance, or a layer's features.
+"""Normalisations: over the batch (`BatchNorm`, `BatchNormReLU`), a group of channels, an instance, or a layer's
+features.
 
-The one idea: out = gamma · (x - mean) / sqrt(var + epsilon) + beta; the layers differ only in the axes that mean and var are taken over and
-in the shape of gamma and beta. Switches that turn gamma or beta off keep the parameter, frozen at its start, so that files stay the same.
-Not here: `SyncBatchNorm` (contrib/nn).
+The one idea: out = gamma · (x - mean) / sqrt(var + epsilon) + beta; the layers differ only in the axes that mean and
+var are taken over and in the shape of gamma and beta. Switches that turn gamma or beta off keep the parameter, frozen
+at its start, so that files stay the same. Not here: `SyncBatchNorm` (contrib/nn).
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,23 +18,65 @@ __all__ = ["BatchNorm", "BatchNormReLU", "GroupNorm", "InstanceNorm", "LayerNorm
 class _BatchNorm(HybridBlock):
     """What `BatchNorm` and `BatchNormReLU` share: four parameters and one operator."""
 
-    def __init__(self, axis: int = 1, momentum: float = 0.9, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
-                 use_global_stats: bool = False, fuse_relu: bool = False, beta_initializer: Any = "zeros", gamma_initializer: Any = "ones",
-                 running_mean_initializer: Any = "zeros", running_variance_initializer: Any = "ones", in_channels: int = 0,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        axis: int = 1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        use_global_stats: bool = False,
+        fuse_relu: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        running_mean_initializer: Any = "zeros",
+        running_variance_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self._kwargs = {"axis": axis, "eps": epsilon, "momentum": momentum, "fix_gamma": not scale, "use_global_stats": use_global_stats}
+        self._kwargs = {
+            "axis": axis,
+            "eps": epsilon,
+            "momentum": momentum,
+            "fix_gamma": not scale,
+            "use_global_stats": use_global_stats,
+        }
         self.fuse_relu = fuse_relu
         shape = (in_channels,)
         with self.name_scope():
-            self.gamma = self.params.get("gamma", grad_req="write" if scale else "null", shape=shape, init=gamma_initializer,
-                                         allow_deferred_init=True, differentiable=scale)
-            self.beta = self.params.get("beta", grad_req="write" if center else "null", shape=shape, init=beta_initializer,
-                                        allow_deferred_init=True, differentiable=center)
-            self.running_mean = self.params.get("running_mean", grad_req="null", shape=shape, init=running_mean_initializer,
-                                                allow_deferred_init=True, differentiable=False)
-            self.running_var = self.params.get("running_var", grad_req="null", shape=shape, init=running_variance_initializer,
-                                               allow_deferred_init=True, differentiable=False)
+            self.gamma = self.params.get(
+                "gamma",
+                grad_req="write" if scale else "null",
+                shape=shape,
+                init=gamma_initializer,
+                allow_deferred_init=True,
+                differentiable=scale,
+            )
+            self.beta = self.params.get(
+                "beta",
+                grad_req="write" if center else "null",
+                shape=shape,
+                init=beta_initializer,
+                allow_deferred_init=True,
+                differentiable=center,
+            )
+            self.running_mean = self.params.get(
+                "running_mean",
+                grad_req="null",
+                shape=shape,
+                init=running_mean_initializer,
+                allow_deferred_init=True,
+                differentiable=False,
+            )
+            self.running_var = self.params.get(
+                "running_var",
+                grad_req="null",
+                shape=shape,
+                init=running_variance_initializer,
+                allow_deferred_init=True,
+                differentiable=False,
+            )
 
     def cast(self, dtype: Any) -> None:
         """Cast the parameters; statistics stay in single precision when the rest becomes half precision."""
@@ -75,7 +119,8 @@ class BatchNorm(_BatchNorm):
     Parameters: `gamma`, `beta` (learned), `running_mean`, `running_var` (statistics), all (in_channels,).
     Inputs and outputs: **data** of any shape with at least one axis; **out** of the same shape.
 
-    Source: Ioffe and Szegedy, "Batch Normalization", 2015. The variance is the biased one, in the running statistics as well.
+    Source: Ioffe and Szegedy, "Batch Normalization", 2015. The variance is the biased one, in the running statistics as
+    well.
 
     Examples
     --------
@@ -88,12 +133,36 @@ class BatchNorm(_BatchNorm):
     (3,)
     """
 
-    def __init__(self, axis: int = 1, momentum: float = 0.9, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
-                 use_global_stats: bool = False, beta_initializer: Any = "zeros", gamma_initializer: Any = "ones",
-                 running_mean_initializer: Any = "zeros", running_variance_initializer: Any = "ones", in_channels: int = 0,
-                 **kwargs: Any) -> None:
-        super().__init__(axis, momentum, epsilon, center, scale, use_global_stats, False, beta_initializer, gamma_initializer,
-                         running_mean_initializer, running_variance_initializer, in_channels, **kwargs)
+    def __init__(
+        self,
+        axis: int = 1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        use_global_stats: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        running_mean_initializer: Any = "zeros",
+        running_variance_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            axis,
+            momentum,
+            epsilon,
+            center,
+            scale,
+            use_global_stats,
+            False,
+            beta_initializer,
+            gamma_initializer,
+            running_mean_initializer,
+            running_variance_initializer,
+            in_channels,
+            **kwargs,
+        )
 
 
 class BatchNormReLU(_BatchNorm):
@@ -110,12 +179,36 @@ class BatchNormReLU(_BatchNorm):
     array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, axis: int = 1, momentum: float = 0.9, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
-                 use_global_stats: bool = False, beta_initializer: Any = "zeros", gamma_initializer: Any = "ones",
-                 running_mean_initializer: Any = "zeros", running_variance_initializer: Any = "ones", in_channels: int = 0,
-                 **kwargs: Any) -> None:
-        super().__init__(axis, momentum, epsilon, center, scale, use_global_stats, True, beta_initializer, gamma_initializer,
-                         running_mean_initializer, running_variance_initializer, in_channels, **kwargs)
+    def __init__(
+        self,
+        axis: int = 1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        use_global_stats: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        running_mean_initializer: Any = "zeros",
+        running_variance_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            axis,
+            momentum,
+            epsilon,
+            center,
+            scale,
+            use_global_stats,
+            True,
+            beta_initializer,
+            gamma_initializer,
+            running_mean_initializer,
+            running_variance_initializer,
+            in_channels,
+            **kwargs,
+        )
 
 
 class _Affine(HybridBlock):
@@ -123,10 +216,20 @@ class _Affine(HybridBlock):
 
     def _learn(self, size: int, center: bool, scale: bool, beta_initializer: Any, gamma_initializer: Any) -> None:
         with self.name_scope():
-            self.gamma = self.params.get("gamma", grad_req="write" if scale else "null", shape=(size,), init=gamma_initializer,
-                                         allow_deferred_init=True)
-            self.beta = self.params.get("beta", grad_req="write" if center else "null", shape=(size,), init=beta_initializer,
-                                        allow_deferred_init=True)
+            self.gamma = self.params.get(
+                "gamma",
+                grad_req="write" if scale else "null",
+                shape=(size,),
+                init=gamma_initializer,
+                allow_deferred_init=True,
+            )
+            self.beta = self.params.get(
+                "beta",
+                grad_req="write" if center else "null",
+                shape=(size,),
+                init=beta_initializer,
+                allow_deferred_init=True,
+            )
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self._kwargs.items())
@@ -163,8 +266,17 @@ class InstanceNorm(_Affine):
     array([[[-1.,  1.]]], dtype=float32)
     """
 
-    def __init__(self, axis: int = 1, epsilon: float = 1e-5, center: bool = True, scale: bool = False, beta_initializer: Any = "zeros",
-                 gamma_initializer: Any = "ones", in_channels: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        axis: int = 1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        in_channels: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._kwargs = {"eps": epsilon, "axis": axis, "center": center, "scale": scale}
         self._axis = axis
@@ -209,8 +321,18 @@ class LayerNorm(_Affine):
     array([[-1.,  1.]], dtype=float32)
     """
 
-    def __init__(self, axis: int = -1, epsilon: float = 1e-5, center: bool = True, scale: bool = True, beta_initializer: Any = "zeros",
-                 gamma_initializer: Any = "ones", in_channels: int = 0, prefix: str | None = None, params: Any = None) -> None:
+    def __init__(
+        self,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        in_channels: int = 0,
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
         super().__init__(prefix=prefix, params=params)
         self._kwargs = {"eps": epsilon, "axis": axis, "center": center, "scale": scale}
         self._axis = axis
@@ -252,8 +374,17 @@ class GroupNorm(_Affine):
     array([-1.,  1., -1.,  1.], dtype=float32)
     """
 
-    def __init__(self, num_groups: int = 1, epsilon: float = 1e-5, center: bool = True, scale: bool = True, beta_initializer: Any = "zeros",
-                 gamma_initializer: Any = "ones", prefix: str | None = None, params: Any = None) -> None:
+    def __init__(
+        self,
+        num_groups: int = 1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        prefix: str | None = None,
+        params: Any = None,
+    ) -> None:
         super().__init__(prefix=prefix, params=params)
         self._kwargs = {"eps": epsilon, "num_groups": num_groups, "center": center, "scale": scale}
         self._num_groups = num_groups

@@ -1,8 +1,9 @@
 """Pooling in one, two and three dimensions, whole-map pooling, and reflection padding.
 
-The one idea: all twelve layers are `_Pooling` with the keywords of one operator. Their constructors are spelt out because users read and
-pass the arguments by position; the order differs between dimensions, as it always has.
+The one idea: all twelve layers are `_Pooling` with the keywords of one operator. Their constructors are spelt out
+because users read and pass the arguments by position; the order differs between dimensions, as it always has.
 """
+
 from __future__ import annotations
 
 from numbers import Number
@@ -11,8 +12,22 @@ from typing import Any
 from ...base.errors import ArgumentError, explain
 from ..hybrid import HybridBlock
 
-__all__ = ["MaxPool1D", "MaxPool2D", "MaxPool3D", "AvgPool1D", "AvgPool2D", "AvgPool3D", "GlobalMaxPool1D", "GlobalMaxPool2D", "GlobalMaxPool3D",
-           "GlobalAvgPool1D", "GlobalAvgPool2D", "GlobalAvgPool3D", "ReflectionPad2D", "sizes"]
+__all__ = [
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
+    "ReflectionPad2D",
+    "sizes",
+]
 
 LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}  # by the number of space dimensions
 
@@ -26,7 +41,9 @@ def sizes(owner: str, what: str, value: Any, n: int) -> tuple[int, ...]:
     except TypeError:
         result = ()
     if len(result) != n or isinstance(value, str):
-        raise ArgumentError(explain(owner, f"{what} does not fit.", expected=f"a number, or {n} of them", received=f"{what}={value!r}"))
+        raise ArgumentError(
+            explain(owner, f"{what} does not fit.", expected=f"a number, or {n} of them", received=f"{what}={value!r}")
+        )
     return result
 
 
@@ -35,16 +52,35 @@ class _Pooling(HybridBlock):
 
     _dimensions = 2
 
-    def __init__(self, pool_size: Any, strides: Any, padding: Any, ceil_mode: bool, global_pool: bool, pool_type: str, layout: str,
-                 count_include_pad: bool | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any,
+        strides: Any,
+        padding: Any,
+        ceil_mode: bool,
+        global_pool: bool,
+        pool_type: str,
+        layout: str,
+        count_include_pad: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         owner, n = type(self).__name__, self._dimensions
         if layout not in LAYOUTS[n]:
-            raise ArgumentError(explain(owner, "The layout does not fit.", expected=" or ".join(LAYOUTS[n]), received=f"layout={layout!r}"))
+            raise ArgumentError(
+                explain(
+                    owner, "The layout does not fit.", expected=" or ".join(LAYOUTS[n]), received=f"layout={layout!r}"
+                )
+            )
         self._kwargs: dict[str, Any] = {
             "kernel": sizes(owner, "pool_size", pool_size, n),
-            "stride": sizes(owner, "strides", pool_size if strides is None else strides, n), "pad": sizes(owner, "padding", padding, n),
-            "global_pool": global_pool, "pool_type": pool_type, "layout": layout, "pooling_convention": "full" if ceil_mode else "valid"}
+            "stride": sizes(owner, "strides", pool_size if strides is None else strides, n),
+            "pad": sizes(owner, "padding", padding, n),
+            "global_pool": global_pool,
+            "pool_type": pool_type,
+            "layout": layout,
+            "pooling_convention": "full" if ceil_mode else "valid",
+        }
         if count_include_pad is not None:
             self._kwargs["count_include_pad"] = count_include_pad
 
@@ -57,9 +93,11 @@ class _Pooling(HybridBlock):
 
     def __repr__(self) -> str:
         options = self._kwargs
-        return (f"{type(self).__name__}(size={options['kernel']}, stride={options['stride']}, padding={options['pad']}, "
-                f"ceil_mode={options['pooling_convention'] == 'full'}, global_pool={options['global_pool']}, "
-                f"pool_type={options['pool_type']}, layout={options['layout']})")
+        return (
+            f"{type(self).__name__}(size={options['kernel']}, stride={options['stride']}, padding={options['pad']}, "
+            f"ceil_mode={options['pooling_convention'] == 'full'}, global_pool={options['global_pool']}, "
+            f"pool_type={options['pool_type']}, layout={options['layout']})"
+        )
 
 
 _WINDOWS = """{what}
@@ -124,9 +162,17 @@ def _documented(cls: type[_Pooling]) -> type[_Pooling]:
     n, name = cls._dimensions, cls.__name__
     average = "Avg" in name
     cls.__doc__ = (_GLOBAL if name.startswith("Global") else _WINDOWS).format(
-        what=cls.__doc__, n=n, name=name, data=", ".join(LAYOUTS[n][0]), space=", 4" * n, half=", 2" * n, one=", 1" * n,
-        more=_COUNT if average else "", padded="zeros" if average else "smallest values, which never win",
-        layouts="{" + ", ".join(map(repr, LAYOUTS[n])) + "}")
+        what=cls.__doc__,
+        n=n,
+        name=name,
+        data=", ".join(LAYOUTS[n][0]),
+        space=", 4" * n,
+        half=", 2" * n,
+        one=", 1" * n,
+        more=_COUNT if average else "",
+        padded="zeros" if average else "smallest values, which never win",
+        layouts="{" + ", ".join(map(repr, LAYOUTS[n])) + "}",
+    )
     return cls
 
 
@@ -136,8 +182,15 @@ class MaxPool1D(_Pooling):
 
     _dimensions = 1
 
-    def __init__(self, pool_size: Any = 2, strides: Any = None, padding: Any = 0, layout: str = "NCW", ceil_mode: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = 2,
+        strides: Any = None,
+        padding: Any = 0,
+        layout: str = "NCW",
+        ceil_mode: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, ceil_mode, False, "max", layout, **kwargs)
 
 
@@ -145,8 +198,15 @@ class MaxPool1D(_Pooling):
 class MaxPool2D(_Pooling):
     """Keep the largest value of each window of an image."""
 
-    def __init__(self, pool_size: Any = (2, 2), strides: Any = None, padding: Any = 0, layout: str = "NCHW", ceil_mode: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = (2, 2),
+        strides: Any = None,
+        padding: Any = 0,
+        layout: str = "NCHW",
+        ceil_mode: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, ceil_mode, False, "max", layout, **kwargs)
 
 
@@ -156,8 +216,15 @@ class MaxPool3D(_Pooling):
 
     _dimensions = 3
 
-    def __init__(self, pool_size: Any = (2, 2, 2), strides: Any = None, padding: Any = 0, ceil_mode: bool = False, layout: str = "NCDHW",
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = (2, 2, 2),
+        strides: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        layout: str = "NCDHW",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, ceil_mode, False, "max", layout, **kwargs)
 
 
@@ -167,8 +234,16 @@ class AvgPool1D(_Pooling):
 
     _dimensions = 1
 
-    def __init__(self, pool_size: Any = 2, strides: Any = None, padding: Any = 0, layout: str = "NCW", ceil_mode: bool = False,
-                 count_include_pad: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = 2,
+        strides: Any = None,
+        padding: Any = 0,
+        layout: str = "NCW",
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, ceil_mode, False, "avg", layout, count_include_pad, **kwargs)
 
 
@@ -176,8 +251,16 @@ class AvgPool1D(_Pooling):
 class AvgPool2D(_Pooling):
     """Take the mean of each window of an image."""
 
-    def __init__(self, pool_size: Any = (2, 2), strides: Any = None, padding: Any = 0, ceil_mode: bool = False, layout: str = "NCHW",
-                 count_include_pad: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = (2, 2),
+        strides: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        layout: str = "NCHW",
+        count_include_pad: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, ceil_mode, False, "avg", layout, count_include_pad, **kwargs)
 
 
@@ -187,8 +270,16 @@ class AvgPool3D(_Pooling):
 
     _dimensions = 3
 
-    def __init__(self, pool_size: Any = (2, 2, 2), strides: Any = None, padding: Any = 0, ceil_mode: bool = False, layout: str = "NCDHW",
-                 count_include_pad: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pool_size: Any = (2, 2, 2),
+        strides: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        layout: str = "NCDHW",
+        count_include_pad: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(pool_size, strides, padding, ceil_mode, False, "avg", layout, count_include_pad, **kwargs)
 
 
@@ -254,7 +345,8 @@ class ReflectionPad2D(HybridBlock):
     Parameters
     ----------
     padding : int or tuple of 8 int
-        Rows and columns added on each side; or numbers before and after each of the four axes (batch, channel, height, width).
+        Rows and columns added on each side; or numbers before and after each of the four axes (batch, channel, height,
+        width).
 
     Inputs and outputs: **data** (N, C, H, W) to **out** (N, C, H + 2·padding, W + 2·padding).
 

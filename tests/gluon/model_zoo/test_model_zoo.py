@@ -1,4 +1,5 @@
-"""The zoo: names, tables of models, trained parameters from local files. Structure and values against MXNet are in tests/parity."""
+"""The zoo: names, trained parameters from local files. Structure and values against MXNet are in tests/parity."""
+
 from __future__ import annotations
 
 import hashlib
@@ -21,7 +22,9 @@ def test_every_name_has_a_function_and_a_hash() -> None:
     assert set(vision.MODELS) == set(model_store.SHORT_HASHES)
 
 
-@pytest.mark.parametrize("name", sorted(set(vision.MODELS) - {"vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn", "vgg11"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(vision.MODELS) - {"vgg13", "vgg16", "vgg19", "vgg13_bn", "vgg16_bn", "vgg19_bn", "vgg11"})
+)
 def test_every_network_composes_and_infers(name: str) -> None:
     net = vision.get_model(name, classes=7)
     size = 299 if name == "inceptionv3" else 224
@@ -59,15 +62,21 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(ArgumentError, match="did you mean 'resnet18_v1'"):
         vision.get_model("resnet18v1")
     assert vision.get_model("ResNet18_v1", classes=2).output.weight.shape == (2, 512)
-    for call, text in ((lambda: vision.get_resnet(3, 18), "version=3"), (lambda: vision.get_resnet(1, 19), "num_layers=19"),
-                       (lambda: vision.get_vgg(12), "11, 13, 16, 19"), (lambda: vision.SqueezeNet("2"), "'1.0' or '1.1'"),
-                       (lambda: vision.ResNetV1(vision.BasicBlockV1, [1, 1], [4, 8]), "3 channels"),
-                       (lambda: vision.VGG([1], [2, 3]), "differ in length"), (lambda: model_store.short_hash("lenet"), "lenet")):
+    for call, text in (
+        (lambda: vision.get_resnet(3, 18), "version=3"),
+        (lambda: vision.get_resnet(1, 19), "num_layers=19"),
+        (lambda: vision.get_vgg(12), "11, 13, 16, 19"),
+        (lambda: vision.SqueezeNet("2"), "'1.0' or '1.1'"),
+        (lambda: vision.ResNetV1(vision.BasicBlockV1, [1, 1], [4, 8]), "3 channels"),
+        (lambda: vision.VGG([1], [2, 3]), "differ in length"),
+        (lambda: model_store.short_hash("lenet"), "lenet"),
+    ):
         with pytest.raises(ArgumentError, match=text):
             call()
 
 
-# ---------------------------------------------------------------------------------------------------------------------- trained parameters
+# ----------------------------------------------------------------------------------------------------------------------
+# trained parameters
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Any, Path]:
     """A network and a directory with its parameters under the plain name."""
@@ -92,7 +101,9 @@ def test_the_order_of_file_names(saved: tuple[Any, Path]) -> None:
     assert model_store.get_model_file("mobilenet0.25", str(root)).endswith("mobilenet0.25.params")
     public = root / "mobilenet0.25-9f83e440.params"
     public.write_bytes(content)
-    with pytest.raises(FileFormatError, match=r"SHA-1 that starts with 9f83e440[\s\S]*" + hashlib.sha1(content).hexdigest()):
+    with pytest.raises(
+        FileFormatError, match=r"SHA-1 that starts with 9f83e440[\s\S]*" + hashlib.sha1(content).hexdigest()
+    ):
         model_store.get_model_file("mobilenet0.25", str(root))
     public.unlink()
     (root / "mobilenet0.25.params").unlink()

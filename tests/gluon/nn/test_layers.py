@@ -1,4 +1,5 @@
-"""Every layer of gluon.nn and gluon.contrib.nn goes through the harness (tests/gluon/check_layer.py); one row per layer and variant."""
+"""Every layer of gluon.nn and gluon.contrib.nn goes through the harness; one row per layer and variant."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,84 +18,229 @@ NO_KEYWORDS = ("names_start_with_the_prefix",)  # the constructor takes neither 
 
 LAYERS: dict[str, dict[str, Any]] = {
     # ---- everyday
-    "Dense": dict(make=lambda **k: nn.Dense(3, **k), shapes=[VECTOR], parameters={"weight": (3, 5), "bias": (3,)}, out=(4, 3)),
-    "Dense merges axes": dict(make=lambda **k: nn.Dense(3, **k), shapes=[SERIES], parameters={"weight": (3, 24), "bias": (3,)}, out=(2, 3)),
-    "Dense last axis": dict(make=lambda **k: nn.Dense(3, flatten=False, use_bias=False, **k), shapes=[SERIES], parameters={"weight": (3, 8)},
-                            out=(2, 3, 3)),
-    "Dense tanh": dict(make=lambda **k: nn.Dense(3, activation="tanh", in_units=5, **k), shapes=[VECTOR],
-                       parameters={"weight": (3, 5), "bias": (3,)}, wrong=(4, 6)),
-    "Dropout": dict(make=lambda **k: nn.Dropout(0.5, **k), shapes=[VECTOR], random=True, out=VECTOR),
-    "Dropout by row": dict(make=lambda **k: nn.Dropout(0.5, axes=(1,), **k), shapes=[VECTOR], random=True, out=VECTOR),
-    "Dropout of nothing": dict(make=lambda **k: nn.Dropout(0, **k), shapes=[VECTOR], out=VECTOR),
-    "Embedding": dict(make=lambda **k: nn.Embedding(6, 3, **k), shapes=[(2, 4)], parameters={"weight": (6, 3)}, integers=6, out=(2, 4, 3)),
-    "Flatten": dict(make=lambda **k: nn.Flatten(**k), shapes=[IMAGE], out=(2, 126)),
-    "Lambda": dict(make=lambda prefix=None, params=None: nn.Lambda("tanh", prefix=prefix), shapes=[VECTOR], out=VECTOR),
-    "HybridLambda": dict(make=lambda prefix=None, params=None: nn.HybridLambda(lambda F, x: F.tanh(x) * 2, prefix=prefix), shapes=[VECTOR],
-                         out=VECTOR),
+    "Dense": {
+        "make": lambda **k: nn.Dense(3, **k),
+        "shapes": [VECTOR],
+        "parameters": {"weight": (3, 5), "bias": (3,)},
+        "out": (4, 3),
+    },
+    "Dense merges axes": {
+        "make": lambda **k: nn.Dense(3, **k),
+        "shapes": [SERIES],
+        "parameters": {"weight": (3, 24), "bias": (3,)},
+        "out": (2, 3),
+    },
+    "Dense last axis": {
+        "make": lambda **k: nn.Dense(3, flatten=False, use_bias=False, **k),
+        "shapes": [SERIES],
+        "parameters": {"weight": (3, 8)},
+        "out": (2, 3, 3),
+    },
+    "Dense tanh": {
+        "make": lambda **k: nn.Dense(3, activation="tanh", in_units=5, **k),
+        "shapes": [VECTOR],
+        "parameters": {"weight": (3, 5), "bias": (3,)},
+        "wrong": (4, 6),
+    },
+    "Dropout": {"make": lambda **k: nn.Dropout(0.5, **k), "shapes": [VECTOR], "random": True, "out": VECTOR},
+    "Dropout by row": {
+        "make": lambda **k: nn.Dropout(0.5, axes=(1,), **k),
+        "shapes": [VECTOR],
+        "random": True,
+        "out": VECTOR,
+    },
+    "Dropout of nothing": {"make": lambda **k: nn.Dropout(0, **k), "shapes": [VECTOR], "out": VECTOR},
+    "Embedding": {
+        "make": lambda **k: nn.Embedding(6, 3, **k),
+        "shapes": [(2, 4)],
+        "parameters": {"weight": (6, 3)},
+        "integers": 6,
+        "out": (2, 4, 3),
+    },
+    "Flatten": {"make": lambda **k: nn.Flatten(**k), "shapes": [IMAGE], "out": (2, 126)},
+    "Lambda": {
+        "make": lambda prefix=None, params=None: nn.Lambda("tanh", prefix=prefix),
+        "shapes": [VECTOR],
+        "out": VECTOR,
+    },
+    "HybridLambda": {
+        "make": lambda prefix=None, params=None: nn.HybridLambda(lambda F, x: F.tanh(x) * 2, prefix=prefix),
+        "shapes": [VECTOR],
+        "out": VECTOR,
+    },
     # ---- normalisation
-    "BatchNorm": dict(make=lambda **k: nn.BatchNorm(**k), shapes=[IMAGE], parameters=NORM, out=IMAGE),
-    "BatchNorm last axis": dict(make=lambda **k: nn.BatchNorm(axis=-1, momentum=0.5, epsilon=1e-3, **k), shapes=[(4, 3)], parameters=NORM),
-    "BatchNorm frozen": dict(make=lambda **k: nn.BatchNorm(center=False, scale=False, use_global_stats=True, in_channels=3, **k), shapes=[SERIES],
-                             parameters=NORM),
-    "BatchNormReLU": dict(make=lambda **k: nn.BatchNormReLU(**k), shapes=[IMAGE], parameters=NORM, out=IMAGE),
-    "InstanceNorm": dict(make=lambda **k: nn.InstanceNorm(scale=True, **k), shapes=[SERIES], parameters=GAMMA_BETA, out=SERIES),
-    "InstanceNorm last axis": dict(make=lambda **k: nn.InstanceNorm(axis=2, **k), shapes=[(2, 8, 3)], parameters=GAMMA_BETA),
-    "LayerNorm": dict(make=lambda **k: nn.LayerNorm(**k), shapes=[(2, 8, 3)], parameters=GAMMA_BETA),
-    "LayerNorm middle axis": dict(make=lambda **k: nn.LayerNorm(axis=1, scale=False, **k), shapes=[SERIES], parameters=GAMMA_BETA),
-    "GroupNorm": dict(make=lambda **k: nn.GroupNorm(num_groups=2, **k), shapes=[(2, 4, 5)], parameters={"gamma": (2,), "beta": (2,)}),
-    "SyncBatchNorm": dict(make=lambda **k: contrib.SyncBatchNorm(**k), shapes=[IMAGE], parameters=NORM),
+    "BatchNorm": {"make": lambda **k: nn.BatchNorm(**k), "shapes": [IMAGE], "parameters": NORM, "out": IMAGE},
+    "BatchNorm last axis": {
+        "make": lambda **k: nn.BatchNorm(axis=-1, momentum=0.5, epsilon=1e-3, **k),
+        "shapes": [(4, 3)],
+        "parameters": NORM,
+    },
+    "BatchNorm frozen": {
+        "make": lambda **k: nn.BatchNorm(center=False, scale=False, use_global_stats=True, in_channels=3, **k),
+        "shapes": [SERIES],
+        "parameters": NORM,
+    },
+    "BatchNormReLU": {"make": lambda **k: nn.BatchNormReLU(**k), "shapes": [IMAGE], "parameters": NORM, "out": IMAGE},
+    "InstanceNorm": {
+        "make": lambda **k: nn.InstanceNorm(scale=True, **k),
+        "shapes": [SERIES],
+        "parameters": GAMMA_BETA,
+        "out": SERIES,
+    },
+    "InstanceNorm last axis": {
+        "make": lambda **k: nn.InstanceNorm(axis=2, **k),
+        "shapes": [(2, 8, 3)],
+        "parameters": GAMMA_BETA,
+    },
+    "LayerNorm": {"make": lambda **k: nn.LayerNorm(**k), "shapes": [(2, 8, 3)], "parameters": GAMMA_BETA},
+    "LayerNorm middle axis": {
+        "make": lambda **k: nn.LayerNorm(axis=1, scale=False, **k),
+        "shapes": [SERIES],
+        "parameters": GAMMA_BETA,
+    },
+    "GroupNorm": {
+        "make": lambda **k: nn.GroupNorm(num_groups=2, **k),
+        "shapes": [(2, 4, 5)],
+        "parameters": {"gamma": (2,), "beta": (2,)},
+    },
+    "SyncBatchNorm": {"make": lambda **k: contrib.SyncBatchNorm(**k), "shapes": [IMAGE], "parameters": NORM},
     # ---- activations
-    **{f"Activation {name}": dict(make=lambda name=name, **k: nn.Activation(name, **k), shapes=[VECTOR], out=VECTOR)
-       for name in ("relu", "sigmoid", "tanh", "softrelu", "softsign")},
-    "LeakyReLU": dict(make=lambda **k: nn.LeakyReLU(0.1, **k), shapes=[VECTOR], out=VECTOR),
-    "PReLU": dict(make=lambda **k: nn.PReLU(**k), shapes=[VECTOR], parameters={"alpha": (1,)}, out=VECTOR),
-    "PReLU by channel": dict(make=lambda **k: nn.PReLU(in_channels=3, **k), shapes=[SERIES], parameters={"alpha": (3,)}),
-    "ELU": dict(make=lambda **k: nn.ELU(0.7, **k), shapes=[VECTOR], out=VECTOR),
-    "SELU": dict(make=lambda **k: nn.SELU(**k), shapes=[VECTOR], out=VECTOR),
-    "GELU": dict(make=lambda **k: nn.GELU(**k), shapes=[VECTOR], out=VECTOR),
-    "Swish": dict(make=lambda **k: nn.Swish(1.5, **k), shapes=[VECTOR], out=VECTOR),
+    **{
+        f"Activation {name}": {
+            "make": lambda name=name, **k: nn.Activation(name, **k),
+            "shapes": [VECTOR],
+            "out": VECTOR,
+        }
+        for name in ("relu", "sigmoid", "tanh", "softrelu", "softsign")
+    },
+    "LeakyReLU": {"make": lambda **k: nn.LeakyReLU(0.1, **k), "shapes": [VECTOR], "out": VECTOR},
+    "PReLU": {"make": lambda **k: nn.PReLU(**k), "shapes": [VECTOR], "parameters": {"alpha": (1,)}, "out": VECTOR},
+    "PReLU by channel": {
+        "make": lambda **k: nn.PReLU(in_channels=3, **k),
+        "shapes": [SERIES],
+        "parameters": {"alpha": (3,)},
+    },
+    "ELU": {"make": lambda **k: nn.ELU(0.7, **k), "shapes": [VECTOR], "out": VECTOR},
+    "SELU": {"make": lambda **k: nn.SELU(**k), "shapes": [VECTOR], "out": VECTOR},
+    "GELU": {"make": lambda **k: nn.GELU(**k), "shapes": [VECTOR], "out": VECTOR},
+    "Swish": {"make": lambda **k: nn.Swish(1.5, **k), "shapes": [VECTOR], "out": VECTOR},
     # ---- convolution
-    "Conv1D": dict(make=lambda **k: nn.Conv1D(4, 3, **k), shapes=[SERIES], parameters={"weight": (4, 3, 3), "bias": (4,)}, out=(2, 4, 6), wrong=IMAGE),
-    "Conv2D": dict(make=lambda **k: nn.Conv2D(4, (3, 2), strides=2, padding=1, activation="relu", **k), shapes=[IMAGE],
-                   parameters={"weight": (4, 3, 3, 2), "bias": (4,)}, out=(2, 4, 4, 4), wrong=VECTOR),
-    "Conv2D groups": dict(make=lambda **k: nn.Conv2D(6, 3, groups=3, dilation=2, use_bias=False, **k), shapes=[IMAGE],
-                          parameters={"weight": (6, 1, 3, 3)}, out=(2, 6, 3, 2)),
-    "Conv2D channels last": dict(make=lambda **k: nn.Conv2D(4, 3, layout="NHWC", **k), shapes=[(2, 7, 6, 3)],
-                                 parameters={"weight": (4, 3, 3, 3), "bias": (4,)}, out=(2, 5, 4, 4)),
-    "Conv3D": dict(make=lambda **k: nn.Conv3D(2, 2, **k), shapes=[VOLUME], parameters={"weight": (2, 3, 2, 2, 2), "bias": (2,)}, out=(2, 2, 3, 4, 3)),
-    "Conv1DTranspose": dict(make=lambda **k: nn.Conv1DTranspose(4, 3, strides=2, output_padding=1, **k), shapes=[SERIES],
-                            parameters={"weight": (3, 4, 3), "bias": (4,)}, out=(2, 4, 18)),
-    "Conv2DTranspose": dict(make=lambda **k: nn.Conv2DTranspose(4, 3, strides=2, padding=1, **k), shapes=[IMAGE],
-                            parameters={"weight": (3, 4, 3, 3), "bias": (4,)}, out=(2, 4, 13, 11)),
-    "Conv2DTranspose groups": dict(make=lambda **k: nn.Conv2DTranspose(6, 2, groups=3, use_bias=False, activation="sigmoid", **k), shapes=[IMAGE],
-                                   parameters={"weight": (3, 2, 2, 2)}, out=(2, 6, 8, 7)),
-    "Conv3DTranspose": dict(make=lambda **k: nn.Conv3DTranspose(2, 2, **k), shapes=[VOLUME], parameters={"weight": (3, 2, 2, 2, 2), "bias": (2,)},
-                            out=(2, 2, 5, 6, 5)),
+    "Conv1D": {
+        "make": lambda **k: nn.Conv1D(4, 3, **k),
+        "shapes": [SERIES],
+        "parameters": {"weight": (4, 3, 3), "bias": (4,)},
+        "out": (2, 4, 6),
+        "wrong": IMAGE,
+    },
+    "Conv2D": {
+        "make": lambda **k: nn.Conv2D(4, (3, 2), strides=2, padding=1, activation="relu", **k),
+        "shapes": [IMAGE],
+        "parameters": {"weight": (4, 3, 3, 2), "bias": (4,)},
+        "out": (2, 4, 4, 4),
+        "wrong": VECTOR,
+    },
+    "Conv2D groups": {
+        "make": lambda **k: nn.Conv2D(6, 3, groups=3, dilation=2, use_bias=False, **k),
+        "shapes": [IMAGE],
+        "parameters": {"weight": (6, 1, 3, 3)},
+        "out": (2, 6, 3, 2),
+    },
+    "Conv2D channels last": {
+        "make": lambda **k: nn.Conv2D(4, 3, layout="NHWC", **k),
+        "shapes": [(2, 7, 6, 3)],
+        "parameters": {"weight": (4, 3, 3, 3), "bias": (4,)},
+        "out": (2, 5, 4, 4),
+    },
+    "Conv3D": {
+        "make": lambda **k: nn.Conv3D(2, 2, **k),
+        "shapes": [VOLUME],
+        "parameters": {"weight": (2, 3, 2, 2, 2), "bias": (2,)},
+        "out": (2, 2, 3, 4, 3),
+    },
+    "Conv1DTranspose": {
+        "make": lambda **k: nn.Conv1DTranspose(4, 3, strides=2, output_padding=1, **k),
+        "shapes": [SERIES],
+        "parameters": {"weight": (3, 4, 3), "bias": (4,)},
+        "out": (2, 4, 18),
+    },
+    "Conv2DTranspose": {
+        "make": lambda **k: nn.Conv2DTranspose(4, 3, strides=2, padding=1, **k),
+        "shapes": [IMAGE],
+        "parameters": {"weight": (3, 4, 3, 3), "bias": (4,)},
+        "out": (2, 4, 13, 11),
+    },
+    "Conv2DTranspose groups": {
+        "make": lambda **k: nn.Conv2DTranspose(6, 2, groups=3, use_bias=False, activation="sigmoid", **k),
+        "shapes": [IMAGE],
+        "parameters": {"weight": (3, 2, 2, 2)},
+        "out": (2, 6, 8, 7),
+    },
+    "Conv3DTranspose": {
+        "make": lambda **k: nn.Conv3DTranspose(2, 2, **k),
+        "shapes": [VOLUME],
+        "parameters": {"weight": (3, 2, 2, 2, 2), "bias": (2,)},
+        "out": (2, 2, 5, 6, 5),
+    },
     # ---- pooling and padding
-    "MaxPool1D": dict(make=lambda **k: nn.MaxPool1D(**k), shapes=[SERIES], out=(2, 3, 4)),
-    "MaxPool2D": dict(make=lambda **k: nn.MaxPool2D(**k), shapes=[IMAGE], out=(2, 3, 3, 3), wrong=VECTOR),
-    "MaxPool2D ceil": dict(make=lambda **k: nn.MaxPool2D(3, 2, 1, ceil_mode=True, **k), shapes=[IMAGE], out=(2, 3, 4, 4)),
-    "MaxPool2D channels last": dict(make=lambda **k: nn.MaxPool2D(layout="NHWC", **k), shapes=[(2, 7, 6, 3)], out=(2, 3, 3, 3)),
-    "MaxPool3D": dict(make=lambda **k: nn.MaxPool3D(**k), shapes=[VOLUME], out=(2, 3, 2, 2, 2)),
-    "AvgPool1D": dict(make=lambda **k: nn.AvgPool1D(3, 2, 1, **k), shapes=[SERIES], out=(2, 3, 4)),
-    "AvgPool2D": dict(make=lambda **k: nn.AvgPool2D(**k), shapes=[IMAGE], out=(2, 3, 3, 3)),
-    "AvgPool2D without zeros": dict(make=lambda **k: nn.AvgPool2D((3, 2), 2, 1, ceil_mode=True, count_include_pad=False, **k), shapes=[IMAGE],
-                                    out=(2, 3, 4, 4)),
-    "AvgPool3D": dict(make=lambda **k: nn.AvgPool3D(**k), shapes=[VOLUME], out=(2, 3, 2, 2, 2),
-                      skip=("half_and_double_precision",)),  # torch has no float16 kernel for it on the CPU
-    "GlobalMaxPool1D": dict(make=lambda **k: nn.GlobalMaxPool1D(**k), shapes=[SERIES], out=(2, 3, 1)),
-    "GlobalMaxPool2D": dict(make=lambda **k: nn.GlobalMaxPool2D(**k), shapes=[IMAGE], out=(2, 3, 1, 1)),
-    "GlobalMaxPool3D": dict(make=lambda **k: nn.GlobalMaxPool3D(**k), shapes=[VOLUME], out=(2, 3, 1, 1, 1)),
-    "GlobalAvgPool1D": dict(make=lambda **k: nn.GlobalAvgPool1D(**k), shapes=[SERIES], out=(2, 3, 1)),
-    "GlobalAvgPool2D": dict(make=lambda **k: nn.GlobalAvgPool2D(**k), shapes=[IMAGE], out=(2, 3, 1, 1)),
-    "GlobalAvgPool3D": dict(make=lambda **k: nn.GlobalAvgPool3D(**k), shapes=[VOLUME], out=(2, 3, 1, 1, 1)),
-    "ReflectionPad2D": dict(make=lambda **k: nn.ReflectionPad2D(2, **k), shapes=[IMAGE], out=(2, 3, 11, 10)),
+    "MaxPool1D": {"make": lambda **k: nn.MaxPool1D(**k), "shapes": [SERIES], "out": (2, 3, 4)},
+    "MaxPool2D": {"make": lambda **k: nn.MaxPool2D(**k), "shapes": [IMAGE], "out": (2, 3, 3, 3), "wrong": VECTOR},
+    "MaxPool2D ceil": {
+        "make": lambda **k: nn.MaxPool2D(3, 2, 1, ceil_mode=True, **k),
+        "shapes": [IMAGE],
+        "out": (2, 3, 4, 4),
+    },
+    "MaxPool2D channels last": {
+        "make": lambda **k: nn.MaxPool2D(layout="NHWC", **k),
+        "shapes": [(2, 7, 6, 3)],
+        "out": (2, 3, 3, 3),
+    },
+    "MaxPool3D": {"make": lambda **k: nn.MaxPool3D(**k), "shapes": [VOLUME], "out": (2, 3, 2, 2, 2)},
+    "AvgPool1D": {"make": lambda **k: nn.AvgPool1D(3, 2, 1, **k), "shapes": [SERIES], "out": (2, 3, 4)},
+    "AvgPool2D": {"make": lambda **k: nn.AvgPool2D(**k), "shapes": [IMAGE], "out": (2, 3, 3, 3)},
+    "AvgPool2D without zeros": {
+        "make": lambda **k: nn.AvgPool2D((3, 2), 2, 1, ceil_mode=True, count_include_pad=False, **k),
+        "shapes": [IMAGE],
+        "out": (2, 3, 4, 4),
+    },
+    "AvgPool3D": {
+        "make": lambda **k: nn.AvgPool3D(**k),
+        "shapes": [VOLUME],
+        "out": (2, 3, 2, 2, 2),
+        "skip": ("half_and_double_precision",),
+    },  # torch has no float16 kernel for it on the CPU
+    "GlobalMaxPool1D": {"make": lambda **k: nn.GlobalMaxPool1D(**k), "shapes": [SERIES], "out": (2, 3, 1)},
+    "GlobalMaxPool2D": {"make": lambda **k: nn.GlobalMaxPool2D(**k), "shapes": [IMAGE], "out": (2, 3, 1, 1)},
+    "GlobalMaxPool3D": {"make": lambda **k: nn.GlobalMaxPool3D(**k), "shapes": [VOLUME], "out": (2, 3, 1, 1, 1)},
+    "GlobalAvgPool1D": {"make": lambda **k: nn.GlobalAvgPool1D(**k), "shapes": [SERIES], "out": (2, 3, 1)},
+    "GlobalAvgPool2D": {"make": lambda **k: nn.GlobalAvgPool2D(**k), "shapes": [IMAGE], "out": (2, 3, 1, 1)},
+    "GlobalAvgPool3D": {"make": lambda **k: nn.GlobalAvgPool3D(**k), "shapes": [VOLUME], "out": (2, 3, 1, 1, 1)},
+    "ReflectionPad2D": {"make": lambda **k: nn.ReflectionPad2D(2, **k), "shapes": [IMAGE], "out": (2, 3, 11, 10)},
     # ---- rarer ones
-    "Identity": dict(make=lambda **k: contrib.Identity(**k), shapes=[VECTOR], out=VECTOR),
-    "SparseEmbedding": dict(make=lambda **k: contrib.SparseEmbedding(6, 3, **k), shapes=[(2, 4)], parameters={"weight": (6, 3)}, integers=6),
-    "PixelShuffle1D": dict(make=lambda **k: contrib.PixelShuffle1D(2), shapes=[(2, 4, 3)], out=(2, 2, 6), skip=NO_KEYWORDS),
-    "PixelShuffle2D": dict(make=lambda **k: contrib.PixelShuffle2D((2, 3)), shapes=[(2, 12, 2, 3)], out=(2, 2, 4, 9), skip=NO_KEYWORDS),
-    "PixelShuffle3D": dict(make=lambda **k: contrib.PixelShuffle3D((1, 2, 3)), shapes=[(1, 12, 2, 1, 2)], out=(1, 2, 2, 2, 6), skip=NO_KEYWORDS),
+    "Identity": {"make": lambda **k: contrib.Identity(**k), "shapes": [VECTOR], "out": VECTOR},
+    "SparseEmbedding": {
+        "make": lambda **k: contrib.SparseEmbedding(6, 3, **k),
+        "shapes": [(2, 4)],
+        "parameters": {"weight": (6, 3)},
+        "integers": 6,
+    },
+    "PixelShuffle1D": {
+        "make": lambda **k: contrib.PixelShuffle1D(2),
+        "shapes": [(2, 4, 3)],
+        "out": (2, 2, 6),
+        "skip": NO_KEYWORDS,
+    },
+    "PixelShuffle2D": {
+        "make": lambda **k: contrib.PixelShuffle2D((2, 3)),
+        "shapes": [(2, 12, 2, 3)],
+        "out": (2, 2, 4, 9),
+        "skip": NO_KEYWORDS,
+    },
+    "PixelShuffle3D": {
+        "make": lambda **k: contrib.PixelShuffle3D((1, 2, 3)),
+        "shapes": [(1, 12, 2, 1, 2)],
+        "out": (1, 2, 2, 2, 6),
+        "skip": NO_KEYWORDS,
+    },
 }
 
 
@@ -104,21 +250,42 @@ def _stack(container: type, *layers: Any) -> Any:
         with made.name_scope():
             made.add(*[layer() for layer in layers])
         return made
+
     return make
 
 
 TWO_DENSE = {"0.weight": (3, 5), "0.bias": (3,), "1.weight": (2, 3), "1.bias": (2,)}
 BESIDE = {"0.weight": (3, 5), "0.bias": (3,), "1.weight": (2, 5), "1.bias": (2,)}
 LAYERS |= {
-    "Sequential": dict(make=_stack(nn.Sequential, lambda: nn.Dense(3), lambda: nn.Dense(2)), shapes=[VECTOR], parameters=TWO_DENSE, out=(4, 2)),
-    "HybridSequential": dict(make=_stack(nn.HybridSequential, lambda: nn.Dense(3, activation="tanh"), lambda: nn.Dense(2)), shapes=[VECTOR],
-                             parameters=TWO_DENSE, out=(4, 2)),
-    "Concurrent": dict(make=_stack(contrib.Concurrent, lambda: nn.Dense(3), lambda: nn.Dense(2)), shapes=[VECTOR], parameters=BESIDE, out=(4, 5)),
-    "HybridConcurrent": dict(make=_stack(contrib.HybridConcurrent, lambda: nn.Dense(3), lambda: nn.Dense(2)), shapes=[VECTOR], parameters=BESIDE,
-                             out=(4, 5)),
+    "Sequential": {
+        "make": _stack(nn.Sequential, lambda: nn.Dense(3), lambda: nn.Dense(2)),
+        "shapes": [VECTOR],
+        "parameters": TWO_DENSE,
+        "out": (4, 2),
+    },
+    "HybridSequential": {
+        "make": _stack(nn.HybridSequential, lambda: nn.Dense(3, activation="tanh"), lambda: nn.Dense(2)),
+        "shapes": [VECTOR],
+        "parameters": TWO_DENSE,
+        "out": (4, 2),
+    },
+    "Concurrent": {
+        "make": _stack(contrib.Concurrent, lambda: nn.Dense(3), lambda: nn.Dense(2)),
+        "shapes": [VECTOR],
+        "parameters": BESIDE,
+        "out": (4, 5),
+    },
+    "HybridConcurrent": {
+        "make": _stack(contrib.HybridConcurrent, lambda: nn.Dense(3), lambda: nn.Dense(2)),
+        "shapes": [VECTOR],
+        "parameters": BESIDE,
+        "out": (4, 5),
+    },
 }
 for row in ("Sequential", "HybridSequential", "Concurrent", "HybridConcurrent"):
-    LAYERS[row]["skip"] = ("shared_parameters_are_the_same_objects",)  # a container's own dictionary is empty: its children's are shared
+    LAYERS[row]["skip"] = (
+        "shared_parameters_are_the_same_objects",
+    )  # a container's own dictionary is empty: its children's are shared
 
 
 @pytest.mark.parametrize("name", list(LAYERS))

@@ -1,8 +1,10 @@
-"""Rarer layers: `Concurrent`, `HybridConcurrent`, `Identity`, `PixelShuffle1D/2D/3D`, `SparseEmbedding`, `SyncBatchNorm`.
+"""Rarer layers: `Concurrent`, `HybridConcurrent`, `Identity`, `PixelShuffle1D/2D/3D`, `SparseEmbedding`,
+`SyncBatchNorm`.
 
-The one idea: what is only arrangement (branches, a shuffle of pixels) is written in the operators that every layer uses and needs no
-parameters. Not here: the layers of everyday (gluon/nn).
+The one idea: what is only arrangement (branches, a shuffle of pixels) is written in the operators that every layer uses
+and needs no parameters. Not here: the layers of everyday (gluon/nn).
 """
+
 from __future__ import annotations
 
 import math
@@ -15,7 +17,16 @@ from ...hybrid import HybridBlock
 from ...nn import BatchNorm, HybridSequential, Sequential
 from ...nn.pooling import sizes
 
-__all__ = ["Concurrent", "HybridConcurrent", "Identity", "SparseEmbedding", "SyncBatchNorm", "PixelShuffle1D", "PixelShuffle2D", "PixelShuffle3D"]
+__all__ = [
+    "Concurrent",
+    "HybridConcurrent",
+    "Identity",
+    "SparseEmbedding",
+    "SyncBatchNorm",
+    "PixelShuffle1D",
+    "PixelShuffle2D",
+    "PixelShuffle3D",
+]
 
 
 class Concurrent(Sequential):
@@ -92,7 +103,8 @@ class Identity(HybridBlock):
 class SparseEmbedding(Block):
     """`gluon.nn.Embedding` whose gradient is meant to hold only the rows that were used.
 
-    The weight and its gradient are kept in full: the name serves code that asks for it; the numbers are those of `Embedding`.
+    The weight and its gradient are kept in full: the name serves code that asks for it; the numbers are those of
+    `Embedding`.
 
     Parameters
     ----------
@@ -112,7 +124,9 @@ class SparseEmbedding(Block):
     (2, 4)
     """
 
-    def __init__(self, input_dim: int, output_dim: int, dtype: Any = "float32", weight_initializer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, input_dim: int, output_dim: int, dtype: Any = "float32", weight_initializer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._kwargs = {"input_dim": input_dim, "output_dim": output_dim, "dtype": dtype, "sparse_grad": True}
         with self.name_scope():
@@ -120,17 +134,22 @@ class SparseEmbedding(Block):
 
     def forward(self, x: Any) -> Any:
         """Return ``weight[x]``."""
-        return nd.Embedding(x, self.weight.data(getattr(x, "context", None)), name="fwd", **self._kwargs)  # a NumPy array has no context
+        return nd.Embedding(
+            x, self.weight.data(getattr(x, "context", None)), name="fwd", **self._kwargs
+        )  # a NumPy array has no context
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._kwargs['input_dim']} -> {self._kwargs['output_dim']}, {self._kwargs['dtype']})"
+        return (
+            f"{type(self).__name__}({self._kwargs['input_dim']} -> "
+            f"{self._kwargs['output_dim']}, {self._kwargs['dtype']})"
+        )
 
 
 class SyncBatchNorm(BatchNorm):
     """`BatchNorm` under the name that code written for several devices uses.
 
-    Devices of one process run one after another here, so mean and variance are those of the device's own part of the batch; asking for
-    more than one device is refused rather than computed differently from what the name says.
+    Devices of one process run one after another here, so mean and variance are those of the device's own part of the
+    batch; asking for more than one device is refused rather than computed differently from what the name says.
 
     Parameters
     ----------
@@ -156,15 +175,45 @@ running_variance_initializer
     (2, 3)
     """
 
-    def __init__(self, in_channels: int = 0, num_devices: int | None = None, momentum: float = 0.9, epsilon: float = 1e-5, center: bool = True,
-                 scale: bool = True, use_global_stats: bool = False, beta_initializer: Any = "zeros", gamma_initializer: Any = "ones",
-                 running_mean_initializer: Any = "zeros", running_variance_initializer: Any = "ones", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        in_channels: int = 0,
+        num_devices: int | None = None,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        use_global_stats: bool = False,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        running_mean_initializer: Any = "zeros",
+        running_variance_initializer: Any = "ones",
+        **kwargs: Any,
+    ) -> None:
         if num_devices is not None and num_devices > 1:
-            raise UnsupportedError(explain("SyncBatchNorm", "Statistics cannot be joined across the devices of one process, which run in turn.",
-                                           expected="num_devices=1", received=f"num_devices={num_devices}",
-                                           fix="use nn.BatchNorm with a larger batch per device, or nn.GroupNorm"))
-        super().__init__(1, momentum, epsilon, center, scale, use_global_stats, beta_initializer, gamma_initializer, running_mean_initializer,
-                         running_variance_initializer, in_channels, **kwargs)
+            raise UnsupportedError(
+                explain(
+                    "SyncBatchNorm",
+                    "Statistics cannot be joined across the devices of one process, which run in turn.",
+                    expected="num_devices=1",
+                    received=f"num_devices={num_devices}",
+                    fix="use nn.BatchNorm with a larger batch per device, or nn.GroupNorm",
+                )
+            )
+        super().__init__(
+            1,
+            momentum,
+            epsilon,
+            center,
+            scale,
+            use_global_stats,
+            beta_initializer,
+            gamma_initializer,
+            running_mean_initializer,
+            running_variance_initializer,
+            in_channels,
+            **kwargs,
+        )
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self._kwargs.items() if key != "axis")
@@ -219,7 +268,8 @@ class PixelShuffle2D(_PixelShuffle):
     factor : int or tuple of 2 int
         By how much along height and width.
 
-    Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", 2016.
+    Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
+    Neural Network", 2016.
 
     Examples
     --------
@@ -241,7 +291,8 @@ class PixelShuffle2D(_PixelShuffle):
 
 
 class PixelShuffle3D(_PixelShuffle):
-    """Enlarge volumes by factors, taking the new points from channels: (N, f1·f2·f3·C, D, H, W) to (N, C, D·f1, H·f2, W·f3).
+    """Enlarge volumes by factors, taking the new points from channels: (N, f1·f2·f3·C, D, H, W) to (N, C, D·f1, H·f2,
+    W·f3).
 
     Parameters
     ----------

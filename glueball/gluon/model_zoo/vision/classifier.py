@@ -1,4 +1,5 @@
 """What all networks of the zoo share: `features`, then `output`; and how trained parameters get in."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,8 @@
-"""Densely connected networks. Source: Huang et al., "Densely Connected Convolutional Networks", 2016."""
+"""Densely connected networks.
+
+Source: Huang et al., "Densely Connected Convolutional Networks", 2016.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,15 +17,25 @@ from .classifier import Classifier, finish
 __all__ = ["DenseNet", "densenet121", "densenet161", "densenet169", "densenet201"]
 
 # depth -> channels of the stem, channels that each layer adds, layers of each stage
-SPECIFICATIONS = {121: (64, 32, (6, 12, 24, 16)), 161: (96, 48, (6, 12, 36, 24)), 169: (64, 32, (6, 12, 32, 32)),
-                  201: (64, 32, (6, 12, 48, 32))}
+SPECIFICATIONS = {
+    121: (64, 32, (6, 12, 24, 16)),
+    161: (96, 48, (6, 12, 36, 24)),
+    169: (64, 32, (6, 12, 32, 32)),
+    201: (64, 32, (6, 12, 48, 32)),
+}
 
 
 def _layer(growth_rate: int, bn_size: int, dropout: float) -> HybridConcurrent:
     """Return one layer: its data, joined with `growth_rate` new channels."""
     new = nn.HybridSequential(prefix="")
-    new.add(nn.BatchNorm(), nn.Activation("relu"), nn.Conv2D(bn_size * growth_rate, kernel_size=1, use_bias=False),
-            nn.BatchNorm(), nn.Activation("relu"), nn.Conv2D(growth_rate, kernel_size=3, padding=1, use_bias=False))
+    new.add(
+        nn.BatchNorm(),
+        nn.Activation("relu"),
+        nn.Conv2D(bn_size * growth_rate, kernel_size=1, use_bias=False),
+        nn.BatchNorm(),
+        nn.Activation("relu"),
+        nn.Conv2D(growth_rate, kernel_size=3, padding=1, use_bias=False),
+    )
     if dropout:
         new.add(nn.Dropout(dropout))
     both = HybridConcurrent(axis=1, prefix="")
@@ -40,7 +54,12 @@ def _stage(count: int, bn_size: int, growth_rate: int, dropout: float, index: in
 def _transition(channels: int) -> nn.HybridSequential:
     """Return what stands between two stages: fewer channels, half the size."""
     transition = nn.HybridSequential(prefix="")
-    transition.add(nn.BatchNorm(), nn.Activation("relu"), nn.Conv2D(channels, kernel_size=1, use_bias=False), nn.AvgPool2D(pool_size=2, strides=2))
+    transition.add(
+        nn.BatchNorm(),
+        nn.Activation("relu"),
+        nn.Conv2D(channels, kernel_size=1, use_bias=False),
+        nn.AvgPool2D(pool_size=2, strides=2),
+    )
     return transition
 
 
@@ -63,13 +82,25 @@ class DenseNet(Classifier):
         Number of classes.
     """
 
-    def __init__(self, num_init_features: int, growth_rate: int, block_config: Sequence[int], bn_size: int = 4, dropout: float = 0,
-                 classes: int = 1000, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_init_features: int,
+        growth_rate: int,
+        block_config: Sequence[int],
+        bn_size: int = 4,
+        dropout: float = 0,
+        classes: int = 1000,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="")
-            self.features.add(nn.Conv2D(num_init_features, kernel_size=7, strides=2, padding=3, use_bias=False), nn.BatchNorm(),
-                              nn.Activation("relu"), nn.MaxPool2D(pool_size=3, strides=2, padding=1))
+            self.features.add(
+                nn.Conv2D(num_init_features, kernel_size=7, strides=2, padding=3, use_bias=False),
+                nn.BatchNorm(),
+                nn.Activation("relu"),
+                nn.MaxPool2D(pool_size=3, strides=2, padding=1),
+            )
             channels = num_init_features
             for i, count in enumerate(block_config):
                 self.features.add(_stage(count, bn_size, growth_rate, dropout, i + 1))
@@ -81,7 +112,9 @@ class DenseNet(Classifier):
             self.output = nn.Dense(classes)
 
 
-def get_densenet(num_layers: int, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any) -> DenseNet:
+def get_densenet(
+    num_layers: int, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any
+) -> DenseNet:
     """Return a densely connected network.
 
     Parameters
@@ -91,8 +124,14 @@ def get_densenet(num_layers: int, pretrained: bool = False, ctx: Any = cpu(), ro
         As for `get_model`.
     """
     if num_layers not in SPECIFICATIONS:
-        raise ArgumentError(explain("get_densenet", "There is no DenseNet of this depth.", expected=", ".join(map(str, SPECIFICATIONS)),
-                                    received=num_layers))
+        raise ArgumentError(
+            explain(
+                "get_densenet",
+                "There is no DenseNet of this depth.",
+                expected=", ".join(map(str, SPECIFICATIONS)),
+                received=num_layers,
+            )
+        )
     return finish(DenseNet(*SPECIFICATIONS[num_layers], **kwargs), f"densenet{num_layers}", pretrained, ctx, root)
 
 

@@ -1,8 +1,9 @@
 """Inception, version 3. Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2015.
 
-The one idea: a module is a list of branches side by side; a branch is a list of steps, each a pooling by name or a convolution as
-(channels, kernel, stride, padding). Modules A, C, E keep the size of the image; B and D halve it.
+The one idea: a module is a list of branches side by side; a branch is a list of steps, each a pooling by name or a
+convolution as (channels, kernel, stride, padding). Modules A, C, E keep the size of the image; B and D halve it.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,12 +15,17 @@ from .classifier import Classifier, finish
 
 __all__ = ["Inception3", "inception_v3"]
 
-WIDE, TALL = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))  # kernels of the factorised 7×7 convolution, with stride and padding
+WIDE, TALL = (
+    ((1, 7), 1, (0, 3)),
+    ((7, 1), 1, (3, 0)),
+)  # kernels of the factorised 7×7 convolution, with stride and padding
 
 
 def _conv(channels: int, kernel: Any = 1, stride: int = 1, padding: Any = 0) -> nn.HybridSequential:
     made = nn.HybridSequential(prefix="")
-    made.add(nn.Conv2D(channels, kernel, stride, padding, use_bias=False), nn.BatchNorm(epsilon=0.001), nn.Activation("relu"))
+    made.add(
+        nn.Conv2D(channels, kernel, stride, padding, use_bias=False), nn.BatchNorm(epsilon=0.001), nn.Activation("relu")
+    )
     return made
 
 
@@ -56,7 +62,9 @@ def _split(*steps: Any) -> nn.HybridSequential:
 
 
 def _module_a(pool_channels: int, prefix: str) -> HybridConcurrent:
-    return _module(prefix, [(64,)], [(48,), (64, 5, 1, 2)], [(64,), (96, 3, 1, 1), (96, 3, 1, 1)], ["avg", (pool_channels,)])
+    return _module(
+        prefix, [(64,)], [(48,), (64, 5, 1, 2)], [(64,), (96, 3, 1, 1), (96, 3, 1, 1)], ["avg", (pool_channels,)]
+    )
 
 
 def _module_b(prefix: str) -> HybridConcurrent:
@@ -64,8 +72,13 @@ def _module_b(prefix: str) -> HybridConcurrent:
 
 
 def _module_c(inner: int, prefix: str) -> HybridConcurrent:
-    return _module(prefix, [(192,)], [(inner,), (inner, *WIDE), (192, *TALL)],
-                   [(inner,), (inner, *TALL), (inner, *WIDE), (inner, *TALL), (192, *WIDE)], ["avg", (192,)])
+    return _module(
+        prefix,
+        [(192,)],
+        [(inner,), (inner, *WIDE), (192, *TALL)],
+        [(inner,), (inner, *TALL), (inner, *WIDE), (inner, *TALL), (192, *WIDE)],
+        ["avg", (192,)],
+    )
 
 
 def _module_d(prefix: str) -> HybridConcurrent:
@@ -90,11 +103,27 @@ class Inception3(Classifier):
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="")
             self.features.add(
-                _conv(32, 3, 2), _conv(32, 3), _conv(64, 3, 1, 1), nn.MaxPool2D(pool_size=3, strides=2),
-                _conv(80), _conv(192, 3), nn.MaxPool2D(pool_size=3, strides=2),
-                _module_a(32, "A1_"), _module_a(64, "A2_"), _module_a(64, "A3_"), _module_b("B_"),
-                _module_c(128, "C1_"), _module_c(160, "C2_"), _module_c(160, "C3_"), _module_c(192, "C4_"), _module_d("D_"),
-                _module_e("E1_"), _module_e("E2_"), nn.AvgPool2D(pool_size=8), nn.Dropout(0.5))
+                _conv(32, 3, 2),
+                _conv(32, 3),
+                _conv(64, 3, 1, 1),
+                nn.MaxPool2D(pool_size=3, strides=2),
+                _conv(80),
+                _conv(192, 3),
+                nn.MaxPool2D(pool_size=3, strides=2),
+                _module_a(32, "A1_"),
+                _module_a(64, "A2_"),
+                _module_a(64, "A3_"),
+                _module_b("B_"),
+                _module_c(128, "C1_"),
+                _module_c(160, "C2_"),
+                _module_c(160, "C3_"),
+                _module_c(192, "C4_"),
+                _module_d("D_"),
+                _module_e("E1_"),
+                _module_e("E2_"),
+                nn.AvgPool2D(pool_size=8),
+                nn.Dropout(0.5),
+            )
             self.output = nn.Dense(classes)
 
 

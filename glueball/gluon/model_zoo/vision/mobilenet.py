@@ -1,4 +1,9 @@
-"""MobileNets. Source: Howard et al., "MobileNets", 2017; Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018."""
+"""MobileNets.
+
+Source: Howard et al., "MobileNets", 2017;
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,13 +13,47 @@ from ... import nn
 from ...hybrid import HybridBlock
 from .classifier import Classifier, finish
 
-__all__ = ["MobileNet", "MobileNetV2", "mobilenet1_0", "mobilenet_v2_1_0", "mobilenet0_75", "mobilenet_v2_0_75", "mobilenet0_5",
-           "mobilenet_v2_0_5", "mobilenet0_25", "mobilenet_v2_0_25", "get_mobilenet", "get_mobilenet_v2"]
+__all__ = [
+    "MobileNet",
+    "MobileNetV2",
+    "mobilenet1_0",
+    "mobilenet_v2_1_0",
+    "mobilenet0_75",
+    "mobilenet_v2_0_75",
+    "mobilenet0_5",
+    "mobilenet_v2_0_5",
+    "mobilenet0_25",
+    "mobilenet_v2_0_25",
+    "get_mobilenet",
+    "get_mobilenet_v2",
+]
 
 # (channels, stride) of each separable convolution of version 1
-SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1))
+SEPARABLE = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+)
 # (expansion, channels, repetitions, stride of the first) of version 2
-BOTTLENECKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+BOTTLENECKS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 class RELU6(HybridBlock):
@@ -25,8 +64,16 @@ class RELU6(HybridBlock):
         return F.clip(x, a_min=0, a_max=6, name="relu6")
 
 
-def _add_conv(out: nn.HybridSequential, channels: int, kernel: int = 1, stride: int = 1, pad: int = 0, groups: int = 1, active: bool = True,
-              relu6: bool = False) -> None:
+def _add_conv(
+    out: nn.HybridSequential,
+    channels: int,
+    kernel: int = 1,
+    stride: int = 1,
+    pad: int = 0,
+    groups: int = 1,
+    active: bool = True,
+    relu6: bool = False,
+) -> None:
     """Add convolution, norm, and activation if it is `active`."""
     out.add(nn.Conv2D(channels, kernel, stride, pad, groups=groups, use_bias=False), nn.BatchNorm(scale=True))
     if active:
@@ -123,7 +170,9 @@ def _suffix(multiplier: float) -> str:
     return text[:-1] if text.endswith("0") else text
 
 
-def get_mobilenet(multiplier: float, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any) -> MobileNet:
+def get_mobilenet(
+    multiplier: float, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any
+) -> MobileNet:
     """Return a MobileNet, version 1.
 
     Parameters
@@ -136,7 +185,9 @@ def get_mobilenet(multiplier: float, pretrained: bool = False, ctx: Any = cpu(),
     return finish(MobileNet(multiplier, **kwargs), f"mobilenet{_suffix(multiplier)}", pretrained, ctx, root)
 
 
-def get_mobilenet_v2(multiplier: float, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any) -> MobileNetV2:
+def get_mobilenet_v2(
+    multiplier: float, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any
+) -> MobileNetV2:
     """Return a MobileNet, version 2; parameters as for `get_mobilenet`."""
     return finish(MobileNetV2(multiplier, **kwargs), f"mobilenetv2_{_suffix(multiplier)}", pretrained, ctx, root)
 

@@ -1,8 +1,10 @@
 """Residual networks, versions 1 and 2.
 
-Source: He et al., "Deep Residual Learning for Image Recognition", 2015 (V1: convolution, norm, activation) and "Identity Mappings in Deep
-Residual Networks", 2016 (V2: norm, activation, convolution). In V1 bottlenecks the stride is at the first convolution.
+Source: He et al., "Deep Residual Learning for Image Recognition", 2015 (V1: convolution, norm, activation) and
+"Identity Mappings in Deep Residual Networks", 2016 (V2: norm, activation, convolution). In V1 bottlenecks the stride is
+at the first convolution.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,8 +16,25 @@ from ... import nn
 from ...hybrid import HybridBlock
 from .classifier import Classifier, finish
 
-__all__ = ["ResNetV1", "ResNetV2", "BasicBlockV1", "BasicBlockV2", "BottleneckV1", "BottleneckV2", "resnet18_v1", "resnet34_v1", "resnet50_v1",
-           "resnet101_v1", "resnet152_v1", "resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2", "get_resnet"]
+__all__ = [
+    "ResNetV1",
+    "ResNetV2",
+    "BasicBlockV1",
+    "BasicBlockV2",
+    "BottleneckV1",
+    "BottleneckV2",
+    "resnet18_v1",
+    "resnet34_v1",
+    "resnet50_v1",
+    "resnet101_v1",
+    "resnet152_v1",
+    "resnet18_v2",
+    "resnet34_v2",
+    "resnet50_v2",
+    "resnet101_v2",
+    "resnet152_v2",
+    "get_resnet",
+]
 
 
 def _conv3x3(channels: int, stride: int, in_channels: int) -> nn.Conv2D:
@@ -59,11 +78,18 @@ class BasicBlockV1(_BlockV1):
         Channels of the data; 0: taken from the first call.
     """
 
-    def __init__(self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.body = nn.HybridSequential(prefix="")
-        self.body.add(_conv3x3(channels, stride, in_channels), nn.BatchNorm(), nn.Activation("relu"),
-                      _conv3x3(channels, 1, channels), nn.BatchNorm())
+        self.body.add(
+            _conv3x3(channels, stride, in_channels),
+            nn.BatchNorm(),
+            nn.Activation("relu"),
+            _conv3x3(channels, 1, channels),
+            nn.BatchNorm(),
+        )
         self._shortcut(channels, stride, downsample, in_channels)
 
 
@@ -73,13 +99,22 @@ class BottleneckV1(_BlockV1):
     Parameters as for `BasicBlockV1`; the inner convolutions have a quarter of the channels.
     """
 
-    def __init__(self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         inner = channels // 4
         self.body = nn.HybridSequential(prefix="")
-        self.body.add(nn.Conv2D(inner, kernel_size=1, strides=stride), nn.BatchNorm(), nn.Activation("relu"),
-                      _conv3x3(inner, 1, inner), nn.BatchNorm(), nn.Activation("relu"),
-                      nn.Conv2D(channels, kernel_size=1, strides=1), nn.BatchNorm())
+        self.body.add(
+            nn.Conv2D(inner, kernel_size=1, strides=stride),
+            nn.BatchNorm(),
+            nn.Activation("relu"),
+            _conv3x3(inner, 1, inner),
+            nn.BatchNorm(),
+            nn.Activation("relu"),
+            nn.Conv2D(channels, kernel_size=1, strides=1),
+            nn.BatchNorm(),
+        )
         self._shortcut(channels, stride, downsample, in_channels)
 
 
@@ -89,7 +124,9 @@ class BasicBlockV2(HybridBlock):
     Parameters as for `BasicBlockV1`.
     """
 
-    def __init__(self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.bn1 = nn.BatchNorm()
         self.conv1 = _conv3x3(channels, stride, in_channels)
@@ -112,7 +149,9 @@ class BottleneckV2(HybridBlock):
     Parameters as for `BasicBlockV1`; the inner convolutions have a quarter of the channels.
     """
 
-    def __init__(self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, channels: int, stride: int, downsample: bool = False, in_channels: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         inner = channels // 4
         self.bn1 = nn.BatchNorm()
@@ -145,8 +184,14 @@ def _stage(block: type, count: int, channels: int, stride: int, index: int, in_c
 
 def _check(owner: str, layers: Sequence[int], channels: Sequence[int]) -> None:
     if len(layers) != len(channels) - 1:
-        raise ArgumentError(explain(owner, "channels must have one entry more than layers (the first is the stem's).",
-                                    expected=f"{len(layers) + 1} channels", received=f"layers={list(layers)}, channels={list(channels)}"))
+        raise ArgumentError(
+            explain(
+                owner,
+                "channels must have one entry more than layers (the first is the stem's).",
+                expected=f"{len(layers) + 1} channels",
+                received=f"layers={list(layers)}, channels={list(channels)}",
+            )
+        )
 
 
 def _stem(features: nn.HybridSequential, channels: int, thumbnail: bool) -> None:
@@ -154,7 +199,9 @@ def _stem(features: nn.HybridSequential, channels: int, thumbnail: bool) -> None
     if thumbnail:
         features.add(_conv3x3(channels, 1, 0))
     else:
-        features.add(nn.Conv2D(channels, 7, 2, 3, use_bias=False), nn.BatchNorm(), nn.Activation("relu"), nn.MaxPool2D(3, 2, 1))
+        features.add(
+            nn.Conv2D(channels, 7, 2, 3, use_bias=False), nn.BatchNorm(), nn.Activation("relu"), nn.MaxPool2D(3, 2, 1)
+        )
 
 
 class ResNetV1(Classifier):
@@ -174,8 +221,15 @@ class ResNetV1(Classifier):
         Images are small (32×32): the stem does not shrink them.
     """
 
-    def __init__(self, block: type, layers: Sequence[int], channels: Sequence[int], classes: int = 1000, thumbnail: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        block: type,
+        layers: Sequence[int],
+        channels: Sequence[int],
+        classes: int = 1000,
+        thumbnail: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         _check("ResNetV1", layers, channels)
         with self.name_scope():
@@ -193,8 +247,15 @@ class ResNetV2(Classifier):
     Parameters as for `ResNetV1`, with `BasicBlockV2` or `BottleneckV2`.
     """
 
-    def __init__(self, block: type, layers: Sequence[int], channels: Sequence[int], classes: int = 1000, thumbnail: bool = False,
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        block: type,
+        layers: Sequence[int],
+        channels: Sequence[int],
+        classes: int = 1000,
+        thumbnail: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         _check("ResNetV2", layers, channels)
         with self.name_scope():
@@ -208,13 +269,23 @@ class ResNetV2(Classifier):
 
 
 BASIC, DEEP = (64, 64, 128, 256, 512), (64, 256, 512, 1024, 2048)
-SPECIFICATIONS = {18: ("basic", (2, 2, 2, 2), BASIC), 34: ("basic", (3, 4, 6, 3), BASIC), 50: ("bottleneck", (3, 4, 6, 3), DEEP),
-                  101: ("bottleneck", (3, 4, 23, 3), DEEP), 152: ("bottleneck", (3, 8, 36, 3), DEEP)}
+SPECIFICATIONS = {
+    18: ("basic", (2, 2, 2, 2), BASIC),
+    34: ("basic", (3, 4, 6, 3), BASIC),
+    50: ("bottleneck", (3, 4, 6, 3), DEEP),
+    101: ("bottleneck", (3, 4, 23, 3), DEEP),
+    152: ("bottleneck", (3, 8, 36, 3), DEEP),
+}
 NETWORKS = {1: ResNetV1, 2: ResNetV2}
-BLOCKS = {1: {"basic": BasicBlockV1, "bottleneck": BottleneckV1}, 2: {"basic": BasicBlockV2, "bottleneck": BottleneckV2}}
+BLOCKS = {
+    1: {"basic": BasicBlockV1, "bottleneck": BottleneckV1},
+    2: {"basic": BasicBlockV2, "bottleneck": BottleneckV2},
+}
 
 
-def get_resnet(version: int, num_layers: int, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any) -> Classifier:
+def get_resnet(
+    version: int, num_layers: int, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any
+) -> Classifier:
     """Return a residual network.
 
     Parameters
@@ -225,9 +296,14 @@ def get_resnet(version: int, num_layers: int, pretrained: bool = False, ctx: Any
         As for `get_model`.
     """
     if num_layers not in SPECIFICATIONS or version not in NETWORKS:
-        raise ArgumentError(explain("get_resnet", "There is no such residual network.",
-                                    expected=f"version 1 or 2, num_layers {', '.join(map(str, SPECIFICATIONS))}",
-                                    received=f"version={version}, num_layers={num_layers}"))
+        raise ArgumentError(
+            explain(
+                "get_resnet",
+                "There is no such residual network.",
+                expected=f"version 1 or 2, num_layers {', '.join(map(str, SPECIFICATIONS))}",
+                received=f"version={version}, num_layers={num_layers}",
+            )
+        )
     kind, layers, channels = SPECIFICATIONS[num_layers]
     net = NETWORKS[version](BLOCKS[version][kind], layers, channels, **kwargs)
     return finish(net, f"resnet{num_layers}_v{version}", pretrained, ctx, root)

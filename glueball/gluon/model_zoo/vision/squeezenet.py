@@ -1,4 +1,8 @@
-"""SqueezeNet. Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", 2016."""
+"""SqueezeNet.
+
+Source: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", 2016.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,8 +15,12 @@ from .classifier import Classifier, finish
 
 __all__ = ["SqueezeNet", "squeezenet1_0", "squeezenet1_1"]
 
-# version -> channels and kernel of the stem, then fire modules by their squeezed channels (expanded: four times as many), 0 for a pooling
-SPECIFICATIONS = {"1.0": (96, 7, (0, 16, 16, 32, 0, 32, 48, 48, 64, 0, 64)), "1.1": (64, 3, (0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64))}
+# version -> channels and kernel of the stem, then fire modules by their squeezed channels (expanded: four times as
+# many), 0 for a pooling
+SPECIFICATIONS = {
+    "1.0": (96, 7, (0, 16, 16, 32, 0, 32, 48, 48, 64, 0, 64)),
+    "1.1": (64, 3, (0, 16, 16, 0, 32, 32, 0, 48, 48, 64, 64)),
+}
 
 
 def _conv(channels: int, kernel_size: int, padding: int = 0) -> nn.HybridSequential:
@@ -44,7 +52,9 @@ class SqueezeNet(Classifier):
     def __init__(self, version: str, classes: int = 1000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if version not in SPECIFICATIONS:
-            raise ArgumentError(explain("SqueezeNet", "There is no such version.", expected="'1.0' or '1.1'", received=repr(version)))
+            raise ArgumentError(
+                explain("SqueezeNet", "There is no such version.", expected="'1.0' or '1.1'", received=repr(version))
+            )
         channels, kernel, modules = SPECIFICATIONS[version]
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="")
@@ -56,7 +66,9 @@ class SqueezeNet(Classifier):
             self.output.add(nn.Conv2D(classes, kernel_size=1), nn.Activation("relu"), nn.AvgPool2D(13), nn.Flatten())
 
 
-def get_squeezenet(version: str, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any) -> SqueezeNet:
+def get_squeezenet(
+    version: str, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any
+) -> SqueezeNet:
     """Return a SqueezeNet of version '1.0' or '1.1'; the other parameters as for `get_model`."""
     return finish(SqueezeNet(version, **kwargs), f"squeezenet{version}", pretrained, ctx, root)
 

@@ -1,4 +1,8 @@
-"""VGG networks. Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014."""
+"""VGG networks.
+
+Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,7 +17,12 @@ from .classifier import Classifier, finish
 __all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn", "get_vgg"]
 
 FILTERS = (64, 128, 256, 512, 512)
-LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions of each stage
+LAYERS = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}  # convolutions of each stage
 
 
 class VGG(Classifier):
@@ -29,23 +38,46 @@ class VGG(Classifier):
         Whether each convolution is followed by BatchNorm.
     """
 
-    def __init__(self, layers: Sequence[int], filters: Sequence[int], classes: int = 1000, batch_norm: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        layers: Sequence[int],
+        filters: Sequence[int],
+        classes: int = 1000,
+        batch_norm: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if len(layers) != len(filters):
-            raise ArgumentError(explain("VGG", "layers and filters differ in length.", expected="one of each per stage",
-                                        received=f"layers={list(layers)}, filters={list(filters)}"))
+            raise ArgumentError(
+                explain(
+                    "VGG",
+                    "layers and filters differ in length.",
+                    expected="one of each per stage",
+                    received=f"layers={list(layers)}, filters={list(filters)}",
+                )
+            )
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="")
             for count, channels in zip(layers, filters):
                 for _ in range(count):
-                    self.features.add(nn.Conv2D(channels, kernel_size=3, padding=1, bias_initializer="zeros",
-                                                weight_initializer=Xavier(rnd_type="gaussian", factor_type="out", magnitude=2)))
+                    self.features.add(
+                        nn.Conv2D(
+                            channels,
+                            kernel_size=3,
+                            padding=1,
+                            bias_initializer="zeros",
+                            weight_initializer=Xavier(rnd_type="gaussian", factor_type="out", magnitude=2),
+                        )
+                    )
                     if batch_norm:
                         self.features.add(nn.BatchNorm())
                     self.features.add(nn.Activation("relu"))
                 self.features.add(nn.MaxPool2D(strides=2))
             for _ in range(2):
-                self.features.add(nn.Dense(4096, activation="relu", weight_initializer="normal", bias_initializer="zeros"), nn.Dropout(rate=0.5))
+                self.features.add(
+                    nn.Dense(4096, activation="relu", weight_initializer="normal", bias_initializer="zeros"),
+                    nn.Dropout(rate=0.5),
+                )
             self.output = nn.Dense(classes, weight_initializer="normal", bias_initializer="zeros")
 
 
@@ -61,7 +93,14 @@ def get_vgg(num_layers: int, pretrained: bool = False, ctx: Any = cpu(), root: s
         As for `get_model`.
     """
     if num_layers not in LAYERS:
-        raise ArgumentError(explain("get_vgg", "There is no VGG network of this depth.", expected=", ".join(map(str, LAYERS)), received=num_layers))
+        raise ArgumentError(
+            explain(
+                "get_vgg",
+                "There is no VGG network of this depth.",
+                expected=", ".join(map(str, LAYERS)),
+                received=num_layers,
+            )
+        )
     suffix = "_bn" if kwargs.get("batch_norm") else ""
     return finish(VGG(LAYERS[num_layers], FILTERS, **kwargs), f"vgg{num_layers}{suffix}", pretrained, ctx, root)
 
