@@ -65,6 +65,7 @@ class CachedOp:
         self.name, self.build, self.flags = name, build, flags
         self.entries: dict[Any, _Entry] = {}
         self.last_args: tuple[Any, ...] | None = None
+        self.changes = 0  # kept by the block: how many structural changes there had been when this was made
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """Run the block's graph on arrays (nested lists of arrays, None and numbers are part of the signature)."""

@@ -26,6 +26,12 @@ from .parameter import Parameter, tracer_symbol
 __all__ = ["HybridBlock"]
 
 
+class _Changes:
+    """Counts structural changes of hybridized blocks (a child added, a cast): graphs traced before may hold what is no longer there."""
+
+    count = 0
+
+
 class HybridBlock(Block):
     """Base of layers and networks that can be compiled: write `hybrid_forward(self, F, x, **params)` or `forward(self, x)`.
 
@@ -55,6 +61,8 @@ class HybridBlock(Block):
 
     def _clear_cached_op(self) -> None:
         self.__dict__["_cached"] = None
+        if self.__dict__.get("_active"):
+            _Changes.count += 1
 
     def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
         return None if key == "_cached" else super()._copied(key, value, memo, made)
@@ -118,9 +126,10 @@ class HybridBlock(Block):
 
     def _run_cached(self, args: tuple[Any, ...]) -> Any:
         cached = self._cached
-        if cached is None:
+        if cached is None or cached.changes != _Changes.count:
             from .trace import make_cached_op
             cached = self.__dict__["_cached"] = make_cached_op(self)
+            cached.changes = _Changes.count
         return cached(args)
 
     def forward(self, x: Any, *args: Any) -> Any:
@@ -159,17 +168,17 @@ class HybridBlock(Block):
         except DeferredInitializationError:
             self._infer_attrs(x, *args)
         except UninitializedError:
-            self._initialize_late(ctx)
+            self.initialize_late(list(self._reg_params.values()), ctx)
             return self._ready_params(x, args, ctx)
         for parameter in self._reg_params.values():
             parameter._finish_deferred_init()
         return {name: p.data(ctx) for name, p in self._reg_params.items()}
 
-    def _initialize_late(self, ctx: Context) -> None:
-        """The network was used without initialize(): do it now, and say so."""
+    def initialize_late(self, parameters: list[Parameter], ctx: Context) -> None:
+        """The network was used without initialize(): do it now for these parameters, and say so."""
         warnings.warn(f"{self.name}: the network was used before initialize(), so its parameters are initialised now with Uniform(0.07) on {ctx}. "
                       "Call net.initialize() (or net.load_parameters(...)) first to choose.", UserWarning, stacklevel=6)
-        for parameter in self._reg_params.values():
+        for parameter in parameters:
             if parameter._data is None and parameter._deferred is None:
                 parameter.initialize(ctx=ctx)
 

@@ -12,7 +12,10 @@ from ..base import dtype as dtypes
 from ..base.errors import MXNetError, explain
 from ..dispatch import Symbolic, invoke
 from ..ndarray import NDArray, serialize
+from ..ops.opdef import TensorType
+from ..passes.sizes import has_open_size, with_sizes
 from ..symbol.graph import Node, present, topological, variables
+from ..symbol.infer import infer
 from ..symbol.rewrite import substitute
 from ..symbol.symbol import Symbol, declared_type
 from ..symbol.tracer import current_tracer
@@ -42,6 +45,8 @@ class SymbolBlock(HybridBlock):
                 raise MXNetError(explain("SymbolBlock", "Inputs must be variables.", received=repr(value), fix="use sym.Variable('data')"))
         self._values = [v for o in outputs for v in o._outputs]
         order = topological(self._values)
+        self._has_open_sizes = any(has_open_size(n) for n in order)
+        self._with_sizes: dict[Any, Any] = {}
         by_name = {n.name: n for n in order if n.is_variable}
         self._data_nodes: list[Node] = [by_name.get(s.name, s._outputs[0].node) for s in flat]
         chosen = set(self._data_nodes)
@@ -114,10 +119,20 @@ class SymbolBlock(HybridBlock):
         params = self._ready_params(given[0], tuple(given[1:]), given[0]._ctx) if self._nodes else {}
         for node, parameter in self._nodes.items():
             values[node] = [params[parameter.name]]
-        for node in topological(self._values):
+        outputs = self._sized({node: TensorType(row[0].shape, row[0]._t.dtype) for node, row in values.items()})
+        for node in topological(outputs):
             if node not in values:
                 values[node] = _run(node, [values[v.node][v.index] for v in node.inputs])
-        return _grouped([values[v.node][v.index] for v in self._values])
+        return _grouped([values[v.node][v.index] for v in outputs])
+
+    def _sized(self, known: dict[Node, TensorType]) -> Any:
+        """Return the outputs of the graph in which sizes that its nodes leave open (first states) fit these inputs."""
+        if not self._has_open_sizes:
+            return self._values
+        key = tuple((kind.shape, kind.dtype) for kind in known.values())
+        if key not in self._with_sizes:
+            self._with_sizes[key] = with_sizes(self._values, infer(self._values, known))[0]
+        return self._with_sizes[key]
 
     def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
         """Not used: `forward` does it all."""

@@ -93,13 +93,15 @@ def make_cached_op(block: Any) -> Any:
         order = topological([*outputs, *effects])
         known = {node: traced.tracer.types.get(node, (TensorType(),))[0] for node in order if node.is_variable}
         types = infer(outputs, known, training, order)
+        missing = [p for n, p in traced.parameters.items() if n in types and p._data is None]
         for node, parameter in traced.parameters.items():
-            if node in types and parameter._data is None:
-                if types[node][0].shape is not None:
-                    parameter.shape = tuple(0 if s is None else s for s in types[node][0].shape)
-                if parameter._deferred is None:
-                    block._initialize_late_all(args)
-                parameter._finish_deferred_init()
+            if any(parameter is p for p in missing) and types[node][0].shape is not None:
+                parameter.shape = tuple(0 if s is None else s for s in types[node][0].shape)
+        forgotten = [p for p in missing if p._deferred is None]
+        if forgotten:
+            block.initialize_late(forgotten, flatten(list(args), NDArray)[0][0]._ctx)
+        for parameter in missing:
+            parameter._finish_deferred_init()
         return TracedGraph(outputs, traced.structure, traced.data, [(n, p) for n, p in traced.parameters.items() if n in types],
                            [(n, a) for n, a in traced.tracer.constants.items() if n in types], types, effects)
     return CachedOp(block.name, build, **block._flags)
