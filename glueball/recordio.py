@@ -9,29 +9,20 @@ workers may share one reader. Images are encoded in image/codec.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from numbers import Number
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .base.errors import ArgumentError, FileFormatError, MXNetError, explain
 
-__all__ = [
-    "IRHeader",
-    "MXIndexedRecordIO",
-    "MXRecordIO",
-    "MissingRecordError",
-    "pack",
-    "pack_img",
-    "rebuild_index",
-    "unpack",
-    "unpack_img",
-]
+__all__ = ["IRHeader", "MXIndexedRecordIO", "MXRecordIO", "MissingRecordError"]
+__all__ += ["pack", "pack_img", "rebuild_index", "unpack", "unpack_img"]
 
 _MAGIC = 0xCED7230A
 _MAGIC_BYTES = struct.pack("<I", _MAGIC)
@@ -71,8 +62,6 @@ def _local_path(uri: str | os.PathLike[str]) -> str:
     return path
 
 
-# ------------------------------------------------------------------------------------------------------ parts of a
-# record
 def _split(payload: bytes) -> list[bytes]:
     """Cut a payload at each magic number that stands on a 4-byte boundary; the magic itself is left out."""
     pieces, start, search = [], 0, 0
@@ -97,12 +86,9 @@ def _encode_record(payload: bytes) -> bytes:
             fix="Split it into several records.",
         )
     pieces = _split(payload)
+    flags = [_WHOLE] if len(pieces) == 1 else [_FIRST, *[_MIDDLE] * (len(pieces) - 2), _LAST]
     out = bytearray()
-    for number, piece in enumerate(pieces):
-        if len(pieces) == 1:
-            flag = _WHOLE
-        else:
-            flag = _FIRST if number == 0 else _LAST if number == len(pieces) - 1 else _MIDDLE
+    for flag, piece in zip(flags, pieces):
         out += _PART.pack(_MAGIC, flag << 29 | len(piece))
         out += piece
         out += b"\0" * (-len(piece) % 4)
@@ -124,7 +110,7 @@ class RecordFile:
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
-            self._file.close()
+            self.close()
 
     def _bytes(self, offset: int, count: int, what: str) -> bytes:
         if offset + count > self.size:
@@ -134,7 +120,8 @@ class RecordFile:
                 expected=f"{count} bytes from byte {offset}",
                 received=f"{self.size - offset} bytes",
             )
-        chunks, wanted = [], count
+        chunks: list[bytes] = []
+        wanted = count
         while wanted:
             position = offset + count - wanted
             if hasattr(os, "pread"):
@@ -206,8 +193,6 @@ class RecordFile:
             position = self.record(position, payload=False)[1]
 
 
-# -------------------------------------------------------------------------------------------------------- public
-# classes
 class MXRecordIO:
     """Read or write a RecordIO file one record after another.
 
@@ -336,9 +321,7 @@ class MXRecordIO:
     def __enter__(self) -> MXRecordIO:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: Any) -> None:
         self._finish(keep=kind is None)  # an exception in the block discards what was written
 
     def __del__(self) -> None:
@@ -379,10 +362,8 @@ class MXIndexedRecordIO(MXRecordIO):
 
     Raises
     ------
-    FileFormatError
-        The index or the file is damaged.
-    MissingRecordError
-        (a KeyError) No record has the key.
+    FileFormatError, MissingRecordError (a KeyError)
+        The index or the file is damaged; no record has the key.
 
     Examples
     --------
@@ -516,11 +497,8 @@ def rebuild_index(uri: str | os.PathLike[str], idx_path: str | os.PathLike[str] 
     >>> rebuild_index(path)
     {0: 0, 1: 16}
     """
-    records = RecordFile(_local_path(uri))
-    try:
+    with contextlib.closing(RecordFile(_local_path(uri))) as records:
         index = dict(enumerate(records.offsets()))
-    finally:
-        records.close()
     if idx_path is not None:
         _write_index(_local_path(idx_path), index)
     return index
@@ -528,9 +506,7 @@ def rebuild_index(uri: str | os.PathLike[str], idx_path: str | os.PathLike[str] 
 
 # -------------------------------------------------------------------------------------------------------- image records
 class IRHeader(NamedTuple):
-    """The head of an image record: `flag` counts the labels (0: the single `label`), `id` and `id2` number the
-    record.
-    """
+    """The head of an image record: `flag` counts the labels (0: one `label`), `id` and `id2` number the record."""
 
     flag: int
     label: Any
