@@ -1,39 +1,74 @@
-"""Every private torch API that Glueball uses, in one file: whole-list ("foreach") and fused kernels, and the kernels of gradients.
+"""Every private torch API that Glueball uses, in one file: whole-list ("foreach") and fused kernels, and the kernels of
+gradients.
 
-The one idea: an underscored name of torch may change between releases, so nothing outside this file says `torch._anything`; each
-function here has a test in `tests/base/test_aten.py` against plain torch arithmetic, and a plain Python fallback for a torch that lacks
-the kernel. `TensorList` gives a list of tensors the in-place vocabulary of one tensor (`w.mul_(0.9).add_(g)`), one kernel launch per
-call on a GPU; that is how an optimiser's rule, written once, updates one weight or all of them. The rules are in `glueball/optimizer/`.
+The one idea: an underscored name of torch may change between releases, so nothing outside this file says
+`torch._anything`; each function here has a test in `tests/base/test_aten.py` against plain torch arithmetic, and a
+plain Python fallback for a torch that lacks the kernel. `TensorList` gives a list of tensors the in-place vocabulary of
+one tensor (`w.mul_(0.9).add_(g)`), one kernel launch per call on a GPU; that is how an optimiser's rule, written once,
+updates one weight or all of them. The rules are in `glueball/optimizer/`.
 """
+
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, Callable, Iterator, Sequence, final
+from typing import Any, final
 
 import torch
 
 __all__ = [
-    "TensorList", "foreach", "fused_sgd_", "fused_adam_", "has_fused_sgd", "has_fused_adam", "threshold_backward",
-    "sigmoid_backward", "tanh_backward", "softplus_backward",
-    "gelu_backward", "elu_backward", "leaky_relu_backward", "prelu_kernel", "prelu_backward",
-    "softmax_backward", "log_softmax_backward", "convolution_backward", "batch_norm",
-    "batch_norm_backward", "layer_norm", "layer_norm_backward", "group_norm", "group_norm_backward", "dropout",
-    "dropout_backward", "max_pool2d", "max_pool2d_backward", "max_pool3d", "max_pool3d_backward", "avg_pool2d",
-    "avg_pool2d_backward", "avg_pool3d", "avg_pool3d_backward", "adaptive_avg_pool2d_backward",
+    "TensorList",
+    "foreach",
+    "fused_sgd_",
+    "fused_adam_",
+    "has_fused_sgd",
+    "has_fused_adam",
+    "threshold_backward",
+    "sigmoid_backward",
+    "tanh_backward",
+    "softplus_backward",
+    "gelu_backward",
+    "elu_backward",
+    "leaky_relu_backward",
+    "prelu_kernel",
+    "prelu_backward",
+    "softmax_backward",
+    "log_softmax_backward",
+    "convolution_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
+    "group_norm",
+    "group_norm_backward",
+    "dropout",
+    "dropout_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool3d",
+    "max_pool3d_backward",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "avg_pool3d",
+    "avg_pool3d_backward",
+    "adaptive_avg_pool2d_backward",
     "upsample_bilinear2d_backward",
-    "standard_gamma", "set_grad_mode",
+    "standard_gamma",
+    "set_grad_mode",
 ]
 
 Tensor = torch.Tensor
 
-# Switches torch's tape of this thread on or off: 0.1 µs where the public scope torch.no_grad() takes 2 µs. Put the old mode back.
+# Switches torch's tape of this thread on or off: 0.1 µs where the public scope torch.no_grad() takes 2 µs. Put the old
+# mode back.
 set_grad_mode: Callable[[bool], Any] = getattr(torch._C, "_set_grad_enabled", torch.set_grad_enabled)
 
 
 def foreach(name: str, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> list[Tensor]:
     """Apply the tensor method `name` to every tensor of a list with one kernel where torch has one.
 
-    Lists among `args` are taken element by element; everything else is the same for all. Names that end in ``_`` work in place.
+    Lists among `args` are taken element by element; everything else is the same for all. Names that end in ``_`` work
+    in place.
 
     >>> foreach("add", [torch.ones(2), torch.zeros(1)], [torch.ones(2), torch.ones(1)], alpha=2.0)
     [tensor([3., 3.]), tensor([2.])]
@@ -84,10 +119,16 @@ class TensorList:
         return self
 
     def add(self, other: Any, *, alpha: float = 1.0) -> TensorList:
-        return self._new("add", other, alpha=alpha) if isinstance(other, TensorList) else self._new("add", other * alpha)
+        return (
+            self._new("add", other, alpha=alpha) if isinstance(other, TensorList) else self._new("add", other * alpha)
+        )
 
     def add_(self, other: Any, *, alpha: float = 1.0) -> TensorList:
-        return self._same("add_", other, alpha=alpha) if isinstance(other, TensorList) else self._same("add_", other * alpha)
+        return (
+            self._same("add_", other, alpha=alpha)
+            if isinstance(other, TensorList)
+            else self._same("add_", other * alpha)
+        )
 
     def sub(self, other: Any) -> TensorList:
         return self._new("sub", other)
@@ -155,9 +196,15 @@ def _plain(argument: Any) -> Any:
 
 
 def _factor(value: Any, tensors: list[Tensor]) -> Any:
-    """A factor in the form that kernels take fastest: on a CPU a tensor of no dimension, else made of the number for every weight."""
+    """A factor in the form that kernels take fastest: on a CPU a tensor of no dimension, else made of the number for
+    every weight.
+    """
     first = tensors[0]
-    return torch.full((), value, dtype=first.dtype) if first.is_cpu and first.dtype in _WIDE and isinstance(value, float) else value
+    return (
+        torch.full((), value, dtype=first.dtype)
+        if first.is_cpu and first.dtype in _WIDE and isinstance(value, float)
+        else value
+    )
 
 
 _WIDE = (torch.float32, torch.float64)
@@ -170,29 +217,59 @@ has_fused_adam: bool = hasattr(torch, "_fused_adam_")
 def _fusible(*lists: Sequence[Tensor]) -> bool:
     """Whether the fused kernels may walk these tensors side by side.
 
-    They read memory in storage order and check nothing: strides that differ would give wrong numbers, element types that differ
-    a crash on a GPU.
+    They read memory in storage order and check nothing: strides that differ would give wrong numbers, element types
+    that differ a crash on a GPU.
     """
     tensors = list(chain(*lists))
-    return (all(map(Tensor.is_contiguous, tensors)) and len({tensor.dtype for tensor in tensors}) == 1
-            and len(set(map(Tensor.get_device, tensors))) == 1)
+    return (
+        all(map(Tensor.is_contiguous, tensors))
+        and len({tensor.dtype for tensor in tensors}) == 1
+        and len(set(map(Tensor.get_device, tensors))) == 1
+    )
 
 
-def fused_sgd_(weights: list[Tensor], grads: list[Tensor], momenta: list[Tensor], *, gradient_factor: float, weight_decay: float,
-               momentum: float) -> None:
+def fused_sgd_(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    momenta: list[Tensor],
+    *,
+    gradient_factor: float,
+    weight_decay: float,
+    momentum: float,
+) -> None:
     """Update all weights in place by one kernel: v ← momentum·v + gradient_factor·(g + weight_decay·w); w ← w + v.
 
-    torch's kernel keeps b ← μ·b + (1 − dampening)·g and w ← w − lr·b; with lr = −1 its buffer is the velocity v itself, so the learning
-    rate (inside the negative `gradient_factor`) may change from step to step as compatible SGD wants it. With an empty `momenta`:
-    w ← w + gradient_factor·(g + weight_decay·w).
+    torch's kernel keeps b ← μ·b + (1 − dampening)·g and w ← w − lr·b; with lr = −1 its buffer is the velocity v itself,
+    so the learning rate (inside the negative `gradient_factor`) may change from step to step as compatible SGD wants
+    it. With an empty `momenta`: w ← w + gradient_factor·(g + weight_decay·w).
     """
     if has_fused_sgd and _fusible(weights, grads, momenta):
         if momenta:
-            torch._fused_sgd_(weights, grads, momenta, weight_decay=weight_decay, momentum=momentum, lr=-1.0,
-                              dampening=1.0 - gradient_factor, nesterov=False, maximize=False, is_first_step=False)
+            torch._fused_sgd_(
+                weights,
+                grads,
+                momenta,
+                weight_decay=weight_decay,
+                momentum=momentum,
+                lr=-1.0,
+                dampening=1.0 - gradient_factor,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
         else:
-            torch._fused_sgd_(weights, grads, [], weight_decay=weight_decay, momentum=0.0, lr=-gradient_factor, dampening=0.0,
-                              nesterov=False, maximize=False, is_first_step=False)
+            torch._fused_sgd_(
+                weights,
+                grads,
+                [],
+                weight_decay=weight_decay,
+                momentum=0.0,
+                lr=-gradient_factor,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
         return
     changes = foreach("mul_", foreach("add", grads, foreach("mul", weights, weight_decay)), gradient_factor)
     if momenta:
@@ -200,29 +277,53 @@ def fused_sgd_(weights: list[Tensor], grads: list[Tensor], momenta: list[Tensor]
     foreach("add_", weights, changes)
 
 
-def fused_adam_(weights: list[Tensor], grads: list[Tensor], means: list[Tensor], variances: list[Tensor], *, step: Tensor, lr: float,
-                beta1: float, beta2: float, eps: float) -> None:
-    """Update all weights in place by one kernel, with `step` (a float32 tensor of no dimension on the weights' device) as the count.
+def fused_adam_(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    variances: list[Tensor],
+    *,
+    step: Tensor,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """Update all weights in place by one kernel, with `step` (a float32 tensor of no dimension on the weights' device)
+    as the count.
 
     m ← β1·m + (1 − β1)·g;  v ← β2·v + (1 − β2)·g²;  w ← w − lr/(1 − β1^step) · m / (√v/√(1 − β2^step) + eps).
     """
     if has_fused_adam and _fusible(weights, grads, means, variances):
-        torch._fused_adam_(weights, grads, means, variances, [], [step] * len(weights), lr=lr, beta1=beta1, beta2=beta2,
-                           weight_decay=0.0, eps=eps, amsgrad=False, maximize=False)
+        torch._fused_adam_(
+            weights,
+            grads,
+            means,
+            variances,
+            [],
+            [step] * len(weights),
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=0.0,
+            eps=eps,
+            amsgrad=False,
+            maximize=False,
+        )
         return
     count = float(step)
     foreach("add_", foreach("mul_", means, beta1), grads, alpha=1 - beta1)
     foreach("addcmul_", foreach("mul_", variances, beta2), grads, grads, value=1 - beta2)
-    roots = foreach("add_", foreach("div_", foreach("sqrt", variances), (1 - beta2 ** count) ** 0.5), eps)
-    foreach("addcdiv_", weights, means, roots, value=-lr / (1 - beta1 ** count))
+    roots = foreach("add_", foreach("div_", foreach("sqrt", variances), (1 - beta2**count) ** 0.5), eps)
+    foreach("addcdiv_", weights, means, roots, value=-lr / (1 - beta1**count))
 
 
-# -- kernels of the gradient rules: each is the one call that torch's own autograd makes for the forward kernel of that name ------------
+# -- kernels of the gradient rules: each is the one call that torch's own autograd makes for that forward kernel ------
 
 
 def _kernel(name: str) -> Any:
-    """Return the fastest way to the ATen kernel `name`: a binding of its own, else its overload without the Python layer around it."""
-    for home in (torch, torch._C._nn):
+    """Return the fastest way to an ATen kernel: its own binding, else its overload without the Python layer."""
+    for home in (torch, getattr(torch._C, "_nn", torch)):
         if hasattr(home, name):
             return getattr(home, name)
     found = getattr(torch.ops.aten, name).default
@@ -237,36 +338,43 @@ gelu_backward = _kernel("gelu_backward")  # (grad, data)
 elu_backward = _kernel("elu_backward")  # (grad, alpha, scale, input_scale, is_result, data)
 leaky_relu_backward = _kernel("leaky_relu_backward")  # (grad, data, slope, is_result)
 prelu_kernel = _kernel("_prelu_kernel")  # (data, weight broadcast to the data's rank)
-prelu_backward = _kernel("_prelu_kernel_backward")  # (grad, data, weight) -> gradients of data, of weight (not yet summed)
+# (grad, data, weight) -> gradients of data, of weight (not yet summed)
+prelu_backward = _kernel("_prelu_kernel_backward")
 softmax_backward = _kernel("_softmax_backward_data")  # (grad, result, axis, dtype of the data)
 log_softmax_backward = _kernel("_log_softmax_backward_data")  # (grad, result, axis, dtype of the data)
 convolution_backward = _kernel("convolution_backward")
-#   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask) -> three gradients
+#   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask) ->
+# three gradients
 batch_norm = _kernel("_batch_norm_impl_index")
-#   (data, weight, bias, running mean, running variance, training, momentum, eps, cuDNN) -> result, mean, inverse deviation, …; checks the sizes
+#   (data, weight, bias, running mean, running variance, training, momentum, eps, cuDNN) -> result, mean, inverse
+# deviation, …; checks the sizes
 batch_norm_backward = _kernel("native_batch_norm_backward")
-#   (grad, data, weight, running mean, running variance, mean, inverse deviation, training, eps, output_mask) -> three gradients
+#   (grad, data, weight, running mean, running variance, mean, inverse deviation, training, eps, output_mask) -> three
+# gradients
 layer_norm = _kernel("native_layer_norm")  # (data, shape, weight, bias, eps) -> result, mean, inverse deviation
 layer_norm_backward = _kernel("native_layer_norm_backward")
 #   (grad, data, shape, mean, inverse deviation, weight, bias, output_mask) -> three gradients
-group_norm = _kernel("native_group_norm")  # (data, weight, bias, N, C, H·W, groups, eps) -> result, mean, inverse deviation
+# (data, weight, bias, N, C, H·W, groups, eps) -> result, mean, inverse deviation
+group_norm = _kernel("native_group_norm")
 group_norm_backward = _kernel("native_group_norm_backward")
 #   (grad, data, mean, inverse deviation, weight, N, C, H·W, groups, output_mask) -> three gradients
 dropout = _kernel("native_dropout")  # (data, probability, training) -> result, mask
 dropout_backward = _kernel("native_dropout_backward")  # (grad, mask, scale)
-max_pool2d = _kernel("max_pool2d_with_indices")  # (data, kernel, stride, padding, dilation, ceil_mode) -> result, positions
+# (data, kernel, stride, padding, dilation, ceil_mode) -> result, positions
+max_pool2d = _kernel("max_pool2d_with_indices")
 max_pool2d_backward = _kernel("max_pool2d_with_indices_backward")
 #   (grad, data, kernel, stride, padding, dilation, ceil_mode, positions)
 max_pool3d = _kernel("max_pool3d_with_indices")
 max_pool3d_backward = _kernel("max_pool3d_with_indices_backward")
 avg_pool2d = _kernel("avg_pool2d")  # (data, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
-avg_pool2d_backward = _kernel("avg_pool2d_backward")  # (grad, data, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+# (grad, data, kernel, stride, padding, ceil_mode, count_include_pad, divisor)
+avg_pool2d_backward = _kernel("avg_pool2d_backward")
 avg_pool3d = _kernel("avg_pool3d")
 avg_pool3d_backward = _kernel("avg_pool3d_backward")
 adaptive_avg_pool2d_backward = _kernel("_adaptive_avg_pool2d_backward")  # (grad, data)
 upsample_bilinear2d_backward = _kernel("upsample_bilinear2d_backward")  # (…, align_corners, scale_h, scale_w)
 
-# -- draws ------------------------------------------------------------------------------------------------------------------------------
+# -- draws -------------------------------------------------------------------------------------------------------------
 
 
 def standard_gamma(alpha: Tensor) -> Tensor:
@@ -281,18 +389,23 @@ _engine: Any = getattr(torch.autograd.Variable, "_execution_engine", None)
 
 
 def run_backward(tensors: Any, grads: Any, keep: bool) -> None:
-    """Accumulate gradients of `tensors` into all leaves: torch's engine itself, without the checks of torch.autograd.backward.
+    """Accumulate gradients of `tensors` into all leaves: torch's engine itself, without the checks of
+    torch.autograd.backward.
 
     Those cost more than a small layer, and their first use imports seconds' worth of symbolic algebra.
     """
     if _engine is None:
         torch.autograd.backward(tensors, grads, retain_graph=keep)
     else:
-        _engine.run_backward(tuple(tensors), tuple(grads), keep, False, (), allow_unreachable=True, accumulate_grad=True)
+        _engine.run_backward(
+            tuple(tensors), tuple(grads), keep, False, (), allow_unreachable=True, accumulate_grad=True
+        )
 
 
 def run_gradients(tensors: Any, inputs: Any, grads: Any, keep: bool, create: bool) -> Any:
     """Return gradients of `tensors` for `inputs` (None where nothing flows); see run_backward."""
     if _engine is None:
         return torch.autograd.grad(tensors, inputs, grads, retain_graph=keep, create_graph=create, allow_unused=True)
-    return _engine.run_backward(tuple(tensors), tuple(grads), keep, create, tuple(inputs), allow_unreachable=True, accumulate_grad=False)
+    return _engine.run_backward(
+        tuple(tensors), tuple(grads), keep, create, tuple(inputs), allow_unreachable=True, accumulate_grad=False
+    )

@@ -126,7 +126,8 @@ def Convolution(data: Tensor, weight: Tensor, bias: Tensor | None = None, kernel
         result = _FORWARD[data.dim()](data, weight, bias, stride or 1, pad or 0, dilate or 1, num_group)
     except (RuntimeError, KeyError, IndexError) as error:
         raise _misfit("Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, error) from None
-    if result.shape[1] != num_filter or weight.shape[2:] != kernel and weight.shape[2:] != _sequence(kernel) or layout not in _LAYOUTS:
+    shape = weight.shape
+    if shape[0] != num_filter or shape[2:] != kernel and shape[2:] != _sequence(kernel) or layout is not None and layout not in _LAYOUTS:
         raise _misfit("Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, None)
     return result
 

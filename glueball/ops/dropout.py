@@ -6,6 +6,7 @@ generator of the device, which `glueball.random.seed` sets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def Dropout(data: Tensor, p: float = 0.5, mode: str = "training", axes: Shape = 
     if not 0 <= p <= 1:
         raise ArgumentError(explain("Dropout", "The probability p is out of range.", expected="a number from 0 to 1", received=p))
     if not training and mode == "training" or p == 0:
-        return data.clone(), data.new_ones((), dtype=torch.bool).expand(data.shape)
+        return data.clone(), _true(data.device).expand(data.shape)
     if mode not in ("training", "always"):
         raise ArgumentError(explain("Dropout", "There is no such mode.", expected="training, always", received=mode))
     if not axes:
@@ -53,6 +54,12 @@ def Dropout(data: Tensor, p: float = 0.5, mode: str = "training", axes: Shape = 
     mask = torch.rand([1 if i in axes or i - data.dim() in axes else n for i, n in enumerate(data.shape)], device=data.device) >= p
     mask = mask.expand(data.shape)
     return _apply(data, mask, p), mask
+
+
+@lru_cache
+def _true(device: torch.device) -> Tensor:
+    """The mask that keeps everything, as one element."""
+    return torch.ones((), dtype=torch.bool, device=device)
 
 
 def _apply(data: Tensor, mask: Tensor, p: float) -> Tensor:

@@ -65,14 +65,14 @@ def _train_batch_norm(data: Tensor, gamma: Tensor | None, beta: Tensor, moving_m
     """
     count = data.numel() // data.shape[1] if data.shape[1] else 0
     if count < 2:
-        found = aten.batch_norm(data, gamma, beta, None, None, True, 0.0, eps)
+        found = aten.batch_norm(data, gamma, beta, None, None, True, 0.0, eps, True)[:3]
         if count == 1:
             moving_mean.data.mul_(momentum).add_(found[1].to(moving_mean.dtype), alpha=1 - momentum)
             moving_var.data.mul_(momentum)
         return found
     variance = moving_var.data
     variance.mul_(count / (count - 1))
-    found = aten.batch_norm(data, gamma, beta, moving_mean.data, variance, True, 1 - momentum, eps)
+    found = aten.batch_norm(data, gamma, beta, moving_mean.data, variance, True, 1 - momentum, eps, True)[:3]
     moving_var.data.mul_((count - 1) / count)
     return found
 
@@ -84,14 +84,12 @@ def _batch_norm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, 
         scale = gamma * 0 + 1 if gamma.requires_grad and torch.is_grad_enabled() else None
     try:
         first = data if axis == 1 else data.movedim(axis, 1)
-        if not first.shape[1] == gamma.numel() == beta.numel() == moving_mean.numel() == moving_var.numel():
-            raise IndexError("the parameters do not fit")  # torch's kernel does not look, it reads what lies behind
         if training and not use_global_stats:
             out, mean, spread = _train_batch_norm(first, scale, beta, moving_mean, moving_var, momentum, eps)
             if output_mean_var:
                 spread = spread.detach()
         else:
-            out = aten.batch_norm(first, scale, beta, moving_mean, moving_var, False, momentum, eps)[0]
+            out = aten.batch_norm(first, scale, beta, moving_mean, moving_var, False, momentum, eps, True)[0]
             mean, spread = (moving_mean.clone(), (moving_var + eps).rsqrt()) if output_mean_var else (moving_mean, moving_var)
     except (RuntimeError, IndexError) as error:
         raise _misfit("BatchNorm", data, axis, {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}, error) from None
@@ -166,6 +164,8 @@ def _batch_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor
 
     `mean` and `spread`: with `batch` the batch's mean and 1/√(var + eps), else the moving mean and variance.
     """
+    if not grad.numel():  # torch's kernel would divide by the number of elements
+        return torch.zeros_like(data), torch.zeros_like(gamma), torch.zeros_like(gamma)
     if axis != 1:
         grad, data = grad.movedim(axis, 1), data.movedim(axis, 1)
     state = (None, None, mean, spread, True) if batch else (mean, spread, None, None, False)

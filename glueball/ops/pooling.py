@@ -7,6 +7,7 @@ which is all that its gradient needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -41,6 +42,7 @@ def _torch_size(n: int, k: int, s: int, p: int, ceil: bool) -> int:
     return count - 1 if ceil and (count - 1) * s >= n + p else count
 
 
+@lru_cache(maxsize=4096)
 def _geometry(sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int], convention: str,
               ) -> tuple[bool, list[int] | None]:
     """Return (ceil mode, None) where torch has these windows, else (False, padding by hand in the order of torch's pad)."""
