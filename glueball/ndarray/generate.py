@@ -89,7 +89,10 @@ def _result_source(op: OpDef) -> list[str]:
         first = "    t = t[0]" if isinstance(op.outputs, int) else "    t = t if type(t) is Tensor else t[0]"
         return [*copy, first, "    if t.requires_grad and not is_recording(): t = t.detach()",
                 "    r = new(ND); r._t = t; r._ctx = context; r._ag = None", "    return r"]
-    return [*copy, "    return finish(op, {**op.defaults, **given(ATTRS)}, t, context, None)"]
+    wrapped = ["        t = t if type(t) is Tensor else t[0]", "        if t.requires_grad and not is_recording(): t = t.detach()",
+               "        r = new(ND); r._t = t; r._ctx = context; r._ag = None", "        return r"]
+    common = ["    if visible(dict(ATTRS)) == 1:", *wrapped] if callable(op.visible) else []
+    return [*copy, *common, "    return finish(op, {**op.defaults, **given(ATTRS)}, t, context, None)"]
 
 
 def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
@@ -120,7 +123,7 @@ def build_function(op: OpDef, public: str, array: Any, label: str, self_name: st
     names: dict[str, Any] = {
         "op": op, "run_kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED, "current": CURRENT.get, "is_recording": is_recording,
         "is_training": is_training, "invoke": invoke, "failure": explain_failure, "given": given, "as_torch": dtypes.as_torch,
-        "copy_views": copy_views, "Tensor": Tensor, "finish": finish, "MXNetError": MXNetError}
+        "copy_views": copy_views, "Tensor": Tensor, "finish": finish, "visible": op.visible, "MXNetError": MXNetError}
     parameters, inputs, attrs = signature_source(op, names, skip_first=self_name is not None)
     if self_name is not None:
         first = op.inputs[0].name
