@@ -343,14 +343,14 @@ prelu_backward = _kernel("_prelu_kernel_backward")
 softmax_backward = _kernel("_softmax_backward_data")  # (grad, result, axis, dtype of the data)
 log_softmax_backward = _kernel("_log_softmax_backward_data")  # (grad, result, axis, dtype of the data)
 convolution_backward = _kernel("convolution_backward")
-#   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask) ->
-# three gradients
+#   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask)
+#   -> three gradients
 batch_norm = _kernel("_batch_norm_impl_index")
 #   (data, weight, bias, running mean, running variance, training, momentum, eps, cuDNN) -> result, mean, inverse
-# deviation, …; checks the sizes
+#   deviation, …; checks the sizes
 batch_norm_backward = _kernel("native_batch_norm_backward")
-#   (grad, data, weight, running mean, running variance, mean, inverse deviation, training, eps, output_mask) -> three
-# gradients
+#   (grad, data, weight, running mean, running variance, mean, inverse deviation, training, eps, output_mask)
+#   -> three gradients
 layer_norm = _kernel("native_layer_norm")  # (data, shape, weight, bias, eps) -> result, mean, inverse deviation
 layer_norm_backward = _kernel("native_layer_norm_backward")
 #   (grad, data, shape, mean, inverse deviation, weight, bias, output_mask) -> three gradients

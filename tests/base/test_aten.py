@@ -152,3 +152,117 @@ def test_is_symbolic_zero_tells_zeros_without_memory() -> None:
     (second,) = aten.run_gradients([first * first], [x], [torch.ones(2)], False, False)
     assert not aten.is_symbolic_zero(torch.zeros(2))
     assert second is None or aten.is_symbolic_zero(second) or second.tolist() == [0.0, 0.0]
+
+
+# ---------------------------------------------------------------------------------------- kernels of the gradient rules
+NNF = torch.nn.functional
+X = torch.linspace(-2.0, 2.0, 2 * 4 * 6 * 6).reshape(2, 4, 6, 6)
+
+# name: (the forward function, the kernel called with gradient, data and result)
+ELEMENTWISE: dict[str, tuple[Callable, Callable]] = {
+    "threshold_backward": (torch.relu, lambda grad, x, y: aten.threshold_backward(grad, y, 0)),
+    "sigmoid_backward": (torch.sigmoid, lambda grad, x, y: aten.sigmoid_backward(grad, y)),
+    "tanh_backward": (torch.tanh, lambda grad, x, y: aten.tanh_backward(grad, y)),
+    "softplus_backward": (NNF.softplus, lambda grad, x, y: aten.softplus_backward(grad, x, 1, 20)),
+    "gelu_backward": (NNF.gelu, lambda grad, x, y: aten.gelu_backward(grad, x)),
+    "elu_backward": (NNF.elu, lambda grad, x, y: aten.elu_backward(grad, 1, 1, 1, False, x)),
+    "leaky_relu_backward": (
+        lambda x: NNF.leaky_relu(x, 0.1),
+        lambda grad, x, y: aten.leaky_relu_backward(grad, x, 0.1, False),
+    ),
+    "softmax_backward": (
+        lambda x: torch.softmax(x, 1),
+        lambda grad, x, y: aten.softmax_backward(grad, y, 1, torch.float32),
+    ),
+    "log_softmax_backward": (
+        lambda x: torch.log_softmax(x, 1),
+        lambda grad, x, y: aten.log_softmax_backward(grad, y, 1, torch.float32),
+    ),
+    "convolution_backward": (
+        lambda x: torch.conv2d(x, KERNEL),
+        lambda grad, x, y: aten.convolution_backward(
+            grad, x, KERNEL, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False]
+        )[0],
+    ),
+    "batch_norm_backward": (
+        lambda x: torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False),
+        lambda grad, x, y: aten.batch_norm_backward(
+            grad,
+            x,
+            None,
+            None,
+            None,
+            *aten.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)[1:3],
+            True,
+            1e-5,
+            [True, False, False],
+        )[0],
+    ),
+    "layer_norm_backward": (
+        lambda x: aten.layer_norm(x, [6], None, None, 1e-5)[0],
+        lambda grad, x, y: aten.layer_norm_backward(
+            grad, x, [6], *aten.layer_norm(x, [6], None, None, 1e-5)[1:], None, None, [True, False, False]
+        )[0],
+    ),
+    "group_norm_backward": (
+        lambda x: torch.group_norm(x, 2),
+        lambda grad, x, y: aten.group_norm_backward(
+            grad, x, *aten.group_norm(x, None, None, 2, 4, 36, 2, 1e-5)[1:], None, 2, 4, 36, 2, [True, False, False]
+        )[0],
+    ),
+    "max_pool2d_backward": (
+        lambda x: torch.max_pool2d(x, 2),
+        lambda grad, x, y: aten.max_pool2d_backward(
+            grad, x, [2, 2], [2, 2], [0, 0], [1, 1], False, aten.max_pool2d(x, [2, 2], [2, 2])[1]
+        ),
+    ),
+    "max_pool3d_backward": (
+        lambda x: torch.max_pool3d(x, 2),
+        lambda grad, x, y: aten.max_pool3d_backward(
+            grad, x, [2] * 3, [2] * 3, [0] * 3, [1] * 3, False, aten.max_pool3d(x, [2] * 3, [2] * 3)[1]
+        ),
+    ),
+    "avg_pool2d_backward": (
+        lambda x: aten.avg_pool2d(x, [2, 2]),
+        lambda grad, x, y: aten.avg_pool2d_backward(grad, x, [2, 2], [2, 2], [0, 0], False, True, None),
+    ),
+    "avg_pool3d_backward": (
+        lambda x: aten.avg_pool3d(x, [2] * 3),
+        lambda grad, x, y: aten.avg_pool3d_backward(grad, x, [2] * 3, [2] * 3, [0] * 3, False, True, None),
+    ),
+    "adaptive_avg_pool2d_backward": (
+        lambda x: NNF.adaptive_avg_pool2d(x, 2),
+        lambda grad, x, y: aten.adaptive_avg_pool2d_backward(grad, x),
+    ),
+    "upsample_bilinear2d_backward": (
+        lambda x: NNF.interpolate(x, (12, 12), mode="bilinear", align_corners=True),
+        lambda grad, x, y: aten.upsample_bilinear2d_backward(grad, [12, 12], list(x.shape), True, None, None),
+    ),
+    "prelu_backward": (
+        lambda x: aten.prelu_kernel(x, torch.full((1, 4, 1, 1), 0.2)),
+        lambda grad, x, y: aten.prelu_backward(grad, x, torch.full((1, 4, 1, 1), 0.2))[0],
+    ),
+}
+KERNEL = torch.linspace(-1.0, 1.0, 3 * 4 * 2 * 2).reshape(3, 4, 2, 2)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_gradient_kernels_are_those_of_torchs_own_tape(name: str) -> None:
+    forward, kernel = ELEMENTWISE[name]
+    x = X.clone().requires_grad_()
+    y = forward(x)
+    grad = torch.linspace(0.5, 1.5, y.numel()).reshape(y.shape)
+    (expected,) = torch.autograd.grad(y, x, grad)
+    torch.testing.assert_close(kernel(grad, X, y.detach()), expected)
+
+
+def test_dropout_and_its_gradient() -> None:
+    result, mask = aten.dropout(torch.ones(1000), 0.25, True)
+    torch.testing.assert_close(result, mask / 0.75)
+    assert 0.65 < mask.float().mean() < 0.85
+    torch.testing.assert_close(aten.dropout_backward(torch.ones(1000), mask, 1 / 0.75), result)
+
+
+def test_every_gradient_kernel_is_tested() -> None:
+    kernels = {name for name in vars(aten) if name.endswith("_backward") and not name.startswith("_")}
+    assert kernels - {"run_backward"} == {*ELEMENTWISE, "dropout_backward"}
