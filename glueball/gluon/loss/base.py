@@ -13,7 +13,7 @@ from ... import ndarray as nd
 from ...base.errors import ArgumentError, ShapeError, explain
 from ..hybrid import HybridBlock
 
-__all__ = ["Loss"]
+__all__ = ["Loss", "_apply_weighting", "_reshape_like"]  # the latter two by their known names: users' losses call them
 
 
 def _apply_weighting(F: Any, loss: Any, weight: float | None = None, sample_weight: Any = None) -> Any:

@@ -162,7 +162,7 @@ class HybridSequential(HybridBlock):
     def __len__(self) -> int:
         return len(self._children)
 
-    def __iter__(self) -> Iterator[HybridBlock]:
+    def __iter__(self) -> Iterator[Block]:
         return iter(list(self._children.values()))
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ imported from here).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from ...base.errors import ArgumentError, explain
 from ..hybrid import HybridBlock
@@ -140,7 +140,7 @@ class _Conv(HybridBlock):
         return "conv"
 
     def __repr__(self) -> str:
-        options, shape = self._kwargs, self.weight.shape
+        options, shape = self._kwargs, self.weight.shape or (0, 0)
         parts = [
             f"{type(self).__name__}({shape[1] or None if self._op_name == 'Convolution' else shape[1]} -> {shape[0]}",
             f"kernel_size={options['kernel']}",
@@ -234,7 +234,10 @@ _TRANSPOSED = """{what}
     """
 
 
-def _documented(cls: type[_Conv]) -> type[_Conv]:
+Layer = TypeVar("Layer", bound=_Conv)
+
+
+def _documented(cls: type[Layer]) -> type[Layer]:
     """Write a class's docstring from the text that all dimensions share, so that each fact stands in one place."""
     n = cls._dimensions
     text = _TRANSPOSED if cls.__name__.endswith("Transpose") else _CONVOLUTION

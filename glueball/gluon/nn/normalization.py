@@ -90,7 +90,7 @@ class _BatchNorm(HybridBlock):
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self._kwargs.items())
-        return f"{type(self).__name__}({settings}, in_channels={self.gamma.shape[0] or None})"
+        return f"{type(self).__name__}({settings}, in_channels={(self.gamma.shape or (0,))[0] or None})"
 
 
 class BatchNorm(_BatchNorm):
@@ -214,6 +214,8 @@ class BatchNormReLU(_BatchNorm):
 class _Affine(HybridBlock):
     """What the normalisations without statistics share: gamma and beta, and how they are printed."""
 
+    _kwargs: dict[str, Any]
+
     def _learn(self, size: int, center: bool, scale: bool, beta_initializer: Any, gamma_initializer: Any) -> None:
         with self.name_scope():
             self.gamma = self.params.get(
@@ -233,7 +235,7 @@ class _Affine(HybridBlock):
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self._kwargs.items())
-        return f"{type(self).__name__}({settings}, in_channels={self.gamma.shape[0]})"
+        return f"{type(self).__name__}({settings}, in_channels={(self.gamma.shape or (0,))[0]})"
 
 
 class InstanceNorm(_Affine):

@@ -7,7 +7,7 @@ because users read and pass the arguments by position; the order differs between
 from __future__ import annotations
 
 from numbers import Number
-from typing import Any
+from typing import Any, TypeVar
 
 from ...base.errors import ArgumentError, explain
 from ..hybrid import HybridBlock
@@ -157,7 +157,10 @@ _COUNT = """    count_include_pad : bool
 """
 
 
-def _documented(cls: type[_Pooling]) -> type[_Pooling]:
+Layer = TypeVar("Layer", bound=_Pooling)
+
+
+def _documented(cls: type[Layer]) -> type[Layer]:
     """Write a class's docstring from the text that all dimensions share, so that each fact stands in one place."""
     n, name = cls._dimensions, cls.__name__
     average = "Avg" in name

@@ -217,7 +217,8 @@ running_variance_initializer
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{key}={value!r}" for key, value in self._kwargs.items() if key != "axis")
-        return f"SyncBatchNorm({settings}, ndev=1, key={self.prefix!r}, in_channels={self.gamma.shape[0] or None})"
+        channels = (self.gamma.shape or (0,))[0] or None
+        return f"SyncBatchNorm({settings}, ndev=1, key={self.prefix!r}, in_channels={channels})"
 
 
 class _PixelShuffle(HybridBlock):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from ...hybrid import HybridBlock
 from ..model_store import get_model_file
@@ -21,7 +21,10 @@ class Classifier(HybridBlock):
         return self.output(self.features(x))
 
 
-def finish(net: Classifier, name: str, pretrained: bool, ctx: Any, root: str | None) -> Classifier:
+Network = TypeVar("Network", bound=Classifier)
+
+
+def finish(net: Network, name: str, pretrained: bool, ctx: Any, root: str | None) -> Network:
     """Load trained parameters if they are wanted; return the network."""
     if pretrained:
         net.load_parameters(get_model_file(name, root=root), ctx=ctx)

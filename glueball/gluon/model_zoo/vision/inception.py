@@ -6,6 +6,7 @@ convolution as (channels, kernel, stride, padding). Modules A, C, E keep the siz
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ....base.context import cpu
@@ -47,7 +48,7 @@ def _module(prefix: str, *branches: Any) -> HybridConcurrent:
     module = HybridConcurrent(axis=1, prefix=prefix)
     with module.name_scope():
         for steps in branches:
-            module.add(steps() if callable(steps) else _branch(*steps))
+            module.add(steps() if isinstance(steps, Callable) else _branch(*steps))
     return module
 
 

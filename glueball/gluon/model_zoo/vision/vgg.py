@@ -81,6 +81,9 @@ class VGG(Classifier):
             self.output = nn.Dense(classes, weight_initializer="normal", bias_initializer="zeros")
 
 
+_BATCH_NORM: dict[str, Any] = {"batch_norm": True}
+
+
 def get_vgg(num_layers: int, pretrained: bool = False, ctx: Any = cpu(), root: str | None = None, **kwargs: Any) -> VGG:
     """Return a VGG network.
 
@@ -127,19 +130,19 @@ def vgg19(**kwargs: Any) -> VGG:
 
 def vgg11_bn(**kwargs: Any) -> VGG:
     """Return VGG-11 with BatchNorm; parameters as for `get_model`."""
-    return get_vgg(11, **{**kwargs, "batch_norm": True})
+    return get_vgg(11, **kwargs | _BATCH_NORM)
 
 
 def vgg13_bn(**kwargs: Any) -> VGG:
     """Return VGG-13 with BatchNorm; parameters as for `get_model`."""
-    return get_vgg(13, **{**kwargs, "batch_norm": True})
+    return get_vgg(13, **kwargs | _BATCH_NORM)
 
 
 def vgg16_bn(**kwargs: Any) -> VGG:
     """Return VGG-16 with BatchNorm; parameters as for `get_model`."""
-    return get_vgg(16, **{**kwargs, "batch_norm": True})
+    return get_vgg(16, **kwargs | _BATCH_NORM)
 
 
 def vgg19_bn(**kwargs: Any) -> VGG:
     """Return VGG-19 with BatchNorm; parameters as for `get_model`."""
-    return get_vgg(19, **{**kwargs, "batch_norm": True})
+    return get_vgg(19, **kwargs | _BATCH_NORM)
