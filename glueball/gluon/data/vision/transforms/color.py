@@ -124,8 +124,6 @@ class RandomGray(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Return the image, or it without colour."""
-        colour = F.cast(x, "float32")
-        red, green, blue = (F.slice_axis(colour, axis=-1, begin=channel, end=channel + 1) for channel in range(3))
-        grey = F.broadcast_like(0.299 * red + 0.587 * green + 0.114 * blue, colour)
-        keep = F.random.uniform(0, 1, shape=(1,)) >= self._p
-        return F.broadcast_add(F.broadcast_mul(keep, colour), F.broadcast_mul(1 - keep, grey)).astype("float32")
+        chosen = F.random.uniform(0, 1, shape=(1,)) < self._p
+        # a saturation of 0 is the grey image, whatever the dtype
+        return F.contrib.cond(chosen, lambda: F.image.random_saturation(x, 0.0, 0.0), lambda: x)

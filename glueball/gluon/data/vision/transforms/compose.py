@@ -11,7 +11,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .....base.errors import ArgumentError, explain
+import numpy as np
+
+from .....base.errors import ArgumentError, DTypeError, explain
 from ....block import Block
 from ....hybrid import HybridBlock
 from ....nn import HybridSequential, Sequential
@@ -232,4 +234,14 @@ class Normalize(HybridBlock):
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """Return the normalised tensor."""
+        if getattr(x, "dtype", None) in (np.uint8, np.int8, np.int32, np.int64):
+            raise DTypeError(
+                explain(
+                    "Normalize",
+                    "Images of integers cannot be normalised.",
+                    expected="a float tensor, channels first",
+                    received=f"{np.dtype(x.dtype).name} of shape {x.shape}",
+                    fix="Put ToTensor() before it.",
+                )
+            )
         return F.image.normalize(x, mean=tuple(map(float, self._mean)), std=tuple(map(float, self._std)))
