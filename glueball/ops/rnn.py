@@ -397,6 +397,9 @@ def _taped(
         )
 
 
+RNN.fill(_fill)
+
+
 @RNN.grad
 def _(c: Grad) -> Value:
     cell = c.attrs["mode"] == "lstm"

@@ -7,8 +7,8 @@ broadcast.py, blocks and patches in blocks.py.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ import torch
 from ..base.errors import ArgumentError, ShapeError, explain
 from .attributes import Axis, Shape
 from .broadcast import _axes_of
-from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
+from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Value, lookup, operator
 from .rules.check import A, S, check
+from .rules.infer import InferRule
 
 __all__ = ["reshaped", "one_axis", "several_axes", "product"]
 
@@ -138,7 +139,27 @@ def _np_reshape(x: np.ndarray, shape: Any = (), reverse: bool = False, target_sh
 _NUMBERS = A(2, 3, 4)
 
 
-@operator(aliases=("reshape",), view="share",
+@final
+class _Reshaping(InferRule):
+    """The result's shape follows from the attributes; one unknown size of the data follows from a result that is known."""
+
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+        shape = tuple(ins[0].shape or ())
+        wanted = attrs["shape"] or _old_target(shape, attrs["target_shape"], attrs["keep_highest"])
+        return [TensorType(reshaped(shape, wanted, attrs["reverse"]), ins[0].dtype)]
+
+    def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+        data, result = ins[0].shape, outs[0].shape
+        if data is not None and result is not None and list(data).count(None) == 1 and None not in result:
+            known = product([size for size in data if size is not None])
+            total = product(result)  # type: ignore[arg-type]  # complete
+            if known and total % known == 0:
+                ins = [TensorType(tuple(total // known if size is None else size for size in data), ins[0].dtype)]
+        return list(ins), list(outs)
+
+
+@operator(aliases=("reshape",), view="share", infer=_Reshaping(),
           check=check(S(_NUMBERS, shape=(4, -1)), S(_NUMBERS, shape=(0, -1)), S(_NUMBERS, shape=(-3, 0)), S(_NUMBERS, shape=(-4, 1, 2, -2)),
                       S(_NUMBERS, shape=(-1, 0), reverse=True), S(A(0, 3), shape=(-1, 5)), S(A(0, 3), shape=(0, 1, 3)), S(_NUMBERS, target_shape=(0, 4)), ref=_np_reshape,
                       errors=[((_NUMBERS,), {"shape": (5, 5)}, "24 elements"), ((_NUMBERS,), {"shape": (5, -1)}, "24 elements"), ((_NUMBERS,), {"shape": (-1, -1)}, "at most one -1"),

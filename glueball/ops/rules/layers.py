@@ -52,6 +52,9 @@ class Probing(InferRule):
         first, second = (self._probe(op, attrs, shapes, ins, size) for size in (2, 3))
         joined = [TensorType(unify(out.shape, tuple(a if a == b else None for a, b in zip(x.shape, y.shape)), op.name), x.dtype)
                   for out, x, y in zip(outs, first, second)]
+        batch = joined[0].shape[0] if joined[0].shape else None
+        if batch is not None and first[0].shape[0] == 2 and second[0].shape[0] == 3:  # the result's first axis is the batch
+            ins = [TensorType((batch, *data[1:]), ins[0].dtype), *ins[1:]]
         return list(ins), joined
 
     def _probe(self, op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Any], ins: Sequence[TensorType], size: int) -> list[Any]:
