@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dispatch import invoke
+from ..dispatch import Symbolic, invoke
 from ..ops.distributions import Distributions
 from ..ops.opdef import OpDef
 from .ndarray import NDArray
@@ -40,10 +40,11 @@ __all__ = [
 
 
 def _call(op: OpDef, inputs: tuple[Any, ...], attrs: dict[str, Any], out: Any) -> Any:
-    return invoke(op, inputs, attrs, out)
+    name = attrs.pop("name", None)
+    return invoke(op, inputs, attrs, out, name)
 
 
-_functions = Distributions(NDArray, _call)
+_functions = Distributions((NDArray, Symbolic), _call)  # symbols: a forward that is being traced
 uniform = _functions.uniform
 normal = _functions.normal
 randn = _functions.randn

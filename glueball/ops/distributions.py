@@ -24,22 +24,22 @@ class Distributions:
 
     Parameters
     ----------
-    value : the class of arrays (NDArray or Symbol)
+    values : the class or classes of arrays and symbols
     call : ``call(op, inputs, attrs, out)`` runs or composes an operator
 
     All functions take ``shape`` (an int or tuple; one number when left out), ``dtype`` (float32), ``ctx`` and ``out``
     (an array that is filled, and whose shape and dtype count when these are not given).
     """
 
-    def __init__(self, value: type, call: Call) -> None:
-        self._value = value
+    def __init__(self, values: type | tuple[type, ...], call: Call) -> None:
+        self._values = values
         self._call = call
 
     def _draw(
         self, name: str, parameters: dict[str, Any], shape: Any, dtype: Any, ctx: Any, out: Any, extra: dict[str, Any]
     ) -> Any:
         """Call `_random_<name>` or `_sample_<name>`, by what the parameters are."""
-        arrays = [isinstance(v, self._value) for v in parameters.values()]
+        arrays = [isinstance(v, self._values) for v in parameters.values()]
         attrs = {**extra, "shape": shape, "dtype": None if dtype == "None" else dtype}
         if out is not None:
             attrs["dtype"] = getattr(out, "dtype", None) if attrs["dtype"] is None else attrs["dtype"]
