@@ -45,7 +45,7 @@ def Dropout(data: Tensor, p: float = 0.5, mode: str = "training", axes: Shape = 
     """
     if not 0 <= p <= 1:
         raise ArgumentError(explain("Dropout", "The probability p is out of range.", expected="a number from 0 to 1", received=p))
-    if not training and mode == "training" or p == 0:
+    if not training and mode == "training" or p == 0 or not data.numel():
         return data.clone(), _true(data.device).expand(data.shape)
     if mode not in ("training", "always"):
         raise ArgumentError(explain("Dropout", "There is no such mode.", expected="training, always", received=mode))
