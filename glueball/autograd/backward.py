@@ -96,11 +96,12 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
 
 def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
          train_mode: bool = True) -> Any:
-    """Return the gradients of `heads` with respect to `variables`, without touching attached gradient arrays.
+    """Return the list of gradients of `heads` with respect to `variables`, without touching attached gradient arrays.
+
+    A single variable gives a list of one, as in Gluon 1.x.
 
     With `create_graph=True`, inside record(), the gradients are recorded themselves: call again for higher orders.
     """
-    many = isinstance(variables, (list, tuple))
     wanted = _list(variables)
     if not wanted:
         raise MXNetError(explain("autograd.grad", "There must be at least one variable."))
@@ -121,10 +122,9 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
         RETAINING.value = before
     token = RECORDING.set(create_graph or RECORDING.get())
     try:
-        result = [NDArray._wrap(torch.zeros_like(v._t) if g is None else g, v._ctx) for v, g in zip(wanted, found)]
+        return [NDArray._wrap(torch.zeros_like(v._t) if g is None else g, v._ctx) for v, g in zip(wanted, found)]
     finally:
         RECORDING.reset(token)
-    return result if many else result[0]
 
 
 def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> None:

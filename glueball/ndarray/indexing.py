@@ -126,6 +126,8 @@ def _part(part: Any, tensor: torch.Tensor, axis: int) -> Any:
             raise IndexError(f"index {part} is out of bounds for axis {axis} with size {size}")
         return int(part)
     held = getattr(part, "_t", part)
+    if isinstance(part, (float, np.floating)):
+        raise IndexError(explain("x[key]", "A position must be a whole number.", expected=_HELP, received=repr(part), fix="int(...)"))
     if not isinstance(held, torch.Tensor):
         try:
             held = torch.as_tensor(np.asarray(held))

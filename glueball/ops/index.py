@@ -163,6 +163,16 @@ def pick(data: Tensor, index: Tensor, axis: int | None = -1, keepdims: bool = Fa
     return found if keepdims else found.squeeze(at) if data.dim() > 1 else found
 
 
+@pick.fill
+def _fill_picked(attrs: Mapping[str, Any], shapes: list[Any]) -> list[Any]:
+    """The indices have the data's shape without the axis."""
+    data, index = shapes
+    if data is None or index is not None or attrs["axis"] is None:
+        return shapes
+    at = attrs["axis"] % len(data)
+    return [data, (*data[:at], *data[at + 1:]) or (1,)]
+
+
 @pick.grad
 def _(c: Grad) -> Value:
     return _pick_backward(c.g, c.ins[1], shape=c.shape(), axis=c.attrs["axis"], keepdims=c.attrs["keepdims"], mode=c.attrs["mode"]), None

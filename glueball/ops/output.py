@@ -260,7 +260,8 @@ def _np_ctc(data: np.ndarray, label: np.ndarray, *lengths: np.ndarray, use_data_
 _CTC_LABEL = np.array([[1.0, 2.0], [2.0, 0.0]])
 
 
-@operator(aliases=("ctc_loss", "_contrib_ctc_loss", "_contrib_CTCLoss"), nondiff=("label", "data_lengths", "label_lengths"), gradient=from_kernel,
+@operator(aliases=("ctc_loss", "_contrib_ctc_loss", "_contrib_CTCLoss"), output_names=("output0",), gradient=from_kernel,
+          nondiff=("label", "data_lengths", "label_lengths"),
           when={"data_lengths": lambda a: a["use_data_lengths"], "label_lengths": lambda a: a["use_label_lengths"]},
           infer=formula(lambda a, shapes, dtypes: [(shapes[0][1:2], dtypes[0])]), check=check(
     S(A(4, 2, 3), _CTC_LABEL), S(A(4, 2, 3), np.array([[0.0, 1.0], [1.0, -1.0]]), blank_label="last"),

@@ -5,6 +5,7 @@ Everything is masks and index arithmetic without loops over the batch.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,13 @@ def SequenceReverse(data: Tensor, sequence_length: Tensor | None = None, use_seq
 def _(c: Grad) -> Value:
     back = SequenceReverse(c.g, *c.ins[1:], use_sequence_length=c.attrs["use_sequence_length"])
     return back if len(c.ins) == 1 else (back, None)
+
+
+def _fill_lengths(attrs: Mapping[str, Any], shapes: list[Any]) -> list[Any]:
+    """The lengths have the size of the batch axis."""
+    data = shapes[0]
+    return shapes if len(shapes) < 2 or data is None or len(data) < 2 else [data, (data[1 - attrs["axis"]],)]
+
+
+for _sized in (SequenceMask, SequenceLast, SequenceReverse):
+    _sized.fill(_fill_lengths)

@@ -15,6 +15,7 @@ import numpy as np
 from ..base import dtype as dtypes
 from ..base.errors import MXNetError, TraceError, explain, user_frame
 from ..base.naming import Hint, current_attrs
+from ..base.registry import closest
 from ..dispatch import Symbolic, invoke
 from ..ops.opdef import TensorType, lookup
 from .graph import Node, Value, topological, variables
@@ -109,8 +110,9 @@ class Symbol(Symbolic):
         return Symbol(values) if values else None
 
     def attr(self, key: str) -> str | None:
-        """Return a textual attribute of the node."""
-        return self.list_attr().get(key)
+        """Return a textual attribute of the node; `ctx_group` and the like are found under their hidden names, `__ctx_group__`."""
+        attrs = self.list_attr()
+        return attrs.get(key, attrs.get(f"__{key}__"))
 
     def list_attr(self, recursive: bool = False) -> dict[str, str]:
         """Return the textual attributes of the node."""
@@ -146,7 +148,8 @@ class Symbol(Symbolic):
         by_name = {n.name: n for n in order if n.is_variable}
         for name, value in given.items():
             if name not in by_name:
-                continue
+                raise MXNetError(explain(f"Symbol.infer_{field}", f"The graph has no input {name!r}.", expected=", ".join(by_name) or "no inputs",
+                                         fix=closest(name, list(by_name))))
             node = by_name[name]
             if field == "shape":
                 if value is not None:
@@ -166,8 +169,7 @@ class Symbol(Symbolic):
                 warnings.warn(f"Cannot decide shape for the following arguments (0s in shape means unknown dimensions). Consider providing them "
                               f"as input: {unknown}", stacklevel=3)
                 return None, None, None
-            return tuple([None if t.shape is None else tuple(0 if s is None else s for s in t.shape) if partial else t.shape for t in group]
-                         for group in groups)
+            return tuple([tuple(s or 0 for s in t.shape or ()) for t in group] for group in groups)
         return tuple([None if t.dtype is None else dtypes.as_numpy(t.dtype) for t in group] for group in groups)
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> Any:
@@ -175,7 +177,7 @@ class Symbol(Symbolic):
         return self._types(args, kwargs, False, "shape")
 
     def infer_shape_partial(self, *args: Any, **kwargs: Any) -> Any:
-        """Like infer_shape; what is unknown is None, or 0 for one size."""
+        """Like infer_shape; a size that is unknown is 0, a shape of unknown rank is ()."""
         return self._types(args, kwargs, True, "shape")
 
     def infer_type(self, *args: Any, **kwargs: Any) -> Any:

@@ -104,7 +104,7 @@ def test_second_order_equals_imperative(steps):
             z = net(x, y)[0].sum() * 1.0
             if not z._t.requires_grad:
                 return
-            g = autograd.grad(z, x, create_graph=True)
+            g = autograd.grad(z, x, create_graph=True)[0][0]
             total = (g * g).sum()
         if not total._t.requires_grad:
             return
