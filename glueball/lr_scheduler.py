@@ -71,11 +71,16 @@ class LRScheduler:
         self.warmup_steps = warmup_steps
         self.warmup_begin_lr = warmup_begin_lr
         self.warmup_mode = warmup_mode
+        self._warmup_final_lr: float | None = None
 
     @property
     def warmup_final_lr(self) -> float:
-        """The learning rate at the end of the warm-up."""
-        return self.base_lr
+        """The learning rate at the end of the warm-up: `base_lr`, unless it is set."""
+        return self.base_lr if self._warmup_final_lr is None else self._warmup_final_lr
+
+    @warmup_final_lr.setter
+    def warmup_final_lr(self, lr: float) -> None:
+        self._warmup_final_lr = lr
 
     def get_warmup_lr(self, num_update: int) -> float:
         """Return the learning rate during the warm-up."""
@@ -218,10 +223,7 @@ class _Descent(LRScheduler):
         self.max_update = max_update
         self.final_lr = final_lr
         self.max_steps = max_update - warmup_steps
-
-    @property
-    def warmup_final_lr(self) -> float:
-        return self.base_lr_orig
+        self.warmup_final_lr = base_lr
 
     def curve(self, progress: float) -> float:
         """Return the height of the curve at a progress from 0 to 1."""

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, final
 
 import torch
+from torch.autograd.graph import increment_version  # the fused kernels do not mark what they write as changed
 
 __all__ = [
     "TensorList",
@@ -270,6 +271,7 @@ def fused_sgd_(
                 maximize=False,
                 is_first_step=False,
             )
+        increment_version(weights)
         return
     changes = foreach("mul_", foreach("add", grads, foreach("mul", weights, weight_decay)), gradient_factor)
     if momenta:
@@ -310,6 +312,7 @@ def fused_adam_(
             amsgrad=False,
             maximize=False,
         )
+        increment_version(weights)
         return
     count = float(step)
     foreach("add_", foreach("mul_", means, beta1), grads, alpha=1 - beta1)

@@ -236,6 +236,8 @@ class Optimizer:
         self, indices: Sequence[Any], weights: Sequence[NDArray], grads: Sequence[NDArray], states: Sequence[State]
     ) -> None:
         """Count the update, sort the weights by equal steps, and hand each group to the rule."""
+        if not indices:
+            return
         self._update_count(indices)
         counts = self._index_update_count
         steps = list(

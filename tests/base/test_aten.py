@@ -94,6 +94,7 @@ def test_fused_sgd(momentum: float, layout: str, path: str) -> None:
         torch.testing.assert_close(grads[i], grad)
         if momentum:
             torch.testing.assert_close(velocities[i], velocity)
+        assert weights[i]._version > 0, "backward() must notice that the weight was changed"
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "transposed"])
@@ -108,6 +109,7 @@ def test_fused_adam(layout: str, path: str) -> None:
         torch.testing.assert_close(weights[i], weight - 0.1 * step)
         torch.testing.assert_close(means[i], mean)
         torch.testing.assert_close(variances[i], variance)
+        assert weights[i]._version > 0, "backward() must notice that the weight was changed"
 
 
 def test_standard_gamma() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from glueball import autograd, cpu, gluon, kvstore, lr_scheduler, nd, optimizer
-from glueball.base.errors import DeferredInitializationError, UnsupportedError
+from glueball.base.errors import AutogradError, DeferredInitializationError, UnsupportedError
 from glueball.gluon import Parameter, Trainer
 
 TWO = [cpu(0), cpu(1)]
@@ -96,6 +96,20 @@ def test_the_gradient_may_be_changed_before_the_step() -> None:
     weight.grad()[:] = 5
     trainer.update(1)
     assert values(weight) == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adagrad"])
+def test_a_step_between_two_backward_passes_of_a_graph_is_refused(name: str) -> None:
+    weight, x = parameter(), nd.ones((2,))
+    x.attach_grad()
+    trainer = Trainer([weight], name)
+    with autograd.record():
+        y = weight.data() * x
+        first, second = y.sum(), (y * y).sum()
+    first.backward(retain_graph=True)
+    trainer.step(1)
+    with pytest.raises(AutogradError, match="changed in place"):
+        second.backward()
 
 
 def test_a_network_with_unknown_sizes_trains() -> None:
