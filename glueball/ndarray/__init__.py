@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import creation, generate, namespace
+from . import arithmetic, creation, generate, namespace
+from .arithmetic import histogram, split_v2
 from .creation import *  # noqa: F403 (the names are the public API)
 from .ndarray import NDArray, from_torch, to_array
 from .serialize import load, load_frombuffer, save
 
 float32, float64, float16, int32, int64, int8, uint8 = "float32", "float64", "float16", "int32", "int64", "int8", "uint8"
+
+
+arithmetic.install(globals())
 
 
 def _build(op: Any, public: str, label: str) -> Any:

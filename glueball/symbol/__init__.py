@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ndarray import namespace
+from ..ndarray import arithmetic, namespace
+from ..ndarray.arithmetic import split_v2
 from . import generate
 from .compose import compose
-from .creation import Custom, arange, full, linspace, ones, zeros
+from .creation import Custom, arange, eye, full, linspace, ones, zeros
 from .symbol import Group, Symbol, Variable, var
 from .json import load, load_json, fromjson
 
-__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "zeros", "ones", "full", "arange", "linspace", "Custom"]
+__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "split_v2", "zeros", "ones", "full", "arange", "linspace", "eye", "Custom", "pow"]
+
+
+arithmetic.install(globals())
+pow = arithmetic.make("power")  # noqa: A001 (compatible name)
 
 
 def _build(op: Any, public: str, label: str) -> Any:

@@ -7,7 +7,7 @@ from ..ops.opdef import lookup
 from .compose import compose
 from .symbol import Symbol
 
-__all__ = ["zeros", "ones", "full", "arange", "linspace", "Custom"]
+__all__ = ["zeros", "ones", "full", "arange", "linspace", "eye", "Custom"]
 
 
 def zeros(shape: Any, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:
@@ -35,6 +35,11 @@ def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: i
 def linspace(start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None, **kwargs: Any) -> Symbol:
     """Return a symbol of `num` evenly spaced numbers."""
     return compose(lookup("_linspace"), (), {"start": start, "stop": stop, "num": num, "endpoint": endpoint, "dtype": dtype or "float32"}, name)
+
+
+def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:  # noqa: N803 (compatible names)
+    """Return a symbol of an N × M matrix with ones on diagonal `k`."""
+    return compose(lookup("_eye"), (), {"N": N, "M": M, "k": k, "dtype": dtype or "float32"}, name)
 
 
 def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Symbol:  # noqa: N802 (compatible name)
