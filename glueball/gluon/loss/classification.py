@@ -124,12 +124,14 @@ class SoftmaxCrossEntropyLoss(Loss):
         """Return the mean cross entropy."""
         if not self._from_logits:
             pred = F.log_softmax(pred, axis=self._axis)
-        if self._sparse_label:
-            if F is nd and sample_weight is None and CURRENT.get() is None:
-                self._check_labels(pred, label)
-            loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
-        else:
+        if not self._sparse_label:
             loss = -F.sum(pred * _reshape_like(F, label, pred), axis=self._axis, keepdims=True)
+            return self._mean(F, _apply_weighting(F, loss, self._weight, sample_weight))
+        if F is nd and sample_weight is None and CURRENT.get() is None:
+            self._check_labels(pred, label)
+            if pred.ndim == 2 and self._batch_axis == 0 and self._axis in (-1, 1):  # one number per sample: no mean
+                return _apply_weighting(F, -F.pick(pred, label, axis=1), self._weight)
+        loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
         return self._mean(F, _apply_weighting(F, loss, self._weight, sample_weight))
 
     def _check_labels(self, pred: Any, label: Any) -> None:
