@@ -78,7 +78,7 @@ def foreach(name: str, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> 
     if kernel is None:
         return _one_by_one(name, tensors, args, kwargs)
     result = kernel(tensors, *args, **kwargs)
-    return list(tensors) if result is None else result  # the in-place kernels of some releases return nothing
+    return list(tensors if result is None else result)  # the in-place kernels of some releases return nothing
 
 
 def _one_by_one(name: str, tensors: Sequence[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
