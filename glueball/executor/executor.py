@@ -49,7 +49,7 @@ class Executor:
         self._reqs = self._requests(grad_req)
         self._plans: dict[Any, Plan] = {}
         self._tape: tuple[list[torch.Tensor], list[str], list[torch.Tensor]] | None = None
-        self.outputs: list[NDArray] = []
+        self._results: list[NDArray] | None = None
 
     @classmethod
     def simple(cls, symbol: Any, ctx: Any, grad_req: Any, type_dict: Mapping[str, Any], shapes: Mapping[str, Any]) -> Executor:
@@ -103,6 +103,17 @@ class Executor:
         return [self.aux_dict[n] for n in self._aux_names]
 
     @property
+    def outputs(self) -> list[NDArray]:
+        """The results of the last forward; before the first one, zeros of their shapes and dtypes."""
+        if self._results is None:
+            bound = [*(self.arg_dict[n]._t for n in self._arg_names), *(self.aux_dict[n]._t for n in self._aux_names)]
+            known = {n: TensorType(tuple(t.shape), t.dtype) for n, t in zip(self._inputs, bound)}
+            types = infer(self._symbol._outputs, known, False, self._order)
+            found = [types[v.node][v.index] for v in self._symbol._outputs]
+            self._results = [NDArray(torch.zeros(t.shape or (), dtype=t.dtype, device=self._ctx.torch_device), self._ctx) for t in found]  # type: ignore[arg-type]  # known
+        return self._results
+
+    @property
     def output_dict(self) -> dict[str, NDArray]:
         """Outputs by name."""
         return dict(zip(self._symbol.list_outputs(), self.outputs))
@@ -133,8 +144,8 @@ class Executor:
         with torch.set_grad_enabled(bool(mask)):
             results = list(run_plan(self._plan(tensors, is_train, mask), tensors, mask))
         self._tape = (results, [self._arg_names[i] for i in mask], [tensors[i] for i in mask]) if mask else None
-        self.outputs = [NDArray(t.detach(), self._ctx) for t in results]
-        return self.outputs
+        self._results = [NDArray(t.detach(), self._ctx) for t in results]
+        return self._results
 
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Compute gradients of the outputs (weighed by `out_grads`, ones by default) into the bound gradient arrays."""

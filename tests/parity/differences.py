@@ -25,6 +25,7 @@ NO_GRADIENT = (
     "No gradient passes through this operator's result; a backward pass that starts there is an error instead of zeros."
 )
 
+CLASS = "The error is of another class, one that says what is wrong (all derive from MXNetError or the fitting built-in one)."
 SELU = "The gradient of selu is the derivative of its forward; that of 1.9.1 is not."
 AVERAGE = (
     "Average pooling with pooling_convention='full' has the gradient of its forward; "
@@ -250,6 +251,201 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("pearsonr-23",),
         "value",
         "PearsonCorrelation(average='micro') counts globally and locally like every metric; 1.9.1 loses the global value.",
+    ),
+    Difference(
+        "facts",
+        (
+            "read: x[1.5]",
+            "read: x['a']",
+            "arithmetic: float(v)",
+            "methods: m.transpose(1, 0)",
+            "methods: v.item(0)",
+            "gluon: net = nn.Dense(3, in_units=2); net.initialize(); net.weight.set_data(nd.ones((2, 2)))",
+            "gluon: gluon.rnn.LSTM(3, layout='XYZ')",
+            "gluon: nn.Conv2D(3, 3, layout='NCW')",
+            "errors: nd.relu()",
+            "errors: nd.relu('a')",
+            "errors: nd.load('/no/such/file')",
+            "errors: sym.load('/no/such/file')",
+            "errors: sym.relu(sym.Variable('a'), sym.Variable('b'))",
+            "errors: sym.relu(v)",
+            "errors: sym.FullyConnected(sym.Variable('a'), num_hidden=3, name='f').eval(a=m)",
+            "errors: bool(sym.Variable('a'))",
+            "errors: mx.cpu('a')",
+            "errors: mx.Context('tpu')",
+            "errors: mx.init.create('nonsense')",
+            "errors: mx.metric.create('nonsense')",
+        ),
+        "value",
+        CLASS,
+    ),
+    Difference(
+        "facts",
+        (
+            "read: v[[True, False, True, False, True]]",
+            "read: v[np.array([True, False, True, False, True])]",
+            "read: x[True]",
+        ),
+        "value",
+        "A list or NumPy array of booleans selects where it is true, as in NumPy; 1.9.1 takes 0 and 1 as positions.",
+    ),
+    Difference(
+        "facts",
+        ("write: a = v.expand_dims(0); a[:] = 0; v",),
+        "value",
+        "reshape, flatten, expand_dims, squeeze and reshape_like share memory with their input, as functions, too; all other operators give copies.",
+    ),
+    Difference(
+        "facts",
+        (
+            "arithmetic: m + np.array([1, 2, 3])",
+            "arithmetic: m + [1, 2, 3]",
+            "errors: nd.relu(np.ones((2,)))",
+            "creation: nd.array([nd.array([1]), nd.array([2])])",
+        ),
+        "value",
+        "NumPy arrays and lists are taken as operands.",
+    ),
+    Difference(
+        "facts",
+        (
+            "arithmetic: float(nd.array([2.5]))",
+            "arithmetic: int(nd.array([2.5]))",
+        ),
+        "value",
+        "An array of one element turns into a Python number.",
+    ),
+    Difference("facts", ("methods: m.tolist()",), "value", "Methods that NumPy users expect exist."),
+    Difference(
+        "facts",
+        ("methods: m.as_np_ndarray().shape",),
+        "raises",
+        "There is no np interface: mxnet.np arrays are not part of Glueball.",
+    ),
+    Difference(
+        "facts",
+        (
+            "methods: repr(nd.zeros((0,)))",
+            "creation: nd.zeros(())",
+            "gluon: gluon.rnn.GRUCell(3).begin_state()[0]",
+        ),
+        "value",
+        "Arrays with a size of 0 and scalar shapes are ordinary arrays.",
+    ),
+    Difference(
+        "facts",
+        ("methods: m.broadcast_axes(axis=0, size=2)",),
+        "value",
+        "broadcast_axes to the size that is there already is allowed.",
+    ),
+    Difference(
+        "facts",
+        ("creation: nd.zeros((1,), ctx=mx.cpu(1)) + nd.zeros((1,), ctx=mx.cpu(0))",),
+        "raises",
+        "cpu(0) and cpu(1) are two devices; their arrays do not mix.",
+    ),
+    Difference(
+        "facts",
+        (
+            "autograd: v.attach_grad(); g = v.grad; with autograd.record():;     y = v * 2; y.backward(); (g is v.grad, g)",
+        ),
+        "value",
+        "x.grad is one object as long as it is attached; 1.9.1 makes a new handle at each look.",
+    ),
+    Difference(
+        "facts",
+        (
+            "autograd: v.attach_grad(); with autograd.record():;     a = v * 2; autograd.backward([a, a], [nd.ones((5,)), nd.ones((5,)) * 10]); v.grad",
+        ),
+        "value",
+        "The same array twice among the heads counts twice; 1.9.1 forgets the first head gradient.",
+    ),
+    Difference(
+        "facts",
+        (
+            "autograd: v.attach_grad(); with autograd.record():;     y = v * v * v;     g = autograd.grad(y, v, create_graph=True)[0];     z = (g * g).sum(); z.backward(); v.grad",
+            "autograd: v.attach_grad(); with autograd.record():;     y = v * v * v;     g = autograd.grad(y, [v], create_graph=True, retain_graph=True)[0];     h = autograd.grad(g, [v], create_graph=True, retain_graph=True)[0]; h.backward(); v.grad",
+        ),
+        "value",
+        "Every operator that has a gradient has a gradient of it; 1.9.1 lacks that of multiplication.",
+    ),
+    Difference(
+        "facts",
+        ("autograd: v.attach_grad(); with autograd.record():;     y = nd.argmax(v, axis=0); y.backward()",),
+        "raises",
+        NO_GRADIENT,
+    ),
+    Difference(
+        "facts",
+        ("gluon: net = nn.Dense(3); net(nd.ones((1, 2)))",),
+        "value",
+        "A network that was never initialised is initialised at its first call.",
+    ),
+    Difference(
+        "facts",
+        (
+            "gluon: class Net(gluon.HybridBlock):;     def hybrid_forward(self, F, x, y=None):;         return x if y is None else x + y; net = Net(); net.hybridize(); (net(v), net(v, v))",
+        ),
+        "value",
+        "A hybridized block is traced anew for each structure of its arguments, None among them.",
+    ),
+    Difference(
+        "facts",
+        ("errors: nd.relu(v, axis=1)",),
+        "raises",
+        "An argument that the operator does not have is an error; 1.9.1 passes over it.",
+    ),
+    Difference(
+        "facts",
+        ("errors: nd.FullyConnected(m, nd.ones((2, 3)), num_hidden=2)",),
+        "value",
+        "A bias that is not given is no bias.",
+    ),
+    Difference(
+        "facts",
+        (
+            "errors: nd.one_hot(v, depth=0)",
+            "errors: nd.array(None)",
+            "errors: init.Xavier(factor_type='nonsense')",
+            "errors: mx.kv.create('nonsense')",
+        ),
+        "raises",
+        "An argument that cannot be meant is an error where it is given.",
+    ),
+    Difference(
+        "facts",
+        ("executors: s = sym.Group([sym.Variable('a') * 2, sym.Variable('a') + 1]); [o for o in s.eval(a=v)]",),
+        "value",
+        "A Group evaluates as its parts do.",
+    ),
+    Difference(
+        "facts",
+        (
+            "executors: sym.Variable('a', shape=(2, 3), dtype='float64', lr_mult=2.0, wd_mult=0.1, init=init.One()).attr_dict()",
+            "executors: with mx.AttrScope(ctx_group='dev1', __x__='1'):;     a = sym.Variable('a'); (a.attr('ctx_group'), a.list_attr())",
+        ),
+        "value",
+        "Attributes of variables appear once, under their hidden names (`__lr_mult__`).",
+    ),
+    Difference(
+        "facts",
+        (
+            "executors: cell = rnn.LSTMCell(3, prefix='l_'); o, st = cell(sym.Variable('x'), [sym.Variable('h'), sym.Variable('c')]); (o.list_arguments(), o.get_internals().list_outputs())",
+        ),
+        "value",
+        "The sums inside a cell are named by the operator that makes them.",
+    ),
+    Difference(
+        "symbols",
+        ("expression-3",),
+        "value",
+        "A weight whose shape is given says nothing about the data; the answer is (None, None, None), with a warning.",
+    ),
+    Difference(
+        "symbols",
+        ("expression-33", "expression-47"),
+        "value",
+        "infer_shape_partial tells what follows; 1.9.1 tells a little more for stack, and less for where.",
     ),
 )
 
