@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..base import dtype as dtypes
 from ..base.errors import FileFormatError, MXNetError, explain
 from ..base.files import write_atomically
 from ..ndarray import serialize
@@ -71,6 +72,9 @@ def _check_all(wanted: list[tuple[Any, Any]], cast_dtype: bool) -> None:
         if known is not None and (len(known) != len(value.shape) or any(a not in (0, -1, None) and a != b for a, b in zip(known, value.shape))):
             raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another shape.", expected=known, received=value.shape,
                                      fix="build the network with the sizes that were saved"))
+        if not cast_dtype and dtypes.name_of(parameter.dtype) != value.dtype_name:
+            raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another dtype.", expected=dtypes.name_of(parameter.dtype),
+                                     received=value.dtype_name, fix="pass cast_dtype=True, or cast the network first"))
 
 
 def _structure(block: Block) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Parameter:
             elif dtype_source != "current":
                 raise MXNetError(explain("dtype_source", "Unknown source.", expected="'current' or 'saved'", received=repr(dtype_source)))
             data = data.astype(self._dtype, copy=False)
-        elif np.dtype(dtypes.as_numpy(self._dtype)) != np.dtype(data.dtype):
+        elif dtypes.name_of(self._dtype) != data.dtype_name:
             raise MXNetError(explain(f"Parameter '{self.name}'", "The file's array has another dtype.", expected=dtypes.name_of(self._dtype),
                                      received=data.dtype_name, fix="pass cast_dtype=True, or cast the network first"))
         contexts = None if ctx is None else _contexts(ctx)

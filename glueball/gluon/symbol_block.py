@@ -21,6 +21,7 @@ from ..symbol.symbol import Symbol, declared_type
 from ..symbol.tracer import current_tracer
 from .hybrid import HybridBlock
 from .parameter import tracer_symbol
+from .parameter_dict import ParameterDict
 
 __all__ = ["SymbolBlock"]
 
@@ -36,7 +37,10 @@ class SymbolBlock(HybridBlock):
     """
 
     def __init__(self, outputs: Any, inputs: Any, params: Any = None) -> None:
-        super().__init__(prefix="", params=params)
+        shared = ParameterDict("")
+        if params is not None:
+            shared.update(params)
+        super().__init__(prefix="", params=shared)
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         flat = [s for i in inputs for s in i]
