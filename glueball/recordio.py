@@ -563,7 +563,7 @@ def unpack(s: bytes) -> tuple[IRHeader, bytes]:
     return header._replace(label=labels), content[header.flag * 4 :]
 
 
-def pack_img(header: IRHeader, img: np.ndarray, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
+def pack_img(header: IRHeader, img: Any, quality: int = 95, img_fmt: str = ".jpg") -> bytes:
     """Encode an image (height × width × channels, uint8, channels in the order **blue, green, red**) and pack it.
 
     `quality` is 1..100 for JPEG and the compression 0..9 for PNG. Needs Pillow.

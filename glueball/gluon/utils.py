@@ -142,20 +142,19 @@ def clip_global_norm(arrays: Sequence[nd.NDArray], max_norm: float, check_isfini
     home = arrays[0].context
     squares = [nd.sum(nd.square(array.astype("float32"))).as_in_context(home) for array in arrays]
     norm = nd.sqrt(nd.add_n(*squares)) if len(squares) > 1 else nd.sqrt(squares[0])
-    if check_isfinite:
-        total = norm.asscalar()
-        if not math.isfinite(total):
-            warnings.warn(
-                "clip_global_norm: the norm is not finite (nan or inf); the clipped arrays are undefined.",
-                UserWarning,
-                stacklevel=2,
-            )
+    total = float(norm.asscalar()) if check_isfinite else None
+    if total is not None and not math.isfinite(total):
+        warnings.warn(
+            "clip_global_norm: the norm is not finite (nan or inf); the clipped arrays are undefined.",
+            UserWarning,
+            stacklevel=2,
+        )
     scale = nd.clip(max_norm / (norm + 1e-8), a_min=0.0, a_max=1.0)
     for array in arrays:
         array[:] = nd.broadcast_mul(
             array, scale.as_in_context(array.context).astype(array.dtype).reshape((1,) * max(array.ndim, 1))
         )
-    return float(total) if check_isfinite else norm
+    return norm if total is None else total
 
 
 def shape_is_known(shape: Sequence[int] | None) -> bool:
@@ -351,6 +350,6 @@ def _get_repo_url() -> str:
     return address if address.endswith("/") else address + "/"
 
 
-def _get_repo_file_url(namespace: str, filename: str) -> str:
+def _get_repo_file_url(namespace: str, filename: str) -> str:  # pyright: ignore[reportUnusedFunction]
     """Return the address of a file in the repository."""
     return f"{_get_repo_url()}{namespace}/{filename}"

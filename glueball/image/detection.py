@@ -76,7 +76,7 @@ class DetRandomSelectAug(DetAugmenter):
 
     def __init__(self, aug_list: Sequence[DetAugmenter], skip_prob: float = 0) -> None:
         super().__init__(skip_prob=skip_prob)
-        self.aug_list = list(aug_list) if isinstance(aug_list, (list, tuple)) else [aug_list]
+        self.aug_list: list[Any] = list(aug_list) if isinstance(aug_list, (list, tuple)) else [aug_list]
         if any(not isinstance(augmenter, DetAugmenter) for augmenter in self.aug_list):
             raise TypeError(
                 explain("DetRandomSelectAug", "All augmenters are image.DetAugmenter.", received=repr(aug_list))

@@ -7,9 +7,8 @@ The one idea: an iterator knows beforehand the names, shapes and dtypes of what 
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +17,12 @@ from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 __all__ = ["DataBatch", "DataDesc", "DataIter"]
 
 
-class DataDesc(namedtuple("DataDesc", ["name", "shape"])):
+class _NameAndShape(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+
+
+class DataDesc(_NameAndShape):
     """Name, shape, dtype and layout of an array that an iterator gives; as a tuple it is (name, shape).
 
     >>> DataDesc("data", (2, 3))

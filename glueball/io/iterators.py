@@ -187,8 +187,9 @@ class ResizeIter(DataIter):
         self.cur = 0
         self.current_batch: DataBatch | None = None
         self.provide_data, self.provide_label = data_iter.provide_data, data_iter.provide_label
-        if hasattr(data_iter, "default_bucket_key"):
-            self.default_bucket_key = data_iter.default_bucket_key
+        bucket_key = getattr(data_iter, "default_bucket_key", None)
+        if bucket_key is not None:
+            self.default_bucket_key = bucket_key
 
     def reset(self) -> None:
         """Start the next pass."""
@@ -281,8 +282,8 @@ class PrefetchingIter(DataIter):
                     received=len(names),
                 )
             )
-        described = [
-            (DataDesc(*entry) if not isinstance(entry, DataDesc) else entry, new)
+        described: list[tuple[DataDesc, dict[str, str]]] = [
+            (entry if isinstance(entry, DataDesc) else DataDesc(*entry), new)
             for iterator, new in zip(self.iters, names)
             for entry in getattr(iterator, attribute)
         ]

@@ -138,8 +138,9 @@ class _LazyTransformDataset(Dataset):
         """Return a whole batch at once, if the data can and the transform does the same to a batch as to each sample
         in it.
         """
-        first_only = isinstance(self._fn, _TransformFirst)
-        transform = self._fn._fn if first_only else self._fn
+        first_only, transform = False, self._fn
+        if isinstance(transform, _TransformFirst):
+            first_only, transform = True, transform._fn
         gather = gather_of(self._data) if getattr(transform, "batchable", False) else None
         batch = gather(indices) if gather is not None else None
         if isinstance(batch, list) and first_only:

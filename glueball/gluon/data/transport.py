@@ -30,6 +30,7 @@ Message = tuple[Any, ...]
 
 _ALIGN = 64  # bytes; vector instructions like it
 _INLINE = 16 * 1024  # bytes; below this a pipe is as fast as mapping memory
+_UNKNOWN_TO_NUMPY = {torch.bfloat16: torch.int16}  # sent as a type of the same size
 _DESCRIPTORS = hasattr(socket, "SCM_RIGHTS")
 
 
@@ -43,11 +44,10 @@ def _rebuild_ndarray(array: np.ndarray, dtype: torch.dtype) -> nd.NDArray:
 
 
 def _plain(tensor: torch.Tensor) -> tuple[np.ndarray, torch.dtype]:
-    """Return a tensor's memory as a NumPy array, bit for bit (NumPy knows no bfloat16), and its dtype."""
+    """Return a tensor's memory as a NumPy array, bit for bit, and its dtype."""
     tensor = tensor.detach().cpu().contiguous()
-    same_size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.element_size())
-    known = tensor.dtype in (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8) or same_size is None
-    return (tensor if known else tensor.view(same_size)).numpy(), tensor.dtype
+    stand_in = _UNKNOWN_TO_NUMPY.get(tensor.dtype)
+    return (tensor if stand_in is None else tensor.view(stand_in)).numpy(), tensor.dtype
 
 
 class _Pickler(pickle.Pickler):

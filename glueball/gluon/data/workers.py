@@ -27,7 +27,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing import connection as mp_connection
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -154,10 +154,11 @@ def _describe(error: BaseException | None) -> tuple[str, str, bytes | None]:
     assert error is not None  # noqa: S101  (every SampleFailure is raised from a cause)
     text = "".join(traceback.format_exception(error))
     try:
-        pickled: bytes | None = pickle.dumps(error)
+        pickled = pickle.dumps(error)
         pickle.loads(pickled)  # noqa: S301  (some exceptions pickle and cannot be unpickled)
-        pickled = pickled if pickled is not None and len(pickled) < _LONGEST_TRACEBACK else None
     except Exception:
+        pickled = None
+    if pickled is not None and len(pickled) > _LONGEST_TRACEBACK:
         pickled = None
     return f"{type(error).__name__}: {error}"[:1000], text[-_LONGEST_TRACEBACK:], pickled
 
@@ -294,7 +295,7 @@ class WorkerPool:
         else:
             self._done[number] = (head, chunks)
 
-    def _died(self, worker: _Worker) -> Any:
+    def _died(self, worker: _Worker) -> NoReturn:
         worker.process.join(5)
         code = worker.process.exitcode
         if code is not None and code < 0:

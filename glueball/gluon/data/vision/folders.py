@@ -70,10 +70,10 @@ class ImageFolderDataset(Dataset):
             label = len(self.synsets)
             self.synsets.append(folder)
             for name in sorted(os.listdir(path)):
-                is_image = name.lower().endswith(self._EXTENSIONS)
-                (self.items if is_image else ignored).append(
-                    (os.path.join(path, name), label) if is_image else os.path.join(path, name)
-                )
+                if name.lower().endswith(self._EXTENSIONS):
+                    self.items.append((os.path.join(path, name), label))
+                else:
+                    ignored.append(os.path.join(path, name))
         if not self.items:
             raise FileFormatError(
                 explain(

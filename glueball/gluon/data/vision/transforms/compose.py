@@ -215,6 +215,10 @@ class ToTensor(HybridBlock):
         return F.image.to_tensor(x)
 
 
+def _floats(value: float | Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
+
+
 class Normalize(HybridBlock):
     """Subtract `mean` and divide by `std`, each a number or one for each channel; for tensors, channels first.
 
@@ -227,8 +231,7 @@ class Normalize(HybridBlock):
 
     def __init__(self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0) -> None:
         super().__init__()
-        self._mean = mean if isinstance(mean, (tuple, list)) else (mean,)
-        self._std = std if isinstance(std, (tuple, list)) else (std,)
+        self._mean, self._std = _floats(mean), _floats(std)
         if any(value == 0 for value in self._std):
             raise ArgumentError(explain("Normalize", "Images are divided by std.", expected="no 0 in it", received=std))
 
@@ -244,4 +247,4 @@ class Normalize(HybridBlock):
                     fix="Put ToTensor() before it.",
                 )
             )
-        return F.image.normalize(x, mean=tuple(map(float, self._mean)), std=tuple(map(float, self._std)))
+        return F.image.normalize(x, mean=self._mean, std=self._std)
