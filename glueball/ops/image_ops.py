@@ -18,6 +18,7 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .attributes import Axis, Floats
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator, unsupported
 from .rules.check import A, S, Sample, check
+from .rules.grad import passes
 from .rules.infer import same_shape
 
 _NO_GRADIENT = unsupported("an augmentation of input data, before anything is learned")
@@ -493,9 +494,9 @@ def _image_random_color_jitter(
 
 @operator(
     infer=same_shape,
-    gradient=_NO_GRADIENT,
+    gradient=passes,
     check=check(
-        S(_FLOATS, alpha=(0.1, 0.2, 0.3), grad=False),
+        S(_FLOATS, alpha=(0.1, 0.2, 0.3)),
         ref=lambda x, alpha: x + _LIGHTING @ np.array(alpha),
         rtol=1e-4,
         atol=1e-2,

@@ -89,7 +89,7 @@ def merged(steps: Any, layout: str) -> Any:
 def activated(F: Any, inputs: Any, activation: Any, **kwargs: Any) -> Any:
     """Apply an activation given by name, or as a function or block."""
     if not isinstance(activation, str):
-        return activation(inputs, **kwargs) if isinstance(activation, Block) else activation(inputs)
+        return activation(inputs)
     direct = getattr(F, activation, None) if activation in ("tanh", "relu", "sigmoid", "softsign") else None
     return F.Activation(inputs, act_type=activation, **kwargs) if direct is None else direct(inputs, **kwargs)
 
@@ -150,6 +150,15 @@ class RecurrentCell(Block):
     def _make_states(
         self, infos: Sequence[dict[str, Any]], func: Callable[..., Any], kwargs: dict[str, Any]
     ) -> list[Any]:
+        if func is ndarray.zeros and infos and infos[0]["shape"][0] == 0:
+            raise ArgumentError(
+                explain(
+                    self.name,
+                    "Arrays need a known batch size.",
+                    expected="begin_state(batch_size=...)",
+                    received="batch_size=0",
+                )
+            )
         states = []
         for info in infos:
             self._init_counter += 1
@@ -163,9 +172,13 @@ class RecurrentCell(Block):
         """Return the states to start with: those given, or zeros that fit the input."""
         if begin_state is not None:
             return list(begin_state)
-        F = namespace_of(first)
-        extra = {} if F is symbol else {"ctx": first.context, "dtype": first.dtype}
-        return self.begin_state(batch_size_of(first, axis), func=F.zeros, **extra)
+        if isinstance(first, Symbolic):
+            return self.begin_state(batch_size_of(first, axis), func=symbol.zeros)
+
+        def zeros(**info: Any) -> Any:
+            return ndarray.zeros(ctx=first.context, dtype=first.dtype, **info)
+
+        return self.begin_state(first.shape[axis], func=zeros)
 
     def unroll(
         self,
@@ -355,8 +368,9 @@ class RNNCell(_GatedCell):
 
     def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
-        i2h, h2h, _ = self._maps(F, x, states[0], params)
-        output = activated(F, i2h + h2h, self._activation)
+        i2h, h2h, prefix = self._maps(F, x, states[0], params)
+        total = F.elemwise_add(i2h, h2h, name=prefix + "plus0")
+        output = activated(F, total, self._activation, name=prefix + "out")
         return output, [output]
 
 
@@ -417,10 +431,17 @@ class LSTMCell(_GatedCell):
     def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
         """Run one step."""
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
-        gates = F.SliceChannel(i2h + h2h, num_outputs=4, name=prefix + "slice")
-        keep_input, forget, out = (activated(F, gates[i], self._recurrent_activation) for i in (0, 1, 3))
-        memory = forget * states[1] + keep_input * activated(F, gates[2], self._activation)
-        output = out * activated(F, memory, self._activation)
+        total = F.elemwise_add(i2h, h2h, name=prefix + "plus0")
+        gates = F.SliceChannel(total, num_outputs=4, name=prefix + "slice")
+        inward = activated(F, gates[0], self._recurrent_activation, name=prefix + "i")
+        forget = activated(F, gates[1], self._recurrent_activation, name=prefix + "f")
+        new = activated(F, gates[2], self._activation, name=prefix + "c")
+        outward = activated(F, gates[3], self._recurrent_activation, name=prefix + "o")
+        kept = F.elemwise_mul(forget, states[1], name=prefix + "mul0")
+        added = F.elemwise_mul(inward, new, name=prefix + "mul1")
+        memory = F.elemwise_add(kept, added, name=prefix + "state")
+        shown = activated(F, memory, self._activation, name=prefix + "activation0")
+        output = F.elemwise_mul(outward, shown, name=prefix + "out")
         return output, [output, memory]
 
 
@@ -475,8 +496,9 @@ class GRUCell(_GatedCell):
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
         left = F.SliceChannel(i2h, num_outputs=3, name=prefix + "i2h_slice")
         right = F.SliceChannel(h2h, num_outputs=3, name=prefix + "h2h_slice")
-        reset = F.sigmoid(left[0] + right[0])
-        update = F.sigmoid(left[1] + right[1])
-        new = F.tanh(left[2] + reset * right[2])
-        output = (1.0 - update) * new + update * states[0]
+        reset = F.sigmoid(F.elemwise_add(left[0], right[0], name=prefix + "plus0"), name=prefix + "r_act")
+        update = F.sigmoid(F.elemwise_add(left[1], right[1], name=prefix + "plus1"), name=prefix + "z_act")
+        inner = F.elemwise_mul(reset, right[2], name=prefix + "mul0")
+        new = F.tanh(F.elemwise_add(left[2], inner, name=prefix + "plus2"), name=prefix + "h_act")
+        output = F.elemwise_add((1.0 - update) * new, update * states[0], name=prefix + "out")
         return output, [output]

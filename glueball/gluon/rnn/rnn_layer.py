@@ -167,6 +167,15 @@ class _RNNLayer(HybridBlock):
 
         `func` makes one state from ``shape=`` and ``dtype=``; further keywords (``ctx=``) are passed on to it.
         """
+        if func is ndarray.zeros and batch_size == 0:
+            raise ArgumentError(
+                explain(
+                    self.name,
+                    "Arrays need a known batch size.",
+                    expected="begin_state(batch_size=...)",
+                    received="batch_size=0",
+                )
+            )
         states = []
         for position, info in enumerate(self.state_info(batch_size)):
             given = {**{key: value for key, value in info.items() if not key.startswith("__")}, **kwargs}
@@ -220,8 +229,7 @@ class _RNNLayer(HybridBlock):
                 )
             )
         if states is None:
-            extra = {} if F is symbol else {"ctx": x.context}
-            states = self.begin_state(batch_size_of(x, batch_axis), func=F.zeros, **extra)
+            states = self._zero_states(x, batch_axis)
         if self._layout == "NTC":
             x = F.swapaxes(x, dim1=0, dim2=1)
         flat = [F.reshape(params[name], shape=(-1,)) for name in self._packed_order()]
@@ -232,6 +240,15 @@ class _RNNLayer(HybridBlock):
         if self._layout == "NTC":
             output = F.swapaxes(output, dim1=0, dim2=1)
         return (output, ends) if returns_states else output
+
+    def _zero_states(self, x: Any, batch_axis: int) -> list[Any]:
+        """Return states of zeros that fit the data."""
+        if not isinstance(x, NDArray):
+            return self.begin_state(batch_size_of(x, batch_axis), func=symbol.zeros)
+        return [
+            ndarray.zeros(info["shape"], ctx=x.context, dtype=info["dtype"])
+            for info in self.state_info(x.shape[batch_axis])
+        ]
 
     def _verify(self, x: NDArray, states: Any, batch_axis: int) -> None:
         """Refuse inputs and states that do not fit, in words."""
