@@ -12,7 +12,7 @@ __all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
 
 FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast", "comparison", "trigonometry", "passing", "shape_ops",
             "slicing", "joining", "reduce", "index", "order", "dot", "blocks", "create", "random_ops", "rnn", "linear", "convolution",
-            "pooling", "normalization", "activation", "dropout", "softmax", "sequence", "output", "optimizer_ops", "spatial", "upsample",
+            "pooling", "normalization", "group_normalization", "activation", "dropout", "softmax", "sequence", "output", "optimizer_ops", "spatial", "upsample",
             "linalg", "roi", "random_pdf", "boxes", "rnn_parameters", "random_index_ops", "adaptive_ops", "detection", "contrib_nn",
             "image_ops")
 

@@ -1,8 +1,10 @@
-"""Activations that take a choice or a parameter: Activation(act_type) and LeakyReLU (leaky, prelu, elu, selu, gelu, rrelu).
+"""Activations that take a choice or a parameter: Activation(act_type) and LeakyReLU (leaky, prelu, elu, selu, gelu,
+rrelu).
 
-The one idea: a name selects one torch function, and for the gradient one backward kernel. The plain functions relu, sigmoid, tanh are in
-elementwise.py, softmax in softmax.py.
+The one idea: a name selects one torch function, and for the gradient one backward kernel. The plain functions relu,
+sigmoid, tanh are in elementwise.py, softmax in softmax.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +31,13 @@ def _softplus(data: Tensor) -> Tensor:
 
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softrelu": _softplus, "softsign": _functional.softsign,
-    "log_sigmoid": _functional.logsigmoid, "mish": _functional.mish,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softrelu": _softplus,
+    "softsign": _functional.softsign,
+    "log_sigmoid": _functional.logsigmoid,
+    "mish": _functional.mish,
 }
 _FROM_RESULT: Mapping[str, Any] = {"relu": _relu_backward, "sigmoid": _sigmoid_backward, "tanh": _tanh_backward}
 _INPLACE: Mapping[str, str] = {"relu": "torch.relu", "sigmoid": "torch.sigmoid", "tanh": "torch.tanh"}
@@ -41,8 +48,12 @@ def _no_such(where: str, names: Any, received: str) -> ArgumentError:
 
 
 _NP: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": lambda x: np.maximum(x, 0), "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "softrelu": lambda x: np.log1p(np.exp(x)),
-    "softsign": lambda x: x / (1 + np.abs(x)), "log_sigmoid": lambda x: -np.log1p(np.exp(-x)),
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "softrelu": lambda x: np.log1p(np.exp(x)),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "log_sigmoid": lambda x: -np.log1p(np.exp(-x)),
     "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
 }
 
@@ -52,11 +63,20 @@ def _emit_activation(args: Sequence[str], attrs: Mapping[str, Any], training: bo
     return function and f"{function}({args[0]})"
 
 
-@operator(infer=same_shape, emit=_emit_activation, check=check(
-    *(S(A(2, 3, low=-2, high=2), act_type=name) for name in _NP), S(A(0, 3), act_type="relu"), ref=lambda x, act_type: _NP[act_type](x),
-    errors=[((A(2, 3),), {"act_type": "swish"}, "relu, sigmoid, tanh")]))
-def Activation(data: Tensor, act_type: str = REQUIRED) -> Tensor:  # noqa: N802
-    """Apply relu, sigmoid, tanh, softrelu = log(1 + eˣ), softsign = x/(1 + |x|), log_sigmoid or mish = x·tanh(log(1 + eˣ))."""
+@operator(
+    infer=same_shape,
+    emit=_emit_activation,
+    check=check(
+        *(S(A(2, 3, low=-2, high=2), act_type=name) for name in _NP),
+        S(A(0, 3), act_type="relu"),
+        ref=lambda x, act_type: _NP[act_type](x),
+        errors=[((A(2, 3),), {"act_type": "swish"}, "relu, sigmoid, tanh")],
+    ),
+)
+def Activation(data: Tensor, act_type: str = REQUIRED) -> Tensor:
+    """Apply relu, sigmoid, tanh, softrelu = log(1 + eˣ), softsign = x/(1 + |x|), log_sigmoid or mish = x·tanh(log(1 +
+    eˣ)).
+    """
     try:
         function = _ACTIVATIONS[act_type]
     except KeyError:
@@ -75,9 +95,14 @@ def _np_slope(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np
     return (function(x + 1e-6) - function(x - 1e-6)) / 2e-6
 
 
-@operator(infer=elementwise, gradient=from_kernel, check=check(
-    *(S(A(2, 3), A(2, 3), act_type=name) for name in ("softrelu", "softsign", "log_sigmoid", "mish")),
-    ref=lambda g, x, act_type: g * _np_slope(_NP[act_type], x.astype(np.float64))))
+@operator(
+    infer=elementwise,
+    gradient=from_kernel,
+    check=check(
+        *(S(A(2, 3), A(2, 3), act_type=name) for name in ("softrelu", "softsign", "log_sigmoid", "mish")),
+        ref=lambda g, x, act_type: g * _np_slope(_NP[act_type], x.astype(np.float64)),
+    ),
+)
 def _activation_backward(grad: Tensor, data: Tensor, act_type: str = REQUIRED) -> Tensor:
     """Compute the gradient of softrelu, softsign, log_sigmoid or mish from its input."""
     if act_type == "softrelu":
@@ -90,7 +115,7 @@ def _activation_backward(grad: Tensor, data: Tensor, act_type: str = REQUIRED) -
     return grad * (bend + data * gate * (1 - bend * bend))
 
 
-# -- LeakyReLU ----------------------------------------------------------------------------------------------------------------------------
+# -- LeakyReLU ---------------------------------------------------------------------------------------------------------
 _KINDS = ("leaky", "prelu", "elu", "selu", "gelu", "rrelu")
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
@@ -104,14 +129,28 @@ def _slopes(data: Tensor, gamma: Tensor) -> Tensor:
     if gamma.dim() == data.dim() and all(g in (1, d) for g, d in zip(gamma.shape, data.shape)):
         return gamma
     channels = data.shape[1] if data.dim() > 1 else 1
-    raise ShapeError(explain("LeakyReLU", "act_type='prelu' needs one gamma per channel (axis 1), or a single one.", expected=f"shape ({channels},) or (1,)",
-                             received=f"gamma {tuple(gamma.shape)}, data {tuple(data.shape)}"))
+    raise ShapeError(
+        explain(
+            "LeakyReLU",
+            "act_type='prelu' needs one gamma per channel (axis 1), or a single one.",
+            expected=f"shape ({channels},) or (1,)",
+            received=f"gamma {tuple(gamma.shape)}, data {tuple(data.shape)}",
+        )
+    )
 
 
-def _np_leaky(x: np.ndarray, gamma: np.ndarray | None = None, act_type: str = "leaky", slope: float = 0.25, lower_bound: float = 0.125,
-              upper_bound: float = 0.334) -> np.ndarray:
+def _np_leaky(
+    x: np.ndarray,
+    gamma: np.ndarray | None = None,
+    act_type: str = "leaky",
+    slope: float = 0.25,
+    lower_bound: float = 0.125,
+    upper_bound: float = 0.334,
+) -> np.ndarray:
     if act_type == "prelu":
-        slopes = gamma.reshape([-1 if i == min(1, x.ndim - 1) else 1 for i in range(x.ndim)]) if gamma.ndim == 1 else gamma
+        slopes = (
+            gamma.reshape([-1 if i == min(1, x.ndim - 1) else 1 for i in range(x.ndim)]) if gamma.ndim == 1 else gamma
+        )
         return np.where(x > 0, x, slopes * x)
     if act_type == "selu":
         return _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(x))
@@ -124,28 +163,67 @@ def _np_leaky(x: np.ndarray, gamma: np.ndarray | None = None, act_type: str = "l
 
 def _emit_leaky(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
     kind = attrs["act_type"]
-    return {"leaky": f"torch.nn.functional.leaky_relu({args[0]}, {attrs['slope']!r})", "gelu": f"torch.nn.functional.gelu({args[0]})",
-            "elu": f"torch.nn.functional.elu({args[0]}, {attrs['slope']!r})", "selu": f"torch.selu({args[0]})"}.get(kind)
+    return {
+        "leaky": f"torch.nn.functional.leaky_relu({args[0]}, {attrs['slope']!r})",
+        "gelu": f"torch.nn.functional.gelu({args[0]})",
+        "elu": f"torch.nn.functional.elu({args[0]}, {attrs['slope']!r})",
+        "selu": f"torch.selu({args[0]})",
+    }.get(kind)
 
 
-@operator(when={"gamma": lambda a: a["act_type"] == "prelu"}, outputs=lambda a: 2 if a["act_type"] == "rrelu" else 1, visible=1,
-          output_names=("output", "mask"), random=True, infer=probing, emit=_emit_leaky, check=check(
-    *(S(A(2, 3, 2, low=-2, high=2), act_type=name, slope=0.1) for name in ("leaky", "elu", "selu", "gelu", "rrelu")), S(A(2, 3)),
-    S(A(2, 3, 2), A(3, low=0.1), act_type="prelu"), S(A(2, 3), A(1, low=0.1), act_type="prelu"), S(A(2, 3, 4), A(1, 3, 4), act_type="prelu"),
-    ref=_np_leaky, errors=[((A(2, 3, 4), A(4)), {"act_type": "prelu"}, r"shape \(3,\) or \(1,\)"), ((A(2, 3),), {"act_type": "swish"}, "leaky, prelu"),
-                           ((A(2, 3),), {"act_type": "prelu"}, "gamma")]))
-def LeakyReLU(data: Tensor, gamma: Tensor | None = None, act_type: str = "leaky", slope: float = 0.25, lower_bound: float = 0.125,  # noqa: N802
-              upper_bound: float = 0.334, *, training: Training = False) -> Any:
-    """Apply x for x > 0, and else: slope·x ("leaky"), gamma·x ("prelu"), slope·(eˣ − 1) ("elu"), a random slope per element ("rrelu").
+@operator(
+    when={"gamma": lambda a: a["act_type"] == "prelu"},
+    outputs=lambda a: 2 if a["act_type"] == "rrelu" else 1,
+    visible=1,
+    output_names=("output", "mask"),
+    random=True,
+    infer=probing,
+    emit=_emit_leaky,
+    check=check(
+        *(
+            S(A(2, 3, 2, low=-2, high=2), act_type=name, slope=0.1)
+            for name in ("leaky", "elu", "selu", "gelu", "rrelu")
+        ),
+        S(A(2, 3)),
+        S(A(2, 3, 2), A(3, low=0.1), act_type="prelu"),
+        S(A(2, 3), A(1, low=0.1), act_type="prelu"),
+        S(A(2, 3, 4), A(1, 3, 4), act_type="prelu"),
+        ref=_np_leaky,
+        errors=[
+            ((A(2, 3, 4), A(4)), {"act_type": "prelu"}, r"shape \(3,\) or \(1,\)"),
+            ((A(2, 3),), {"act_type": "swish"}, "leaky, prelu"),
+            ((A(2, 3),), {"act_type": "prelu"}, "gamma"),
+        ],
+    ),
+)
+def LeakyReLU(
+    data: Tensor,
+    gamma: Tensor | None = None,
+    act_type: str = "leaky",
+    slope: float = 0.25,
+    lower_bound: float = 0.125,
+    upper_bound: float = 0.334,
+    *,
+    training: Training = False,
+) -> Any:
+    """Apply x for x > 0, and else: slope·x ("leaky"), gamma·x ("prelu"), slope·(eˣ − 1) ("elu"), a random slope per
+    element ("rrelu").
 
-    "selu" is the scaled elu, "gelu" x·Φ(x). gamma (C,) along axis 1, or (1,). In train mode "rrelu" draws its slopes uniformly from
-    [lower_bound, upper_bound], otherwise it takes their mean.
+    "selu" is the scaled elu, "gelu" x·Φ(x). gamma (C,) along axis 1, or (1,). In train mode "rrelu" draws its slopes
+    uniformly from [lower_bound, upper_bound], otherwise it takes their mean.
     """
     if act_type == "leaky":
         return _functional.leaky_relu(data, slope)
     if act_type == "prelu":
         if gamma is None:
-            raise ArgumentError(explain("LeakyReLU", "act_type='prelu' needs the input gamma.", expected="LeakyReLU(data, gamma, act_type='prelu')", received="None"))
+            raise ArgumentError(
+                explain(
+                    "LeakyReLU",
+                    "act_type='prelu' needs the input gamma.",
+                    expected="LeakyReLU(data, gamma, act_type='prelu')",
+                    received="None",
+                )
+            )
         return aten.prelu_kernel(data, _slopes(data, gamma))
     if act_type == "elu":
         return _functional.elu(data, slope)
@@ -165,7 +243,14 @@ def LeakyReLU(data: Tensor, gamma: Tensor | None = None, act_type: str = "leaky"
 @LeakyReLU.fill
 def _(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
     channels = shapes[0][1] if len(shapes[0]) > 1 else 1
-    return [shapes[0], *([(channels,) if shapes[1] is None or len(shapes[1]) != 1 or shapes[1][0] is None else shapes[1]] if len(shapes) > 1 else [])]
+    return [
+        shapes[0],
+        *(
+            [(channels,) if shapes[1] is None or len(shapes[1]) != 1 or shapes[1][0] is None else shapes[1]]
+            if len(shapes) > 1
+            else []
+        ),
+    ]
 
 
 @LeakyReLU.grad
@@ -179,9 +264,16 @@ def _(c: Grad) -> Value:
     return back if len(c.ins) == 1 else (back, None)
 
 
-@operator(infer=elementwise, gradient=from_kernel, check=check(
-    *(S(A(2, 3), A(2, 3), act_type=name, slope=0.3) for name in ("leaky", "elu", "selu", "gelu")),
-    ref=lambda g, x, act_type, slope: g * _np_slope(lambda v: _np_leaky(v, None, act_type, slope), x.astype(np.float64))))
+@operator(
+    infer=elementwise,
+    gradient=from_kernel,
+    check=check(
+        *(S(A(2, 3), A(2, 3), act_type=name, slope=0.3) for name in ("leaky", "elu", "selu", "gelu")),
+        ref=lambda g, x, act_type, slope: (
+            g * _np_slope(lambda v: _np_leaky(v, None, act_type, slope), x.astype(np.float64))
+        ),
+    ),
+)
 def _leaky_relu_backward(grad: Tensor, data: Tensor, act_type: str = "leaky", slope: float = 0.25) -> Tensor:
     """Compute the gradient of LeakyReLU without parameters from its input."""
     if act_type == "leaky":
@@ -198,7 +290,9 @@ def _np_prelu_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray) -> tuple
     return np.where(x > 0, g, g * gamma.reshape(shape)), np.where(x > 0, 0, g * x).sum(axes)
 
 
-@operator(outputs=2, gradient=from_kernel, check=check(S(A(2, 3, 2), A(2, 3, 2), A(3, low=0.1)), ref=_np_prelu_backward))
+@operator(
+    outputs=2, gradient=from_kernel, check=check(S(A(2, 3, 2), A(2, 3, 2), A(3, low=0.1)), ref=_np_prelu_backward)
+)
 def _prelu_backward(grad: Tensor, data: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the gradients of LeakyReLU(act_type="prelu") for data and gamma."""
     slopes = _slopes(data, gamma)

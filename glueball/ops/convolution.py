@@ -1,9 +1,10 @@
 """Convolution and Deconvolution in one, two and three dimensions, channels first or last.
 
-The one idea: torch's own convolution forward, and one private operator `_convolution_backward` for the gradients of both, whose
-`output_mask` says which of them to compute. Weights follow the data's layout: NCHW has (out, in/groups, kernel…), NHWC has
-(out, kernel…, in/groups). Pooling is in pooling.py, deformable convolution in deformable.py.
+The one idea: torch's own convolution forward, and one private operator `_convolution_backward` for the gradients of
+both, whose `output_mask` says which of them to compute. Weights follow the data's layout: NCHW has (out, in/groups,
+kernel…), NHWC has (out, kernel…, in/groups). Pooling is in pooling.py, deformable convolution in deformable.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .attributes import Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import formula, probing, Probing
+from .rules.layers import Probing, formula, probing
 from .rules.shapes import convolved
 
 _FORWARD: Mapping[int, Any] = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}
@@ -27,19 +28,45 @@ _CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 _LAYOUTS = (None, "None", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)
 
 
-def _misfit(where: str, data: Tensor, weight: Tensor, kernel: Sequence[int], filters: int, groups: int, layout: str | None,
-            transposed: bool, error: Exception | None) -> Exception:
+def _misfit(
+    where: str,
+    data: Tensor,
+    weight: Tensor,
+    kernel: Sequence[int],
+    filters: int,
+    groups: int,
+    layout: str | None,
+    transposed: bool,
+    error: Exception | None,
+) -> Exception:
     """Say which of the inputs does not fit; called only after torch has refused them."""
-    received = f"data {tuple(data.shape)}, weight {tuple(weight.shape)}; kernel={tuple(kernel)}, num_filter={filters}, num_group={groups}"
+    received = (
+        f"data {tuple(data.shape)}, weight {tuple(weight.shape)}; kernel={tuple(kernel)}, num_filter={filters}, "
+        f"num_group={groups}"
+    )
     if layout not in _LAYOUTS:
-        return ArgumentError(explain(where, "This layout does not exist.", expected=", ".join(str(v) for v in _LAYOUTS[2:]), received=layout))
+        return ArgumentError(
+            explain(
+                where, "This layout does not exist.", expected=", ".join(str(v) for v in _LAYOUTS[2:]), received=layout
+            )
+        )
     last = layout in _CHANNELS_LAST
     if data.dim() != len(kernel) + 2:
-        return ShapeError(explain(where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=received))
+        return ShapeError(
+            explain(
+                where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=received
+            )
+        )
     if data.dtype is not weight.dtype:
-        return DTypeError(explain(where, "The element types differ.", expected=f"data of {str(weight.dtype)[6:]}, like the weight",
-                                  received=f"data {str(data.dtype)[6:]}, weight {str(weight.dtype)[6:]}",
-                                  fix="images of bytes: use transforms.ToTensor() or x.astype('float32')"))
+        return DTypeError(
+            explain(
+                where,
+                "The element types differ.",
+                expected=f"data of {str(weight.dtype)[6:]}, like the weight",
+                received=f"data {str(data.dtype)[6:]}, weight {str(weight.dtype)[6:]}",
+                fix="images of bytes: use transforms.ToTensor() or x.astype('float32')",
+            )
+        )
     channels = data.shape[-1] if last else data.shape[1]
     inputs = weight.shape[0] if transposed else (weight.shape[-1] if last else weight.shape[1]) * groups
     if channels != inputs:
@@ -48,15 +75,33 @@ def _misfit(where: str, data: Tensor, weight: Tensor, kernel: Sequence[int], fil
             fix = "the data look like NHWC (channels last): use layout='NHWC', or x.transpose((0, 3, 1, 2))"
         elif last and data.shape[1] == inputs:
             fix = "the data look like NCHW (channels first): use layout='NCHW', or x.transpose((0, 2, 3, 1))"
-        return ShapeError(explain(where, f"The data have {channels} channels, the weight wants {inputs}.", expected=f"{inputs} channels",
-                                  received=received, fix=fix))
+        return ShapeError(
+            explain(
+                where,
+                f"The data have {channels} channels, the weight wants {inputs}.",
+                expected=f"{inputs} channels",
+                received=received,
+                fix=fix,
+            )
+        )
     wanted = weight_shape(kernel, filters, channels, groups, last, transposed)
     if tuple(weight.shape) != wanted:
-        return ShapeError(explain(where, "The weight does not fit the attributes.", expected=f"weight of shape {wanted}", received=received))
-    return ShapeError(explain(where, str(error).splitlines()[0] if error else "The inputs do not fit.", received=received))
+        return ShapeError(
+            explain(
+                where,
+                "The weight does not fit the attributes.",
+                expected=f"weight of shape {wanted}",
+                received=received,
+            )
+        )
+    return ShapeError(
+        explain(where, str(error).splitlines()[0] if error else "The inputs do not fit.", received=received)
+    )
 
 
-def weight_shape(kernel: Sequence[int], filters: int, channels: int | None, groups: int, last: bool, transposed: bool) -> tuple[Any, ...]:
+def weight_shape(
+    kernel: Sequence[int], filters: int, channels: int | None, groups: int, last: bool, transposed: bool
+) -> tuple[Any, ...]:
     """Return the shape of the weight: the first axis is what comes out (Convolution) or goes in (Deconvolution)."""
     if transposed:
         first, second = channels, filters // groups
@@ -68,19 +113,39 @@ def weight_shape(kernel: Sequence[int], filters: int, channels: int | None, grou
 def _fill(attrs: Mapping[str, Any], shapes: Sequence[Any], where: str, transposed: bool) -> list[Any]:
     data, kernel, groups, last = shapes[0], attrs["kernel"], attrs["num_group"], attrs["layout"] in _CHANNELS_LAST
     if data is None or len(data) != len(kernel) + 2:
-        raise ShapeError(explain(where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=data))
+        raise ShapeError(
+            explain(where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=data)
+        )
     channels = data[-1 if last else 1]
     if channels is not None and (channels % groups or attrs["num_filter"] % groups):
-        raise ShapeError(explain(where, "num_group must divide the channels of the data and num_filter.",
-                                 received=f"{channels} channels, num_filter={attrs['num_filter']}, num_group={groups}"))
+        raise ShapeError(
+            explain(
+                where,
+                "num_group must divide the channels of the data and num_filter.",
+                received=f"{channels} channels, num_filter={attrs['num_filter']}, num_group={groups}",
+            )
+        )
     weight = weight_shape(kernel, attrs["num_filter"], channels, groups, last, transposed)
-    return [data, weight, (attrs["num_filter"],)][:len(shapes)]
+    return [data, weight, (attrs["num_filter"],)][: len(shapes)]
 
 
-def _np_convolution(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, kernel: Any = (), stride: Any = (), dilate: Any = (), pad: Any = (),
-                    num_filter: int = 0, num_group: int = 1, layout: str | None = None, **_: Any) -> np.ndarray:
+def _np_convolution(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    kernel: Any = (),
+    stride: Any = (),
+    dilate: Any = (),
+    pad: Any = (),
+    num_filter: int = 0,
+    num_group: int = 1,
+    layout: str | None = None,
+    **_: Any,
+) -> np.ndarray:
     if layout in _CHANNELS_LAST:
-        first = _np_convolution(np.moveaxis(x, -1, 1), np.moveaxis(w, -1, 1), b, kernel, stride, dilate, pad, num_filter, num_group)
+        first = _np_convolution(
+            np.moveaxis(x, -1, 1), np.moveaxis(w, -1, 1), b, kernel, stride, dilate, pad, num_filter, num_group
+        )
         return np.moveaxis(first, 1, -1)
     n = len(kernel)
     stride, dilate, pad = stride or (1,) * n, dilate or (1,) * n, pad or (0,) * n
@@ -89,45 +154,94 @@ def _np_convolution(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, k
     out = np.zeros((x.shape[0], num_filter, *size))
     per_in, per_out = x.shape[1] // num_group, num_filter // num_group
     for group, at in product(range(num_group), product(*(range(k) for k in kernel))):
-        window = tuple(slice(at[i] * dilate[i], at[i] * dilate[i] + stride[i] * (size[i] - 1) + 1, stride[i]) for i in range(n))
+        window = tuple(
+            slice(at[i] * dilate[i], at[i] * dilate[i] + stride[i] * (size[i] - 1) + 1, stride[i]) for i in range(n)
+        )
         part = x[(slice(None), slice(group * per_in, (group + 1) * per_in), *window)]
         rows = slice(group * per_out, (group + 1) * per_out)
         out[:, rows] += np.einsum("nc...,oc->no...", part, w[(rows, slice(None), *at)])
     return out if b is None else out + b.reshape(-1, *(1,) * n)
 
 
-@operator(aliases=("Convolution_v1",), when={"bias": lambda a: not a["no_bias"]}, infer=Probing(result=convolved), check=check(
-    S(A(2, 3, 7), A(4, 3, 3), A(4), kernel=(3,), num_filter=4, stride=(2,), pad=(1,)),
-    S(A(2, 4, 6, 5), A(6, 2, 3, 2), A(6), kernel=(3, 2), num_filter=6, num_group=2, stride=(2, 1), pad=(1, 0), dilate=(1, 2)),
-    S(A(2, 2, 4, 4), A(3, 2, 3, 3), kernel=(3, 3), num_filter=3, no_bias=True),
-    S(A(1, 2, 3, 4, 4), A(2, 2, 2, 3, 3), A(2), kernel=(2, 3, 3), num_filter=2, pad=(0, 1, 1)),
-    S(A(2, 5, 4, 3), A(4, 3, 2, 3), A(4), kernel=(3, 2), num_filter=4, pad=(1, 0), layout="NHWC"),
-    S(A(0, 2, 4, 4), A(3, 2, 3, 3), A(3), kernel=(3, 3), num_filter=3),
-    ref=_np_convolution, grad_rtol=1e-3,
-    errors=[((A(4, 28, 28, 1), A(8, 1, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "look like NHWC"),
+@operator(
+    aliases=("Convolution_v1",),
+    when={"bias": lambda a: not a["no_bias"]},
+    infer=Probing(result=convolved),
+    check=check(
+        S(A(2, 3, 7), A(4, 3, 3), A(4), kernel=(3,), num_filter=4, stride=(2,), pad=(1,)),
+        S(
+            A(2, 4, 6, 5),
+            A(6, 2, 3, 2),
+            A(6),
+            kernel=(3, 2),
+            num_filter=6,
+            num_group=2,
+            stride=(2, 1),
+            pad=(1, 0),
+            dilate=(1, 2),
+        ),
+        S(A(2, 2, 4, 4), A(3, 2, 3, 3), kernel=(3, 3), num_filter=3, no_bias=True),
+        S(A(1, 2, 3, 4, 4), A(2, 2, 2, 3, 3), A(2), kernel=(2, 3, 3), num_filter=2, pad=(0, 1, 1)),
+        S(A(2, 5, 4, 3), A(4, 3, 2, 3), A(4), kernel=(3, 2), num_filter=4, pad=(1, 0), layout="NHWC"),
+        S(A(0, 2, 4, 4), A(3, 2, 3, 3), A(3), kernel=(3, 3), num_filter=3),
+        ref=_np_convolution,
+        grad_rtol=1e-3,
+        errors=[
+            ((A(4, 28, 28, 1), A(8, 1, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "look like NHWC"),
             ((A(4, 2, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "leave in_channels out"),
-            ((A(4, 3, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (5, 5), "num_filter": 8}, r"weight of shape \(8, 3, 5, 5\)"),
+            (
+                (A(4, 3, 8, 8), A(8, 3, 3, 3), A(8)),
+                {"kernel": (5, 5), "num_filter": 8},
+                r"weight of shape \(8, 3, 5, 5\)",
+            ),
             ((A(4, 3, 8, 8, dtype="uint8"), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "ToTensor"),
-            ((A(3, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "needs data of 4 axes")]))
-def Convolution(data: Tensor, weight: Tensor, bias: Tensor | None = None, kernel: Shape = REQUIRED, stride: Shape = (),  # noqa: N802
-                dilate: Shape = (), pad: Shape = (), num_filter: int = REQUIRED, num_group: int = 1, workspace: int = 1024,
-                no_bias: bool = False, cudnn_tune: str | None = None, cudnn_off: bool = False, layout: str | None = None) -> Tensor:
+            ((A(3, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "needs data of 4 axes"),
+        ],
+    ),
+)
+def Convolution(
+    data: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    kernel: Shape = REQUIRED,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
+    num_filter: int = REQUIRED,
+    num_group: int = 1,
+    workspace: int = 1024,
+    no_bias: bool = False,
+    cudnn_tune: str | None = None,
+    cudnn_off: bool = False,
+    layout: str | None = None,
+) -> Tensor:
     """Correlate the data with `num_filter` kernels.
 
     data (N, C, size…), or (N, size…, C) with a layout such as "NHWC"; weight (num_filter, C/num_group, kernel…), or
-    (num_filter, kernel…, C/num_group); bias (num_filter,). Each spatial size becomes ⌊(size + 2·pad − dilate·(kernel − 1) − 1)/stride⌋ + 1.
-    `stride` and `dilate` default to 1, `pad` to 0. workspace, cudnn_tune and cudnn_off are accepted and have no effect.
+    (num_filter, kernel…, C/num_group); bias (num_filter,). Each spatial size becomes ⌊(size + 2·pad − dilate·(kernel
+    − 1) − 1)/stride⌋ + 1. `stride` and `dilate` default to 1, `pad` to 0. workspace, cudnn_tune and cudnn_off are
+    accepted and have no effect.
 
     Raises ShapeError that says which input does not fit, and when the data look like another layout.
     """
     try:
         if layout in _CHANNELS_LAST:
-            return _FORWARD[data.dim()](data.movedim(-1, 1), weight.movedim(-1, 1), bias, stride or 1, pad or 0, dilate or 1, num_group).movedim(1, -1)
+            return _FORWARD[data.dim()](
+                data.movedim(-1, 1), weight.movedim(-1, 1), bias, stride or 1, pad or 0, dilate or 1, num_group
+            ).movedim(1, -1)
         result = _FORWARD[data.dim()](data, weight, bias, stride or 1, pad or 0, dilate or 1, num_group)
     except (RuntimeError, KeyError, IndexError) as error:
-        raise _misfit("Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, error) from None
+        raise _misfit(
+            "Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, error
+        ) from None
     shape = weight.shape
-    if shape[0] != num_filter or shape[2:] != kernel and shape[2:] != _sequence(kernel) or layout is not None and layout not in _LAYOUTS:
+    if (
+        shape[0] != num_filter
+        or shape[2:] != kernel
+        and shape[2:] != _sequence(kernel)
+        or layout is not None
+        and layout not in _LAYOUTS
+    ):
         raise _misfit("Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, None)
     return result
 
@@ -149,8 +263,16 @@ def _(c: Grad) -> Value:
 def _gradients(c: Grad, transposed: bool, adj: Any) -> Value:
     has_bias = len(c.ins) > 2 and c.ins[2] is not None
     kept = {k: c.attrs[k] for k in ("stride", "dilate", "pad", "num_group", "layout")}
-    found = _convolution_backward(c.g, c.x, c.ins[1], transposed=transposed, adj=adj, output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)), **kept)
-    return tuple(found[:2 + has_bias])
+    found = _convolution_backward(
+        c.g,
+        c.x,
+        c.ins[1],
+        transposed=transposed,
+        adj=adj,
+        output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)),
+        **kept,
+    )
+    return tuple(found[: 2 + has_bias])
 
 
 def _backward_types(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> list[Any]:
@@ -169,13 +291,29 @@ def _np_convolution_backward(g: np.ndarray, x: np.ndarray, w: np.ndarray, **attr
     return (*found, g.sum((0, *range(2, g.ndim))))
 
 
-@operator(outputs=3, infer=formula(_backward_types), gradient=from_kernel, check=check(
-    S(A(2, 3, 2, 2), A(2, 2, 4, 4), A(3, 2, 3, 3), output_mask=(1, 1, 1)),
-    S(A(2, 4, 2, 3), A(2, 2, 4, 4), A(4, 1, 3, 2), num_group=2, stride=(2, 1), pad=(1, 0), output_mask=(1, 1, 1)),
-    ref=_np_convolution_backward))
-def _convolution_backward(grad: Tensor, data: Tensor, weight: Tensor, stride: Shape = (), dilate: Shape = (), pad: Shape = (), adj: Shape = (),
-                          num_group: int = 1, layout: str | None = None, transposed: bool = False,
-                          output_mask: Shape = (1, 1, 1)) -> list[Tensor]:
+@operator(
+    outputs=3,
+    infer=formula(_backward_types),
+    gradient=from_kernel,
+    check=check(
+        S(A(2, 3, 2, 2), A(2, 2, 4, 4), A(3, 2, 3, 3), output_mask=(1, 1, 1)),
+        S(A(2, 4, 2, 3), A(2, 2, 4, 4), A(4, 1, 3, 2), num_group=2, stride=(2, 1), pad=(1, 0), output_mask=(1, 1, 1)),
+        ref=_np_convolution_backward,
+    ),
+)
+def _convolution_backward(
+    grad: Tensor,
+    data: Tensor,
+    weight: Tensor,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
+    adj: Shape = (),
+    num_group: int = 1,
+    layout: str | None = None,
+    transposed: bool = False,
+    output_mask: Shape = (1, 1, 1),
+) -> list[Tensor]:
     """Compute the gradients of Convolution or Deconvolution (`transposed`) for data, weight and bias.
 
     What `output_mask` leaves out is not computed; an array of size 0 stands in its place.
@@ -185,29 +323,75 @@ def _convolution_backward(grad: Tensor, data: Tensor, weight: Tensor, stride: Sh
         grad, data, weight = grad.movedim(-1, 1), data.movedim(-1, 1), weight.movedim(-1, 1)
     n = data.dim() - 2
     mask = [bool(m) for m in output_mask]
-    if adj and any(a >= max(s, d) for a, s, d in zip(_per_axis(adj, 0, n), _per_axis(stride, 1, n), _per_axis(dilate, 1, n))):
+    if adj and any(
+        a >= max(s, d) for a, s, d in zip(_per_axis(adj, 0, n), _per_axis(stride, 1, n), _per_axis(dilate, 1, n))
+    ):
         pads = zip(reversed(_per_axis(pad, 0, n)), reversed(_per_axis(adj, 0, n)))
         grad, pad, adj = torch.nn.functional.pad(grad, [v for p, a in pads for v in (p, p - a)]), (), ()
-    found = aten.convolution_backward(grad, data, weight, [grad.shape[1]], stride or [1], pad or [0], dilate or [1], transposed,
-                                      adj or [0] * n, num_group, mask)
+    found = aten.convolution_backward(
+        grad,
+        data,
+        weight,
+        [grad.shape[1]],
+        stride or [1],
+        pad or [0],
+        dilate or [1],
+        transposed,
+        adj or [0] * n,
+        num_group,
+        mask,
+    )
     result = [grad.new_empty(0) if g is None else g for g in found]
-    return [result[0].movedim(1, -1) if mask[0] else result[0], result[1].movedim(1, -1) if mask[1] else result[1], result[2]] if last else result
+    return (
+        [
+            result[0].movedim(1, -1) if mask[0] else result[0],
+            result[1].movedim(1, -1) if mask[1] else result[1],
+            result[2],
+        ]
+        if last
+        else result
+    )
 
 
-def target_geometry(sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilate: Sequence[int], pad: Sequence[int],
-                    adj: Sequence[int], target: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def target_geometry(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilate: Sequence[int],
+    pad: Sequence[int],
+    adj: Sequence[int],
+    target: Sequence[int],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return (pad, adj) of a Deconvolution: as given, or such that the result has the sizes `target`."""
     if not target or not any(target):
         return tuple(pad), tuple(adj)
     surplus = [s * (size - 1) + d * (k - 1) + 1 - t for size, k, s, d, t in zip(sizes, kernel, stride, dilate, target)]
     if min(surplus) < 0:
-        raise ShapeError(explain("Deconvolution", "The target_shape is too large.",
-                                 expected=f"at most {tuple(t + s for t, s in zip(target, surplus))}", received=tuple(target)))
+        raise ShapeError(
+            explain(
+                "Deconvolution",
+                "The target_shape is too large.",
+                expected=f"at most {tuple(t + s for t, s in zip(target, surplus))}",
+                received=tuple(target),
+            )
+        )
     return tuple((s + 1) // 2 for s in surplus), tuple(s % 2 for s in surplus)
 
 
-def _np_deconvolution(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, kernel: Any = (), stride: Any = (), dilate: Any = (),
-                      pad: Any = (), adj: Any = (), target_shape: Any = (), num_filter: int = 0, num_group: int = 1, **_: Any) -> np.ndarray:
+def _np_deconvolution(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    kernel: Any = (),
+    stride: Any = (),
+    dilate: Any = (),
+    pad: Any = (),
+    adj: Any = (),
+    target_shape: Any = (),
+    num_filter: int = 0,
+    num_group: int = 1,
+    **_: Any,
+) -> np.ndarray:
     n = len(kernel)
     stride, dilate, pad, adj = stride or (1,) * n, dilate or (1,) * n, pad or (0,) * n, adj or (0,) * n
     pad, adj = target_geometry(x.shape[2:], kernel, stride, dilate, pad, adj, target_shape)
@@ -215,27 +399,64 @@ def _np_deconvolution(x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None,
     out = np.zeros((x.shape[0], num_filter, *full))
     per_in, per_out = x.shape[1] // num_group, num_filter // num_group
     for group, at in product(range(num_group), product(*(range(k) for k in kernel))):
-        window = tuple(slice(at[i] * dilate[i], at[i] * dilate[i] + stride[i] * (x.shape[2 + i] - 1) + 1, stride[i]) for i in range(n))
+        window = tuple(
+            slice(at[i] * dilate[i], at[i] * dilate[i] + stride[i] * (x.shape[2 + i] - 1) + 1, stride[i])
+            for i in range(n)
+        )
         rows = slice(group * per_in, (group + 1) * per_in)
         out[(slice(None), slice(group * per_out, (group + 1) * per_out), *window)] += np.einsum(
-            "nc...,co->no...", x[:, rows], w[(rows, slice(None), *at)])
+            "nc...,co->no...", x[:, rows], w[(rows, slice(None), *at)]
+        )
     out = out[(slice(None), slice(None), *(slice(pad[i], full[i] - pad[i]) for i in range(n)))]
     return out if b is None else out + b.reshape(-1, *(1,) * n)
 
 
-@operator(when={"bias": lambda a: not a["no_bias"]}, infer=probing, check=check(
-    S(A(2, 3, 4), A(3, 4, 3), kernel=(3,), num_filter=4, stride=(2,)),
-    S(A(2, 4, 3, 3), A(4, 2, 3, 2), A(4), kernel=(3, 2), num_filter=4, num_group=2, stride=(2, 2), pad=(1, 0), adj=(1, 1), no_bias=False),
-    S(A(1, 2, 3, 3), A(2, 2, 3, 3), kernel=(3, 3), num_filter=2, stride=(2, 2), target_shape=(6, 6)),
-    S(A(1, 2, 3, 3), A(2, 2, 2, 2), kernel=(2, 2), num_filter=2, target_shape=(3, 3)),
-    S(A(1, 2, 2, 3, 2), A(2, 1, 2, 2, 2), kernel=(2, 2, 2), num_filter=1, dilate=(1, 2, 1)),
-    ref=_np_deconvolution, grad_rtol=1e-3,
-    errors=[((A(1, 3, 4, 4), A(2, 3, 3, 3)), {"kernel": (3, 3), "num_filter": 3}, "leave in_channels out"),
-            ((A(1, 2, 3, 3), A(2, 3, 3, 3)), {"kernel": (3, 3), "num_filter": 3, "target_shape": (9, 9)}, "too large")]))
-def Deconvolution(data: Tensor, weight: Tensor, bias: Tensor | None = None, kernel: Shape = REQUIRED, stride: Shape = (),  # noqa: N802
-                  dilate: Shape = (), pad: Shape = (), adj: Shape = (), target_shape: Shape = (), num_filter: int = REQUIRED, num_group: int = 1,
-                  workspace: int = 512, no_bias: bool = True, cudnn_tune: str | None = None, cudnn_off: bool = False,
-                  layout: str | None = None) -> Tensor:
+@operator(
+    when={"bias": lambda a: not a["no_bias"]},
+    infer=probing,
+    check=check(
+        S(A(2, 3, 4), A(3, 4, 3), kernel=(3,), num_filter=4, stride=(2,)),
+        S(
+            A(2, 4, 3, 3),
+            A(4, 2, 3, 2),
+            A(4),
+            kernel=(3, 2),
+            num_filter=4,
+            num_group=2,
+            stride=(2, 2),
+            pad=(1, 0),
+            adj=(1, 1),
+            no_bias=False,
+        ),
+        S(A(1, 2, 3, 3), A(2, 2, 3, 3), kernel=(3, 3), num_filter=2, stride=(2, 2), target_shape=(6, 6)),
+        S(A(1, 2, 3, 3), A(2, 2, 2, 2), kernel=(2, 2), num_filter=2, target_shape=(3, 3)),
+        S(A(1, 2, 2, 3, 2), A(2, 1, 2, 2, 2), kernel=(2, 2, 2), num_filter=1, dilate=(1, 2, 1)),
+        ref=_np_deconvolution,
+        grad_rtol=1e-3,
+        errors=[
+            ((A(1, 3, 4, 4), A(2, 3, 3, 3)), {"kernel": (3, 3), "num_filter": 3}, "leave in_channels out"),
+            ((A(1, 2, 3, 3), A(2, 3, 3, 3)), {"kernel": (3, 3), "num_filter": 3, "target_shape": (9, 9)}, "too large"),
+        ],
+    ),
+)
+def Deconvolution(
+    data: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    kernel: Shape = REQUIRED,
+    stride: Shape = (),
+    dilate: Shape = (),
+    pad: Shape = (),
+    adj: Shape = (),
+    target_shape: Shape = (),
+    num_filter: int = REQUIRED,
+    num_group: int = 1,
+    workspace: int = 512,
+    no_bias: bool = True,
+    cudnn_tune: str | None = None,
+    cudnn_off: bool = False,
+    layout: str | None = None,
+) -> Tensor:
     """Apply the transpose of a Convolution: stride makes the result larger.
 
     data (N, C, size…); weight (C, num_filter/num_group, kernel…); each size becomes
@@ -243,20 +464,39 @@ def Deconvolution(data: Tensor, weight: Tensor, bias: Tensor | None = None, kern
     """
     try:
         if layout in _CHANNELS_LAST:
-            return Deconvolution.kernel(data.movedim(-1, 1), weight.movedim(-1, 1), bias, kernel, stride, dilate, pad, adj, target_shape,
-                                        num_filter, num_group).movedim(1, -1)
+            return Deconvolution.kernel(
+                data.movedim(-1, 1),
+                weight.movedim(-1, 1),
+                bias,
+                kernel,
+                stride,
+                dilate,
+                pad,
+                adj,
+                target_shape,
+                num_filter,
+                num_group,
+            ).movedim(1, -1)
         n = data.dim() - 2
         steps, holes = _per_axis(stride, 1, n), _per_axis(dilate, 1, n)
         if target_shape:
-            pad, adj = target_geometry(data.shape[2:], _sequence(kernel), steps, holes, pad, adj, _sequence(target_shape))
+            pad, adj = target_geometry(
+                data.shape[2:], _sequence(kernel), steps, holes, pad, adj, _sequence(target_shape)
+            )
         if adj and any(a >= max(s, d) for a, s, d in zip(_per_axis(adj, 0, n), steps, holes)):
-            result = _wide_adjustment(data, weight, bias, steps, _per_axis(pad, 0, n), _per_axis(adj, 0, n), holes, num_group)
+            result = _wide_adjustment(
+                data, weight, bias, steps, _per_axis(pad, 0, n), _per_axis(adj, 0, n), holes, num_group
+            )
         else:
-            result = _TRANSPOSED[data.dim()](data, weight, bias, stride or 1, pad or 0, adj or 0, num_group, dilate or 1)
+            result = _TRANSPOSED[data.dim()](
+                data, weight, bias, stride or 1, pad or 0, adj or 0, num_group, dilate or 1
+            )
     except (RuntimeError, KeyError, IndexError) as error:
         if isinstance(error, ShapeError):
             raise
-        raise _misfit("Deconvolution", data, weight, _sequence(kernel), num_filter, num_group, layout, True, error) from None
+        raise _misfit(
+            "Deconvolution", data, weight, _sequence(kernel), num_filter, num_group, layout, True, error
+        ) from None
     if result.shape[1] != num_filter or weight.shape[2:] != _sequence(kernel) or layout not in _LAYOUTS:
         raise _misfit("Deconvolution", data, weight, _sequence(kernel), num_filter, num_group, layout, True, None)
     return result
@@ -268,13 +508,30 @@ def _per_axis(value: Any, default: int, n: int) -> tuple[int, ...]:
     return (value,) * n if isinstance(value, int) else tuple(value)
 
 
-def _wide_adjustment(data: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], pad: Sequence[int], adj: Sequence[int],
-                     dilate: Sequence[int], groups: int) -> Tensor:
-    """An adj as large as the stride, which torch refuses: cut it out of the unpadded result (pad ≥ adj wherever target_shape made them)."""
+def _wide_adjustment(
+    data: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    pad: Sequence[int],
+    adj: Sequence[int],
+    dilate: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """An adj as large as the stride, which torch refuses: cut it out of the unpadded result (pad ≥ adj wherever
+    target_shape made them).
+    """
     full = _TRANSPOSED[data.dim()](data, weight, bias, stride, 0, 0, groups, dilate)
     for axis, (p, a) in enumerate(zip(pad, adj), 2):
         if a > p:
-            raise ArgumentError(explain("Deconvolution", "adj must be smaller than the stride.", expected=f"adj < {stride}", received=tuple(adj)))
+            raise ArgumentError(
+                explain(
+                    "Deconvolution",
+                    "adj must be smaller than the stride.",
+                    expected=f"adj < {stride}",
+                    received=tuple(adj),
+                )
+            )
         full = full.narrow(axis, p, full.shape[axis] - 2 * p + a)
     return full
 
@@ -289,9 +546,27 @@ def _(c: Grad) -> Value:
     attrs, n = c.attrs, len(c.attrs["kernel"])
     sizes = c.shape()[1:-1] if attrs["layout"] in _CHANNELS_LAST else c.shape()[2:]
     steps, holes = _per_axis(attrs["stride"], 1, n), _per_axis(attrs["dilate"], 1, n)
-    pad, adj = target_geometry(sizes, attrs["kernel"], steps, holes, _per_axis(attrs["pad"], 0, n), _per_axis(attrs["adj"], 0, n),
-                               attrs["target_shape"])
+    pad, adj = target_geometry(
+        sizes,
+        attrs["kernel"],
+        steps,
+        holes,
+        _per_axis(attrs["pad"], 0, n),
+        _per_axis(attrs["adj"], 0, n),
+        attrs["target_shape"],
+    )
     has_bias = len(c.ins) > 2 and c.ins[2] is not None
-    found = _convolution_backward(c.g, c.x, c.ins[1], transposed=True, stride=steps, dilate=holes, pad=pad, adj=adj,
-                                  num_group=attrs["num_group"], layout=attrs["layout"], output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)))
-    return tuple(found[:2 + has_bias])
+    found = _convolution_backward(
+        c.g,
+        c.x,
+        c.ins[1],
+        transposed=True,
+        stride=steps,
+        dilate=holes,
+        pad=pad,
+        adj=adj,
+        num_group=attrs["num_group"],
+        layout=attrs["layout"],
+        output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)),
+    )
+    return tuple(found[: 2 + has_bias])

@@ -1,8 +1,9 @@
 """Dropout: zero a random part of the elements while training.
 
-The one idea: the kernel returns the mask beside the result, which is all that the gradient needs. Random numbers come from torch's
-generator of the device, which `glueball.random.seed` sets.
+The one idea: the kernel returns the mask beside the result, which is all that the gradient needs. Random numbers come
+from torch's generator of the device, which `glueball.random.seed` sets.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -31,27 +32,54 @@ def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: dic
     return bool((kept | (y == 0)).all() and fair and shared)
 
 
-@operator(outputs=2, visible=1, output_names=("output", "mask"), random=True,
-          infer=formula(lambda a, shapes, dtypes: [(shapes[0], dtypes[0]), (shapes[0], torch.bool)]), check=check(
-    S(A(40, 50, low=0.5), training=True, grad=False), S(A(40, 50, low=0.5), p=0.8, mode="always", grad=False), S(A(3, 4), p=0.0, training=True),
-    S(A(4, 50, 3, low=0.5), p=0.5, axes=(1,), training=True, grad=False), S(A(3, 4), p=0.01), S(A(3, 4, low=0.5), p=1.0, training=True, grad=False),
-    ref="the result is random; its law is checked", law=_law,
-    errors=[((A(2, 3),), {"p": 1.5}, "from 0 to 1"), ((A(2, 3),), {"mode": "never"}, "training, always")]))
-def Dropout(data: Tensor, p: float = 0.5, mode: str = "training", axes: Shape = (), cudnn_off: bool = False, *,  # noqa: N802
-            training: Training = False) -> tuple[Tensor, Tensor]:
-    """Set each element to 0 with probability `p` and divide the others by 1 − p, while training (mode="training") or always.
+@operator(
+    outputs=2,
+    visible=1,
+    output_names=("output", "mask"),
+    random=True,
+    infer=formula(lambda a, shapes, dtypes: [(shapes[0], dtypes[0]), (shapes[0], torch.bool)]),
+    check=check(
+        S(A(40, 50, low=0.5), training=True, grad=False),
+        S(A(40, 50, low=0.5), p=0.8, mode="always", grad=False),
+        S(A(3, 4), p=0.0, training=True),
+        S(A(4, 50, 3, low=0.5), p=0.5, axes=(1,), training=True, grad=False),
+        S(A(3, 4), p=0.01),
+        S(A(3, 4, low=0.5), p=1.0, training=True, grad=False),
+        ref="the result is random; its law is checked",
+        law=_law,
+        errors=[((A(2, 3),), {"p": 1.5}, "from 0 to 1"), ((A(2, 3),), {"mode": "never"}, "training, always")],
+    ),
+)
+def Dropout(
+    data: Tensor,
+    p: float = 0.5,
+    mode: str = "training",
+    axes: Shape = (),
+    cudnn_off: bool = False,
+    *,
+    training: Training = False,
+) -> tuple[Tensor, Tensor]:
+    """Set each element to 0 with probability `p` and divide the others by 1 − p, while training (mode="training") or
+    always.
 
     Along `axes` one decision holds for all elements. Outside training the result is a copy of the data.
     """
     if not 0 <= p <= 1:
-        raise ArgumentError(explain("Dropout", "The probability p is out of range.", expected="a number from 0 to 1", received=p))
+        raise ArgumentError(
+            explain("Dropout", "The probability p is out of range.", expected="a number from 0 to 1", received=p)
+        )
     if not training and mode == "training" or p == 0 or not data.numel():
         return data.clone(), _true(data.device).expand(data.shape)
     if mode not in ("training", "always"):
         raise ArgumentError(explain("Dropout", "There is no such mode.", expected="training, always", received=mode))
     if not axes:
         return aten.dropout(data, p, True)
-    mask = torch.rand([1 if i in axes or i - data.dim() in axes else n for i, n in enumerate(data.shape)], device=data.device) >= p
+    mask = (
+        torch.rand(
+            [1 if i in axes or i - data.dim() in axes else n for i, n in enumerate(data.shape)], device=data.device
+        )
+        >= p
+    )
     mask = mask.expand(data.shape)
     return _apply(data, mask, p), mask
 
@@ -73,7 +101,11 @@ def _(c: Grad) -> Value:
     return _dropout_backward(c.g, c.outs[1], p=c.attrs["p"])
 
 
-@operator(infer=formula(like_first), gradient=from_kernel, check=check(S(A(2, 3), A(2, 3, ints=2, dtype="bool"), p=0.25), ref=lambda g, mask, p: g * mask / (1 - p)))
+@operator(
+    infer=formula(like_first),
+    gradient=from_kernel,
+    check=check(S(A(2, 3), A(2, 3, ints=2, dtype="bool"), p=0.25), ref=lambda g, mask, p: g * mask / (1 - p)),
+)
 def _dropout_backward(grad: Tensor, mask: Tensor, p: float = 0.5) -> Tensor:
     """Compute grad · mask / (1 − p): the gradient of Dropout."""
     return aten.dropout_backward(grad, mask, 1 / (1 - p) if p < 1 else 0.0)

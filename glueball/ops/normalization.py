@@ -1,9 +1,11 @@
-"""Normalising layers: BatchNorm and its synchronous form, LayerNorm, InstanceNorm, GroupNorm, LRN, L2Normalization.
+"""Normalising layers with a backward kernel of their own: BatchNorm and its synchronous form, and LayerNorm.
 
-The one idea: each is torch's native kernel, which returns the statistics that its backward kernel wants, so that the gradient is one call,
-too. BatchNorm alone has state: in train mode its forward pass moves moving_mean and moving_var towards the batch's mean and *biased*
-variance. Softmax is in softmax.py.
+The one idea: each is torch's native kernel, which returns the statistics that its backward kernel wants, so that the
+gradient is one call, too. BatchNorm alone has state: in train mode its forward pass moves moving_mean and moving_var
+towards the batch's mean and *biased* variance. InstanceNorm, GroupNorm, LRN and L2Normalization are in
+group_normalization.py, softmax in softmax.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -13,55 +15,81 @@ import numpy as np
 import torch
 
 from ..base import aten
-from ..base.errors import ArgumentError, ShapeError, explain
+from ..base.errors import ShapeError, explain
 from .opdef import REQUIRED, Grad, Tensor, Training, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import formula, half_keeps_float32, probing, Probing
-from .rules.shapes import axis_normalised, channels_normalised, like_data_and_gains, like_first
+from .rules.layers import Probing, formula, half_keeps_float32
+from .rules.shapes import axis_normalised, channels_normalised, like_data_and_gains
 
 
-def _np_normalize(x: np.ndarray, axes: tuple[int, ...], eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def numpy_normalize(x: np.ndarray, axes: tuple[int, ...], eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     return (x - mean) / np.sqrt(var + eps), mean, var
 
 
-def _along(v: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
+def along(v: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
     return v.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
 
 
-# -- BatchNorm ----------------------------------------------------------------------------------------------------------------------------
-def _np_batch_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, moving_mean: np.ndarray, moving_var: np.ndarray, eps: float = 1e-3,
-                   fix_gamma: bool = True, output_mean_var: bool = False, axis: int = 1, **_: Any) -> Any:
+# -- BatchNorm ---------------------------------------------------------------------------------------------------------
+def _np_batch_norm(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    moving_mean: np.ndarray,
+    moving_var: np.ndarray,
+    eps: float = 1e-3,
+    fix_gamma: bool = True,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    **_: Any,
+) -> Any:
     """Outside training: with the moving statistics."""
-    scale = _along(np.ones_like(gamma) if fix_gamma else gamma, x, axis)
-    mean, var = _along(moving_mean, x, axis), _along(moving_var, x, axis)
-    out = (x - mean) / np.sqrt(var + eps) * scale + _along(beta, x, axis)
+    scale = along(np.ones_like(gamma) if fix_gamma else gamma, x, axis)
+    mean, var = along(moving_mean, x, axis), along(moving_var, x, axis)
+    out = (x - mean) / np.sqrt(var + eps) * scale + along(beta, x, axis)
     return (out, moving_mean, 1 / np.sqrt(moving_var + eps)) if output_mean_var else out
 
 
-def _misfit(where: str, data: Tensor, axis: int, parameters: Mapping[str, Tensor | None], error: Exception) -> Exception:
+def misfit(where: str, data: Tensor, axis: int, parameters: Mapping[str, Tensor | None], error: Exception) -> Exception:
     size = data.shape[axis] if -data.dim() <= axis < data.dim() else None
     for name, value in parameters.items():
         if value is not None and tuple(value.shape) != (size,):
-            return ShapeError(explain(where, f"The input {name!r} does not fit axis {axis} of the data.", expected=f"shape ({size},)",
-                                      received=f"{name} {tuple(value.shape)}, data {tuple(data.shape)}",
-                                      fix="leave in_channels out, or name the channel axis with axis="))
-    return ShapeError(explain(where, str(error).splitlines()[0], received=f"data {tuple(data.shape)} {str(data.dtype)[6:]}"))
+            return ShapeError(
+                explain(
+                    where,
+                    f"The input {name!r} does not fit axis {axis} of the data.",
+                    expected=f"shape ({size},)",
+                    received=f"{name} {tuple(value.shape)}, data {tuple(data.shape)}",
+                    fix="leave in_channels out, or name the channel axis with axis=",
+                )
+            )
+    return ShapeError(
+        explain(where, str(error).splitlines()[0], received=f"data {tuple(data.shape)} {str(data.dtype)[6:]}")
+    )
 
 
-def _fill_channels(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
+def fill_channels(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
     axis = attrs.get("axis", 1)
     if not -len(shapes[0]) <= axis < len(shapes[0]):
         raise ShapeError(explain("normalisation", f"The data have no axis {axis}.", received=f"data {shapes[0]}"))
     return [shapes[0], *[(shapes[0][axis],)] * (len(shapes) - 1)]
 
 
-def _train_batch_norm(data: Tensor, gamma: Tensor | None, beta: Tensor, moving_mean: Tensor, moving_var: Tensor, momentum: float,
-                      eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def _train_batch_norm(
+    data: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor,
+    moving_mean: Tensor,
+    moving_var: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise by the batch and move the statistics.
 
-    torch moves the variance towards the unbiased one, b·n/(n − 1). With the moving variance stretched by n/(n − 1) before the call and
-    shrunk after it, that is the biased one. `.data` keeps this state off the tape: it is no part of any gradient.
+    torch moves the variance towards the unbiased one, b·n/(n − 1). With the moving variance stretched by n/(n − 1)
+    before the call and shrunk after it, that is the biased one. `.data` keeps this state off the tape: it is no part
+    of any gradient.
     """
     count = data.numel() // data.shape[1] if data.shape[1] else 0
     if count < 2:
@@ -77,8 +105,20 @@ def _train_batch_norm(data: Tensor, gamma: Tensor | None, beta: Tensor, moving_m
     return found
 
 
-def _batch_norm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor, eps: float, momentum: float, fix_gamma: bool,
-                use_global_stats: bool, output_mean_var: bool, axis: int, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _batch_norm(
+    data: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    moving_mean: Tensor,
+    moving_var: Tensor,
+    eps: float,
+    momentum: float,
+    fix_gamma: bool,
+    use_global_stats: bool,
+    output_mean_var: bool,
+    axis: int,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     scale: Tensor | None = gamma
     if fix_gamma:  # a gamma on the tape must still get its gradient, 0
         scale = gamma * 0 + 1 if gamma.requires_grad and torch.is_grad_enabled() else None
@@ -90,76 +130,191 @@ def _batch_norm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, 
                 spread = spread.detach()
         else:
             out = aten.batch_norm(first, scale, beta, moving_mean, moving_var, False, momentum, eps, True)[0]
-            mean, spread = (moving_mean.clone(), (moving_var + eps).rsqrt()) if output_mean_var else (moving_mean, moving_var)
+            mean, spread = (
+                (moving_mean.clone(), (moving_var + eps).rsqrt()) if output_mean_var else (moving_mean, moving_var)
+            )
     except (RuntimeError, IndexError) as error:
-        raise _misfit("BatchNorm", data, axis, {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}, error) from None
+        raise misfit(
+            "BatchNorm",
+            data,
+            axis,
+            {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var},
+            error,
+        ) from None
     return (out if axis == 1 else out.movedim(1, axis)), mean, spread
 
 
 _channel_samples = (
-    S(A(3, 2, 4), A(2), A(2), A(2), A(2, low=0.5)), S(A(3, 2), A(2), A(2), A(2), A(2, low=0.5), fix_gamma=False, eps=1e-5),
+    S(A(3, 2, 4), A(2), A(2), A(2), A(2, low=0.5)),
+    S(A(3, 2), A(2), A(2), A(2), A(2, low=0.5), fix_gamma=False, eps=1e-5),
     S(A(2, 2, 3, 4), A(4), A(4), A(4), A(4, low=0.5), fix_gamma=False, axis=-1, output_mean_var=True),
     S(A(0, 2, 3), A(2), A(2), A(2), A(2, low=0.5)),
 )
 _channel_errors = [((A(2, 3, 4), A(4), A(4), A(4), A(4)), {}, r"does not fit axis 1 of the data")]
 
 
-@operator(aliases=("BatchNorm_v1", "CuDNNBatchNorm"), outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1,
-          output_names=("output", "mean", "var"), mutates=("moving_mean", "moving_var"), nondiff=("moving_mean", "moving_var"),
-          infer=Probing(half_keeps_float32, channels_normalised), check=check(*_channel_samples, ref=_np_batch_norm, errors=_channel_errors))
-def BatchNorm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor, eps: float = 1e-3,  # noqa: N802
-              momentum: float = 0.9, fix_gamma: bool = True, use_global_stats: bool = False, output_mean_var: bool = False, axis: int = 1,
-              cudnn_off: bool = False, min_calib_range: float | None = None, max_calib_range: float | None = None, *,
-              training: Training = False) -> tuple[Tensor, Tensor, Tensor]:
+@operator(
+    aliases=("BatchNorm_v1", "CuDNNBatchNorm"),
+    outputs=3,
+    visible=lambda a: 3 if a["output_mean_var"] else 1,
+    output_names=("output", "mean", "var"),
+    mutates=("moving_mean", "moving_var"),
+    nondiff=("moving_mean", "moving_var"),
+    infer=Probing(half_keeps_float32, channels_normalised),
+    check=check(*_channel_samples, ref=_np_batch_norm, errors=_channel_errors),
+)
+def BatchNorm(
+    data: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    moving_mean: Tensor,
+    moving_var: Tensor,
+    eps: float = 1e-3,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    axis: int = 1,
+    cudnn_off: bool = False,
+    min_calib_range: float | None = None,
+    max_calib_range: float | None = None,
+    *,
+    training: Training = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise along all axes but `axis`: gamma·(data − mean)/√(var + eps) + beta.
 
-    In train mode mean and variance are the batch's, and moving ← momentum·moving + (1 − momentum)·batch (biased variance) in the forward
-    pass; otherwise, and with `use_global_stats`, they are moving_mean and moving_var. gamma, beta, moving_mean, moving_var (C,).
-    `fix_gamma`: gamma counts as 1 and has the gradient 0. `output_mean_var` shows the mean and 1/√(var + eps) that are used, too.
+    In train mode mean and variance are the batch's, and moving ← momentum·moving + (1 − momentum)·batch (biased
+    variance) in the forward pass; otherwise, and with `use_global_stats`, they are moving_mean and moving_var. gamma,
+    beta, moving_mean, moving_var (C,). `fix_gamma`: gamma counts as 1 and has the gradient 0. `output_mean_var` shows
+    the mean and 1/√(var + eps) that are used, too.
     """
-    return _batch_norm(data, gamma, beta, moving_mean, moving_var, eps, momentum, fix_gamma, use_global_stats, output_mean_var, axis, training)
+    return _batch_norm(
+        data,
+        gamma,
+        beta,
+        moving_mean,
+        moving_var,
+        eps,
+        momentum,
+        fix_gamma,
+        use_global_stats,
+        output_mean_var,
+        axis,
+        training,
+    )
 
 
-BatchNorm.fill(_fill_channels)
+BatchNorm.fill(fill_channels)
 
 
-@operator(name="_contrib_SyncBatchNorm", outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1, output_names=("output", "mean", "var"),
-          mutates=("moving_mean", "moving_var"), nondiff=("moving_mean", "moving_var"), infer=Probing(half_keeps_float32, channels_normalised),
-          check=check(S(A(3, 2, 4), A(2), A(2), A(2), A(2, low=0.5), key="a"), ref=_np_batch_norm))
-def SyncBatchNorm(data: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_var: Tensor, eps: float = 1e-3,  # noqa: N802
-                  momentum: float = 0.9, fix_gamma: bool = True, use_global_stats: bool = False, output_mean_var: bool = False, ndev: int = 1,
-                  key: str = REQUIRED, *, training: Training = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Do as BatchNorm with axis=1; the statistics are those of this device's part of the batch (`ndev` and `key` have no effect)."""
-    return _batch_norm(data, gamma, beta, moving_mean, moving_var, eps, momentum, fix_gamma, use_global_stats, output_mean_var, 1, training)
+@operator(
+    name="_contrib_SyncBatchNorm",
+    outputs=3,
+    visible=lambda a: 3 if a["output_mean_var"] else 1,
+    output_names=("output", "mean", "var"),
+    mutates=("moving_mean", "moving_var"),
+    nondiff=("moving_mean", "moving_var"),
+    infer=Probing(half_keeps_float32, channels_normalised),
+    check=check(S(A(3, 2, 4), A(2), A(2), A(2), A(2, low=0.5), key="a"), ref=_np_batch_norm),
+)
+def SyncBatchNorm(
+    data: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    moving_mean: Tensor,
+    moving_var: Tensor,
+    eps: float = 1e-3,
+    momentum: float = 0.9,
+    fix_gamma: bool = True,
+    use_global_stats: bool = False,
+    output_mean_var: bool = False,
+    ndev: int = 1,
+    key: str = REQUIRED,
+    *,
+    training: Training = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do as BatchNorm with axis=1; the statistics are those of this device's part of the batch (`ndev` and `key` have
+    no effect).
+    """
+    return _batch_norm(
+        data,
+        gamma,
+        beta,
+        moving_mean,
+        moving_var,
+        eps,
+        momentum,
+        fix_gamma,
+        use_global_stats,
+        output_mean_var,
+        1,
+        training,
+    )
 
 
-SyncBatchNorm.fill(_fill_channels)
+SyncBatchNorm.fill(fill_channels)
 
 
 @BatchNorm.grad
 @SyncBatchNorm.grad
 def _(c: Grad) -> Value:
     batch = c.training and not c.attrs["use_global_stats"]
-    found = _batch_norm_backward(c.g, c.x, c.ins[1], c.outs[1] if batch else c.ins[3], c.outs[2] if batch else c.ins[4], eps=c.attrs["eps"],
-                                 fix_gamma=c.attrs["fix_gamma"], axis=c.attrs.get("axis", 1), batch=batch)
+    found = _batch_norm_backward(
+        c.g,
+        c.x,
+        c.ins[1],
+        c.outs[1] if batch else c.ins[3],
+        c.outs[2] if batch else c.ins[4],
+        eps=c.attrs["eps"],
+        fix_gamma=c.attrs["fix_gamma"],
+        axis=c.attrs.get("axis", 1),
+        batch=batch,
+    )
     return (*found, None, None)
 
 
-def _np_batch_norm_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray, mean: np.ndarray, spread: np.ndarray, eps: float = 1e-3,
-                            fix_gamma: bool = False, axis: int = 1, batch: bool = True) -> tuple[np.ndarray, ...]:
+def _np_batch_norm_backward(
+    g: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    mean: np.ndarray,
+    spread: np.ndarray,
+    eps: float = 1e-3,
+    fix_gamma: bool = False,
+    axis: int = 1,
+    batch: bool = True,
+) -> tuple[np.ndarray, ...]:
     axes = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-    inverse = _along(spread if batch else 1 / np.sqrt(spread + eps), x, axis)
-    hat = (x - _along(mean, x, axis)) * inverse
-    scale = inverse if fix_gamma else inverse * _along(gamma, x, axis)
+    inverse = along(spread if batch else 1 / np.sqrt(spread + eps), x, axis)
+    hat = (x - along(mean, x, axis)) * inverse
+    scale = inverse if fix_gamma else inverse * along(gamma, x, axis)
     back = g - g.mean(axes, keepdims=True) - hat * (g * hat).mean(axes, keepdims=True) if batch else g
     return scale * back, np.zeros_like(gamma) if fix_gamma else (g * hat).sum(axes), g.sum(axes)
 
 
-@operator(infer=formula(like_data_and_gains), outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
-    S(A(3, 2, 4), A(3, 2, 4), A(2), A(2), A(2, low=0.5), grad=False), S(A(3, 4, 2), A(3, 4, 2), A(2), A(2), A(2, low=0.5), axis=2, fix_gamma=True, grad=False),
-    S(A(3, 2), A(3, 2), A(2), A(2), A(2, low=0.5), batch=False), ref=_np_batch_norm_backward))
-def _batch_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, eps: float = 1e-3, fix_gamma: bool = False,
-                         axis: int = 1, batch: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+@operator(
+    infer=formula(like_data_and_gains),
+    outputs=3,
+    gradient=from_kernel,
+    nondiff=("mean", "spread"),
+    check=check(
+        S(A(3, 2, 4), A(3, 2, 4), A(2), A(2), A(2, low=0.5), grad=False),
+        S(A(3, 4, 2), A(3, 4, 2), A(2), A(2), A(2, low=0.5), axis=2, fix_gamma=True, grad=False),
+        S(A(3, 2), A(3, 2), A(2), A(2), A(2, low=0.5), batch=False),
+        ref=_np_batch_norm_backward,
+    ),
+)
+def _batch_norm_backward(
+    grad: Tensor,
+    data: Tensor,
+    gamma: Tensor,
+    mean: Tensor,
+    spread: Tensor,
+    eps: float = 1e-3,
+    fix_gamma: bool = False,
+    axis: int = 1,
+    batch: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the gradients of BatchNorm for data, gamma and beta.
 
     `mean` and `spread`: with `batch` the batch's mean and 1/√(var + eps), else the moving mean and variance.
@@ -169,24 +324,40 @@ def _batch_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor
     if axis != 1:
         grad, data = grad.movedim(axis, 1), data.movedim(axis, 1)
     state = (None, None, mean, spread, True) if batch else (mean, spread, None, None, False)
-    to_data, to_gamma, to_beta = aten.batch_norm_backward(grad, data, None if fix_gamma else gamma, *state, eps, [True, True, True])
+    to_data, to_gamma, to_beta = aten.batch_norm_backward(
+        grad, data, None if fix_gamma else gamma, *state, eps, [True, True, True]
+    )
     if fix_gamma:
         to_gamma = torch.zeros_like(gamma)
     return (to_data if axis == 1 else to_data.movedim(1, axis)), to_gamma, to_beta
 
 
-# -- LayerNorm ----------------------------------------------------------------------------------------------------------------------------
-def _np_layer_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, axis: int = -1, eps: float = 1e-5, output_mean_var: bool = False) -> Any:
-    hat, mean, var = _np_normalize(x, (axis,), eps)
-    out = hat * _along(gamma, x, axis) + _along(beta, x, axis)
+# -- LayerNorm ---------------------------------------------------------------------------------------------------------
+def _np_layer_norm(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, axis: int = -1, eps: float = 1e-5, output_mean_var: bool = False
+) -> Any:
+    hat, mean, var = numpy_normalize(x, (axis,), eps)
+    out = hat * along(gamma, x, axis) + along(beta, x, axis)
     return (out, mean, np.sqrt(var + eps)) if output_mean_var else out
 
 
-@operator(outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1, output_names=("output", "mean", "std"), infer=Probing(result=axis_normalised), check=check(
-    S(A(2, 3, 4), A(4), A(4)), S(A(2, 3, 4), A(3), A(3), axis=1, eps=1e-3), S(A(2, 3), A(3), A(3), output_mean_var=True, grad=False),
-    S(A(0, 3), A(3), A(3)), ref=_np_layer_norm, errors=[((A(2, 3), A(2), A(2)), {}, "does not fit axis -1")]))
-def LayerNorm(data: Tensor, gamma: Tensor, beta: Tensor, axis: int = -1, eps: float = 1e-5,  # noqa: N802
-              output_mean_var: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+@operator(
+    outputs=3,
+    visible=lambda a: 3 if a["output_mean_var"] else 1,
+    output_names=("output", "mean", "std"),
+    infer=Probing(result=axis_normalised),
+    check=check(
+        S(A(2, 3, 4), A(4), A(4)),
+        S(A(2, 3, 4), A(3), A(3), axis=1, eps=1e-3),
+        S(A(2, 3), A(3), A(3), output_mean_var=True, grad=False),
+        S(A(0, 3), A(3), A(3)),
+        ref=_np_layer_norm,
+        errors=[((A(2, 3), A(2), A(2)), {}, "does not fit axis -1")],
+    ),
+)
+def LayerNorm(
+    data: Tensor, gamma: Tensor, beta: Tensor, axis: int = -1, eps: float = 1e-5, output_mean_var: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise along one axis: gamma·(data − mean)/√(var + eps) + beta, gamma and beta of the size of that axis.
 
     `output_mean_var` shows mean and √(var + eps), too, with the axis kept at size 1; they take no gradient.
@@ -198,187 +369,70 @@ def LayerNorm(data: Tensor, gamma: Tensor, beta: Tensor, axis: int = -1, eps: fl
             out, mean, inverse = aten.layer_norm(data.movedim(axis, -1), gamma.shape, gamma, beta, eps)
             found = out.movedim(-1, axis), mean.movedim(-1, axis), inverse.movedim(-1, axis)
     except RuntimeError as error:
-        raise _misfit("LayerNorm", data, axis, {"gamma": gamma, "beta": beta}, error) from None
+        raise misfit("LayerNorm", data, axis, {"gamma": gamma, "beta": beta}, error) from None
     return (found[0], found[1].detach(), found[2].detach().reciprocal()) if output_mean_var else found
 
 
 @LayerNorm.fill
 def _(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
-    return _fill_channels(attrs, shapes)
+    return fill_channels(attrs, shapes)
 
 
 @LayerNorm.grad
 def _(c: Grad) -> Value:
-    return tuple(_layer_norm_backward(c.g, c.x, c.ins[1], c.outs[1], c.outs[2], axis=c.attrs["axis"], inverted=c.attrs["output_mean_var"]))
+    return tuple(
+        _layer_norm_backward(
+            c.g, c.x, c.ins[1], c.outs[1], c.outs[2], axis=c.attrs["axis"], inverted=c.attrs["output_mean_var"]
+        )
+    )
 
 
-def _np_layer_norm_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray, mean: np.ndarray, spread: np.ndarray, axis: int = -1,
-                            inverted: bool = False) -> tuple[np.ndarray, ...]:
+def _np_layer_norm_backward(
+    g: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    mean: np.ndarray,
+    spread: np.ndarray,
+    axis: int = -1,
+    inverted: bool = False,
+) -> tuple[np.ndarray, ...]:
     others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
     inverse = 1 / spread if inverted else spread
-    hat, scaled = (x - mean) * inverse, g * _along(gamma, x, axis)
+    hat, scaled = (x - mean) * inverse, g * along(gamma, x, axis)
     back = scaled - scaled.mean(axis, keepdims=True) - hat * (scaled * hat).mean(axis, keepdims=True)
     return inverse * back, (g * hat).sum(others), g.sum(others)
 
 
-@operator(infer=formula(like_data_and_gains), outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
-    S(A(2, 3), A(2, 3), A(3), A(2, 1), A(2, 1, low=0.5), grad=False), S(A(2, 3, 4), A(2, 3, 4), A(3), A(2, 1, 4), A(2, 1, 4, low=0.5), axis=1, grad=False),
-    S(A(2, 3), A(2, 3), A(3), A(2, 1), A(2, 1, low=0.5), inverted=True, grad=False), ref=_np_layer_norm_backward))
-def _layer_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, axis: int = -1,
-                         inverted: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the gradients of LayerNorm for data, gamma and beta from its mean and 1/√(var + eps) (`inverted`: √(var + eps))."""
+@operator(
+    infer=formula(like_data_and_gains),
+    outputs=3,
+    gradient=from_kernel,
+    nondiff=("mean", "spread"),
+    check=check(
+        S(A(2, 3), A(2, 3), A(3), A(2, 1), A(2, 1, low=0.5), grad=False),
+        S(A(2, 3, 4), A(2, 3, 4), A(3), A(2, 1, 4), A(2, 1, 4, low=0.5), axis=1, grad=False),
+        S(A(2, 3), A(2, 3), A(3), A(2, 1), A(2, 1, low=0.5), inverted=True, grad=False),
+        ref=_np_layer_norm_backward,
+    ),
+)
+def _layer_norm_backward(
+    grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, axis: int = -1, inverted: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the gradients of LayerNorm for data, gamma and beta from its mean and 1/√(var + eps) (`inverted`: √(var
+    + eps)).
+    """
     if inverted:
         spread = spread.reciprocal()
     if axis == -1 or axis == data.dim() - 1:
         return aten.layer_norm_backward(grad, data, gamma.shape, mean, spread, gamma, gamma, [True, True, True])
-    found = aten.layer_norm_backward(grad.movedim(axis, -1).contiguous(), data.movedim(axis, -1).contiguous(), gamma.shape, mean.movedim(axis, -1).contiguous(),
-                                     spread.movedim(axis, -1).contiguous(), gamma, gamma, [True, True, True])
+    found = aten.layer_norm_backward(
+        grad.movedim(axis, -1).contiguous(),
+        data.movedim(axis, -1).contiguous(),
+        gamma.shape,
+        mean.movedim(axis, -1).contiguous(),
+        spread.movedim(axis, -1).contiguous(),
+        gamma,
+        gamma,
+        [True, True, True],
+    )
     return found[0].movedim(-1, axis), found[1], found[2]
-
-
-# -- InstanceNorm, GroupNorm --------------------------------------------------------------------------------------------------------------
-def _grouped(data: Tensor, gamma: Tensor, beta: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    batch, channels = data.shape[:2]
-    size = data[0, 0].numel() if batch and channels else 1
-    return aten.group_norm(data.contiguous(), gamma, beta, batch, channels, size, groups, eps)
-
-
-def _np_instance_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-3) -> np.ndarray:
-    return _np_normalize(x, tuple(range(2, x.ndim)), eps)[0] * _along(gamma, x, 1) + _along(beta, x, 1)
-
-
-@operator(outputs=3, visible=1, infer=probing, check=check(
-    S(A(2, 3, 4), A(3), A(3)), S(A(2, 3, 4, 2), A(3), A(3), eps=1e-5), ref=_np_instance_norm,
-    errors=[((A(2, 3, 4), A(4), A(3)), {}, "does not fit axis 1")]))
-def InstanceNorm(data: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:  # noqa: N802
-    """Normalise each channel of each sample along its spatial axes, then multiply by gamma and add beta, both (C,)."""
-    try:
-        return _grouped(data, gamma, beta, data.shape[1], eps)
-    except RuntimeError as error:
-        raise _misfit("InstanceNorm", data, 1, {"gamma": gamma, "beta": beta}, error) from None
-
-
-@InstanceNorm.fill
-def _(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
-    return _fill_channels({}, shapes)
-
-
-@InstanceNorm.grad
-def _(c: Grad) -> Value:
-    return tuple(_group_norm_backward(c.g, c.x, c.ins[1], c.outs[1], c.outs[2], num_groups=c.shape()[1],
-                                      eps=c.attrs["eps"]))
-
-
-def _np_group_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, num_groups: int = 1, eps: float = 1e-5, output_mean_var: bool = False) -> Any:
-    parts = x.reshape(x.shape[0], num_groups, -1)
-    hat, mean, var = _np_normalize(parts, (2,), eps)
-    out = (hat * gamma[:, None] + beta[:, None]).reshape(x.shape)
-    return (out, mean[..., 0], np.sqrt(var + eps)[..., 0]) if output_mean_var else out
-
-
-@operator(outputs=3, visible=lambda a: 3 if a["output_mean_var"] else 1, output_names=("output", "mean", "std"), infer=probing, check=check(
-    S(A(2, 4, 3), A(2), A(2), num_groups=2), S(A(2, 3, 2, 2), A(1), A(1), eps=1e-3),
-    S(A(2, 4, 3), A(2), A(2), num_groups=2, output_mean_var=True, grad=False), ref=_np_group_norm,
-    errors=[((A(2, 4, 3), A(4), A(4)), {"num_groups": 2}, r"expected|Expected: shape \(2,\)"),
-            ((A(2, 4, 3), A(3), A(3)), {"num_groups": 3}, "must divide")]))
-def GroupNorm(data: Tensor, gamma: Tensor, beta: Tensor, num_groups: int = 1, eps: float = 1e-5,  # noqa: N802
-              output_mean_var: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise each group of channels of each sample, then multiply by gamma and add beta, both (num_groups,).
-
-    `output_mean_var` shows mean and √(var + eps) of shape (N, num_groups), too; they take no gradient.
-    """
-    channels = data.shape[1]
-    if channels % num_groups:
-        raise ArgumentError(explain("GroupNorm", "num_groups must divide the number of channels.", expected=f"a divisor of {channels}", received=num_groups))
-    for name, value in (("gamma", gamma), ("beta", beta)):
-        if value.shape != (num_groups,):
-            raise ShapeError(explain("GroupNorm", f"The input {name!r} needs one number per group.", expected=f"shape ({num_groups},)",
-                                     received=f"{name} {tuple(value.shape)}"))
-    repeats = channels // num_groups
-    out, mean, inverse = _grouped(data, gamma.repeat_interleave(repeats), beta.repeat_interleave(repeats), num_groups, eps)
-    return (out, mean.detach(), inverse.detach().reciprocal()) if output_mean_var else (out, mean, inverse)
-
-
-@GroupNorm.fill
-def _(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
-    return [shapes[0], *[(attrs["num_groups"],)] * (len(shapes) - 1)]
-
-
-@GroupNorm.grad
-def _(c: Grad) -> Value:
-    return tuple(_group_norm_backward(c.g, c.x, c.ins[1], c.outs[1], c.outs[2], num_groups=c.attrs["num_groups"],
-                                      eps=c.attrs["eps"], inverted=c.attrs["output_mean_var"]))
-
-
-def _np_group_norm_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray, mean: np.ndarray, spread: np.ndarray, num_groups: int = 1,
-                            eps: float = 1e-5, inverted: bool = False) -> tuple[np.ndarray, ...]:
-    parts, head = x.reshape(x.shape[0], num_groups, -1), g.reshape(x.shape[0], num_groups, -1)
-    inverse = (1 / spread if inverted else spread)[..., None]
-    hat = (parts - mean[..., None]) * inverse
-    scaled = head * gamma[:, None]
-    back = scaled - scaled.mean(2, keepdims=True) - hat * (scaled * hat).mean(2, keepdims=True)
-    return (inverse * back).reshape(x.shape), (head * hat).sum((0, 2)), head.sum((0, 2))
-
-
-@operator(infer=formula(like_data_and_gains), outputs=3, gradient=from_kernel, nondiff=("mean", "spread"), check=check(
-    S(A(2, 4, 3), A(2, 4, 3), A(2), A(2, 2), A(2, 2, low=0.5), num_groups=2, grad=False),
-    S(A(2, 4, 3), A(2, 4, 3), A(2), A(2, 2), A(2, 2, low=0.5), num_groups=2, inverted=True, grad=False), ref=_np_group_norm_backward))
-def _group_norm_backward(grad: Tensor, data: Tensor, gamma: Tensor, mean: Tensor, spread: Tensor, num_groups: int = 1,
-                         eps: float = 1e-5, inverted: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the gradients of GroupNorm for data, gamma and beta from its mean and 1/√(var + eps) (`inverted`: √(var + eps))."""
-    batch, channels = data.shape[:2]
-    size = data[0, 0].numel() if batch and channels else 1
-    wide = gamma if gamma.shape[0] == channels else gamma.repeat_interleave(channels // num_groups)
-    if torch.is_grad_enabled() and (grad.requires_grad or data.requires_grad or gamma.requires_grad):
-        return _differentiable_again(grad, data, gamma, wide, num_groups, eps)
-    found = aten.group_norm_backward(grad.contiguous(), data.contiguous(), mean, spread.reciprocal() if inverted else spread, wide, batch, channels, size,
-                                     num_groups, [True, True, True])
-    if gamma.shape[0] == channels:
-        return found
-    return found[0], found[1].view(num_groups, -1).sum(1), found[2].view(num_groups, -1).sum(1)
-
-
-def _differentiable_again(grad: Tensor, data: Tensor, gamma: Tensor, wide: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The same from the forward pass by torch's tape: the backward kernel has no derivative of its own."""
-    leaves = [t if t.requires_grad else t.detach().requires_grad_() for t in (data, gamma)]
-    wide = leaves[1] if wide is gamma else leaves[1].repeat_interleave(wide.shape[0] // groups)
-    out = _grouped(leaves[0], wide, torch.zeros_like(wide), groups, eps)[0]
-    to_data, to_gamma = torch.autograd.grad(out, leaves, grad, create_graph=True)
-    axes = tuple(range(2, grad.dim()))
-    to_beta = grad.sum((0, *axes)).view(gamma.shape[0], -1).sum(1)
-    return to_data, to_gamma, to_beta
-
-
-# -- LRN, L2Normalization -----------------------------------------------------------------------------------------------------------------
-def _np_lrn(x: np.ndarray, alpha: float = 1e-4, beta: float = 0.75, knorm: float = 2.0, nsize: int = 1) -> np.ndarray:
-    squares = np.pad(x * x, [(0, 0), (nsize // 2, nsize // 2), *[(0, 0)] * (x.ndim - 2)])
-    total = sum(squares[:, i:i + x.shape[1]] for i in range(nsize))
-    return x / (knorm + alpha / nsize * total) ** beta
-
-
-@operator(infer=Probing(result=like_first), gradient=from_kernel, check=check(
-    S(A(2, 5, 3, 3), nsize=3), S(A(2, 5, 3, 3), nsize=5, alpha=0.1, beta=0.5, knorm=1.0), ref=_np_lrn,
-    errors=[((A(1, 2, 3, 3),), {"nsize": 4}, "odd")]))
-def LRN(data: Tensor, alpha: float = 1e-4, beta: float = 0.75, knorm: float = 2.0, nsize: int = REQUIRED) -> Tensor:  # noqa: N802
-    """Divide by (knorm + alpha/nsize · Σ data²)^beta, the sum over `nsize` neighbouring channels (axis 1)."""
-    if nsize % 2 == 0:
-        raise ArgumentError(explain("LRN", "nsize must be odd.", received=nsize))
-    return torch.nn.functional.local_response_norm(data, nsize, alpha, beta, knorm)
-
-
-def _np_l2(x: np.ndarray, eps: float = 1e-10, mode: str = "instance") -> np.ndarray:
-    axes = {"instance": tuple(range(1, x.ndim)), "channel": (1,), "spatial": tuple(range(2, x.ndim))}[mode]
-    return x / np.sqrt((x * x).sum(axes, keepdims=True) + eps)
-
-
-@operator(infer=Probing(result=like_first), gradient=from_kernel, check=check(
-    S(A(2, 3, 4)), S(A(2, 3, 2, 2), mode="channel", eps=0.1), S(A(2, 3, 4), mode="spatial"), ref=_np_l2,
-    errors=[((A(2, 3),), {"mode": "row"}, "instance, channel, spatial"), ((A(2, 3),), {"mode": "spatial"}, "3 axes")]))
-def L2Normalization(data: Tensor, eps: float = 1e-10, mode: str = "instance") -> Tensor:  # noqa: N802
-    """Divide by √(Σ data² + eps), the sum over all axes but the first ("instance"), over axis 1 ("channel"), or over axes 2… ("spatial")."""
-    if mode not in ("instance", "channel", "spatial"):
-        raise ArgumentError(explain("L2Normalization", "There is no such mode.", expected="instance, channel, spatial", received=mode))
-    if mode == "spatial" and data.dim() < 3:
-        raise ShapeError(explain("L2Normalization", "mode='spatial' needs data of at least 3 axes.", received=tuple(data.shape)))
-    axes: tuple[int, ...] = (1,) if mode == "channel" else tuple(range(1 if mode == "instance" else 2, data.dim()))
-    return data / ((data * data).sum(axes, keepdim=True) + eps).sqrt()

@@ -1,9 +1,10 @@
 """Pooling of regions of interest: ROIPooling (maximum of whole pixels) and ROIAlign (average of interpolated points).
 
-The one idea: rois (R, 5) are rows [batch index, x0, y0, x1, y1] in image coordinates; both operators are written with masks and index
-arithmetic over all regions at once. A negative batch index marks a row that is not used and gives zeros. Boxes themselves are in
-boxes.py and detection.py.
+The one idea: rois (R, 5) are rows [batch index, x0, y0, x1, y1] in image coordinates; both operators are written with
+masks and index arithmetic over all regions at once. A negative batch index marks a row that is not used and gives
+zeros. Boxes themselves are in boxes.py and detection.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +26,22 @@ def _pair(where: str, value: Any) -> tuple[int, int]:
     if isinstance(value, int):
         value = (value, value)
     if len(value) != 2 or min(value) < 1:
-        raise ArgumentError(explain(where, "pooled_size needs a height and a width.", expected="two positive numbers", received=value))
+        raise ArgumentError(
+            explain(where, "pooled_size needs a height and a width.", expected="two positive numbers", received=value)
+        )
     return value[0], value[1]
 
 
 def _check(where: str, data: Tensor, rois: Tensor) -> None:
     if data.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 5:
-        raise ShapeError(explain(where, "The regions do not fit.", expected="data (N, C, H, W) and rois (R, 5): batch index, x0, y0, x1, y1",
-                                 received=f"data {tuple(data.shape)}, rois {tuple(rois.shape)}"))
+        raise ShapeError(
+            explain(
+                where,
+                "The regions do not fit.",
+                expected="data (N, C, H, W) and rois (R, 5): batch index, x0, y0, x1, y1",
+                received=f"data {tuple(data.shape)}, rois {tuple(rois.shape)}",
+            )
+        )
 
 
 def _pooled_types(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> list[Any]:
@@ -58,21 +67,35 @@ def _np_roi_pooling(x: np.ndarray, rois: np.ndarray, pooled_size: Any, spatial_s
         left, top, right, bottom = (int(np.floor(abs(v * spatial_scale) + 0.5) * np.sign(v)) for v in corners)
         steps = max(bottom - top + 1, 1) / pooled_size[0], max(right - left + 1, 1) / pooled_size[1]
         for i, j in np.ndindex(*pooled_size):
-            rows = slice(*(int(np.clip(v + top, 0, x.shape[2])) for v in (np.floor(i * steps[0]), np.ceil((i + 1) * steps[0]))))
-            columns = slice(*(int(np.clip(v + left, 0, x.shape[3])) for v in (np.floor(j * steps[1]), np.ceil((j + 1) * steps[1]))))
+            rows = slice(
+                *(int(np.clip(v + top, 0, x.shape[2])) for v in (np.floor(i * steps[0]), np.ceil((i + 1) * steps[0])))
+            )
+            columns = slice(
+                *(int(np.clip(v + left, 0, x.shape[3])) for v in (np.floor(j * steps[1]), np.ceil((j + 1) * steps[1])))
+            )
             part = x[int(index), :, rows, columns]
             if index >= 0 and part[0].size:
                 out[r, :, i, j] = part.max((1, 2))
     return out
 
 
-@operator(nondiff=("rois",), gradient=from_kernel, infer=formula(_pooled_types), check=check(
-    S(A(2, 2, 8, 8, distinct=True), _REGIONS, pooled_size=(2, 2), spatial_scale=1.0),
-    S(A(2, 2, 6, 6, distinct=True), _REGIONS, pooled_size=(3, 2), spatial_scale=0.5), ref=_np_roi_pooling,
-    errors=[((A(2, 2, 8, 8), A(3, 4)), {"pooled_size": (2, 2), "spatial_scale": 1.0}, r"rois \(R, 5\)"),
-            ((A(2, 2, 8, 8), _REGIONS), {"pooled_size": (2, 0), "spatial_scale": 1.0}, "two positive")]))
-def ROIPooling(data: Tensor, rois: Tensor, pooled_size: Shape = REQUIRED, spatial_scale: float = REQUIRED) -> Tensor:  # noqa: N802
-    """Take the maxima of a grid of `pooled_size` bins over each region: data (N, C, H, W), rois (R, 5) → (R, C, *pooled_size).
+@operator(
+    nondiff=("rois",),
+    gradient=from_kernel,
+    infer=formula(_pooled_types),
+    check=check(
+        S(A(2, 2, 8, 8, distinct=True), _REGIONS, pooled_size=(2, 2), spatial_scale=1.0),
+        S(A(2, 2, 6, 6, distinct=True), _REGIONS, pooled_size=(3, 2), spatial_scale=0.5),
+        ref=_np_roi_pooling,
+        errors=[
+            ((A(2, 2, 8, 8), A(3, 4)), {"pooled_size": (2, 2), "spatial_scale": 1.0}, r"rois \(R, 5\)"),
+            ((A(2, 2, 8, 8), _REGIONS), {"pooled_size": (2, 0), "spatial_scale": 1.0}, "two positive"),
+        ],
+    ),
+)
+def ROIPooling(data: Tensor, rois: Tensor, pooled_size: Shape = REQUIRED, spatial_scale: float = REQUIRED) -> Tensor:
+    """Take the maxima of a grid of `pooled_size` bins over each region: data (N, C, H, W), rois (R, 5) → (R, C,
+    *pooled_size).
 
     Corners times spatial_scale are rounded to whole pixels, both ends inclusive. An empty bin gives 0.
     """
@@ -103,15 +126,24 @@ def _points(start: Tensor, step: Tensor, count: int, samples: Tensor, most: int)
 
 
 def _neighbours(places: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The two pixels around each coordinate, the weight of the second, and which coordinates count at all (not beyond −1 … size)."""
+    """The two pixels around each coordinate, the weight of the second, and which coordinates count at all (not beyond
+    −1 … size).
+    """
     counted = (places >= -1) & (places <= size)
     places = places.clamp(0, size - 1)
     low = places.floor().long()
     return low, (low + 1).clamp(max=size - 1), places - low, counted
 
 
-def _np_roi_align(x: np.ndarray, rois: np.ndarray, pooled_size: Any, spatial_scale: float, sample_ratio: int = -1, position_sensitive: bool = False,
-                  aligned: bool = False) -> np.ndarray:
+def _np_roi_align(
+    x: np.ndarray,
+    rois: np.ndarray,
+    pooled_size: Any,
+    spatial_scale: float,
+    sample_ratio: int = -1,
+    position_sensitive: bool = False,
+    aligned: bool = False,
+) -> np.ndarray:
     height, width = x.shape[2:]
     rows, columns = pooled_size
     channels = x.shape[1] // (rows * columns) if position_sensitive else x.shape[1]
@@ -123,8 +155,10 @@ def _np_roi_align(x: np.ndarray, rois: np.ndarray, pooled_size: Any, spatial_sca
         v, u = min(max(v, 0), height - 1), min(max(u, 0), width - 1)
         i, j = int(v), int(u)
         k, m = min(i + 1, height - 1), min(j + 1, width - 1)
-        return ((1 - v + i) * ((1 - u + j) * image[:, i, j] + (u - j) * image[:, i, m])
-                + (v - i) * ((1 - u + j) * image[:, k, j] + (u - j) * image[:, k, m]))
+        return (1 - v + i) * ((1 - u + j) * image[:, i, j] + (u - j) * image[:, i, m]) + (v - i) * (
+            (1 - u + j) * image[:, k, j] + (u - j) * image[:, k, m]
+        )
+
     for r, (index, *corners) in enumerate(rois.astype(np.float64)):
         if index < 0:
             continue
@@ -132,32 +166,73 @@ def _np_roi_align(x: np.ndarray, rois: np.ndarray, pooled_size: Any, spatial_sca
         extent = (bottom - top, right - left) if aligned else (max(bottom - top, 1), max(right - left, 1))
         grid = [sample_ratio if sample_ratio > 0 else int(np.ceil(e / n)) for e, n in zip(extent, pooled_size)]
         for i, j in np.ndindex(rows, columns):
-            image = x[int(index)].reshape(channels, rows, columns, height, width)[:, i, j] if position_sensitive else x[int(index)]
-            points = [at(image, top + (i + (a + 0.5) / grid[0]) * extent[0] / rows, left + (j + (b + 0.5) / grid[1]) * extent[1] / columns)
-                      for a in range(grid[0]) for b in range(grid[1])]
+            image = (
+                x[int(index)].reshape(channels, rows, columns, height, width)[:, i, j]
+                if position_sensitive
+                else x[int(index)]
+            )
+            points = [
+                at(
+                    image,
+                    top + (i + (a + 0.5) / grid[0]) * extent[0] / rows,
+                    left + (j + (b + 0.5) / grid[1]) * extent[1] / columns,
+                )
+                for a in range(grid[0])
+                for b in range(grid[1])
+            ]
             out[r, :, i, j] = sum(points) / max(len(points), 1)
     return out
 
 
-@operator(name="_contrib_ROIAlign", nondiff=("rois",), gradient=from_kernel, infer=formula(_pooled_types), check=check(
-    S(A(2, 2, 8, 8), _REGIONS, pooled_size=(2, 2), spatial_scale=0.7), S(A(2, 2, 8, 8), _REGIONS, pooled_size=(3, 2), spatial_scale=1.0, sample_ratio=2),
-    S(A(2, 2, 8, 8), _REGIONS, pooled_size=(2, 2), spatial_scale=0.7, sample_ratio=2, aligned=True),
-    S(A(2, 4, 8, 8), _REGIONS, pooled_size=(2, 2), spatial_scale=1.0, position_sensitive=True), ref=_np_roi_align,
-    errors=[((A(2, 2, 8, 8), A(3, 4)), {"pooled_size": (2, 2), "spatial_scale": 1.0}, r"rois \(R, 5\)"),
-            ((A(2, 3, 8, 8), _REGIONS), {"pooled_size": (2, 2), "spatial_scale": 1.0, "position_sensitive": True}, "multiple of 4")]))
-def ROIAlign(data: Tensor, rois: Tensor, pooled_size: Shape = REQUIRED, spatial_scale: float = REQUIRED, sample_ratio: int = -1,  # noqa: N802
-             position_sensitive: bool = False, aligned: bool = False) -> Tensor:
-    """Average sample_ratio² interpolated points in each of `pooled_size` bins of each region: (N, C, H, W), (R, 5) → (R, C, *pooled_size).
+@operator(
+    name="_contrib_ROIAlign",
+    nondiff=("rois",),
+    gradient=from_kernel,
+    infer=formula(_pooled_types),
+    check=check(
+        S(A(2, 2, 8, 8), _REGIONS, pooled_size=(2, 2), spatial_scale=0.7),
+        S(A(2, 2, 8, 8), _REGIONS, pooled_size=(3, 2), spatial_scale=1.0, sample_ratio=2),
+        S(A(2, 2, 8, 8), _REGIONS, pooled_size=(2, 2), spatial_scale=0.7, sample_ratio=2, aligned=True),
+        S(A(2, 4, 8, 8), _REGIONS, pooled_size=(2, 2), spatial_scale=1.0, position_sensitive=True),
+        ref=_np_roi_align,
+        errors=[
+            ((A(2, 2, 8, 8), A(3, 4)), {"pooled_size": (2, 2), "spatial_scale": 1.0}, r"rois \(R, 5\)"),
+            (
+                (A(2, 3, 8, 8), _REGIONS),
+                {"pooled_size": (2, 2), "spatial_scale": 1.0, "position_sensitive": True},
+                "multiple of 4",
+            ),
+        ],
+    ),
+)
+def ROIAlign(
+    data: Tensor,
+    rois: Tensor,
+    pooled_size: Shape = REQUIRED,
+    spatial_scale: float = REQUIRED,
+    sample_ratio: int = -1,
+    position_sensitive: bool = False,
+    aligned: bool = False,
+) -> Tensor:
+    """Average sample_ratio² interpolated points in each of `pooled_size` bins of each region: (N, C, H, W), (R, 5) →
+    (R, C, *pooled_size).
 
-    sample_ratio ≤ 0: as many points as the bin is large, ⌈extent/pooled⌉. Regions are at least one pixel large, unless `aligned`, which
-    also shifts them by half a pixel. position_sensitive: bin (i, j) of result channel c comes from data channel (c·PH + i)·PW + j.
+    sample_ratio ≤ 0: as many points as the bin is large, ⌈extent/pooled⌉. Regions are at least one pixel large,
+    unless `aligned`, which also shifts them by half a pixel. position_sensitive: bin (i, j) of result channel c comes
+    from data channel (c·PH + i)·PW + j.
     """
     _check("ROIAlign", data, rois)
     rows, columns = _pair("ROIAlign", pooled_size)
     channels, height, width = data.shape[1:]
     if position_sensitive and channels % (rows * columns):
-        raise ShapeError(explain("ROIAlign", "position_sensitive needs a channel per bin.", expected=f"channels that are a multiple of {rows * columns}",
-                                 received=channels))
+        raise ShapeError(
+            explain(
+                "ROIAlign",
+                "position_sensitive needs a channel per bin.",
+                expected=f"channels that are a multiple of {rows * columns}",
+                received=channels,
+            )
+        )
     left, top, right, bottom = (rois[:, 1:].to(data.dtype) * spatial_scale - (0.5 if aligned else 0.0)).unbind(1)
     extents = [bottom - top, right - left] if aligned else [(bottom - top).clamp(min=1), (right - left).clamp(min=1)]
     axes = []
@@ -172,6 +247,7 @@ def ROIAlign(data: Tensor, rois: Tensor, pooled_size: Shape = REQUIRED, spatial_
 
     def pick(y: Tensor, x: Tensor) -> Tensor:  # (R, points down, points across, C)
         return data.permute(0, 2, 3, 1)[batch, y[:, :, None], x[:, None, :]]
+
     across = fx[:, None, :, None]
     upper = torch.lerp(pick(y0, x0), pick(y0, x1), across)
     values = torch.lerp(upper, torch.lerp(pick(y1, x0), pick(y1, x1), across), fy[:, :, None, None])

@@ -1,8 +1,9 @@
 """SequenceMask, SequenceLast, SequenceReverse: operators on sequences of unequal lengths that were padded to one array.
 
-The one idea: data are (T, N, …) with axis=0 or (N, T, …) with axis=1, and `sequence_length` (N,) says how many steps of each are real.
-Everything is masks and index arithmetic without loops over the batch.
+The one idea: data are (T, N, …) with axis=0 or (N, T, …) with axis=1, and `sequence_length` (N,) says how many steps
+of each are real. Everything is masks and index arithmetic without loops over the batch.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -17,20 +18,37 @@ from .rules.check import A, S, check
 from .rules.infer import same_shape
 from .rules.layers import probing
 
-_SIZED: dict[str, Any] = {"when": {"sequence_length": lambda a: a["use_sequence_length"]}, "nondiff": ("sequence_length",)}
+_SIZED: dict[str, Any] = {
+    "when": {"sequence_length": lambda a: a["use_sequence_length"]},
+    "nondiff": ("sequence_length",),
+}
 
 
 def _lengths(where: str, data: Tensor, sequence_length: Tensor | None, used: bool, axis: int) -> Tensor | None:
     """Check axis and lengths; None: every sequence has full length."""
     if axis not in (0, 1) or data.dim() < 2:
-        raise ArgumentError(explain(where, "The time axis must be 0 or 1, of data with at least 2 axes.", received=f"axis={axis}, data {tuple(data.shape)}"))
+        raise ArgumentError(
+            explain(
+                where,
+                "The time axis must be 0 or 1, of data with at least 2 axes.",
+                received=f"axis={axis}, data {tuple(data.shape)}",
+            )
+        )
     if not used:
         return None
     if sequence_length is None:
-        raise ArgumentError(explain(where, "use_sequence_length=True needs the input sequence_length.", received="None"))
+        raise ArgumentError(
+            explain(where, "use_sequence_length=True needs the input sequence_length.", received="None")
+        )
     if sequence_length.shape != (data.shape[1 - axis],):
-        raise ShapeError(explain(where, "The lengths do not fit.", expected=f"shape ({data.shape[1 - axis]},), one per sequence",
-                                 received=f"sequence_length {tuple(sequence_length.shape)}, data {tuple(data.shape)}"))
+        raise ShapeError(
+            explain(
+                where,
+                "The lengths do not fit.",
+                expected=f"shape ({data.shape[1 - axis]},), one per sequence",
+                received=f"sequence_length {tuple(sequence_length.shape)}, data {tuple(data.shape)}",
+            )
+        )
     return sequence_length
 
 
@@ -41,7 +59,13 @@ def _inside(data: Tensor, lengths: Tensor, axis: int) -> Tensor:
     return mask.view(*mask.shape, *(1,) * (data.dim() - 2))
 
 
-def _np_mask(x: np.ndarray, lengths: np.ndarray | None = None, use_sequence_length: bool = False, value: float = 0.0, axis: int = 0) -> np.ndarray:
+def _np_mask(
+    x: np.ndarray,
+    lengths: np.ndarray | None = None,
+    use_sequence_length: bool = False,
+    value: float = 0.0,
+    axis: int = 0,
+) -> np.ndarray:
     out = x.copy()
     if lengths is not None:
         for i, n in enumerate(lengths.astype(int)):
@@ -53,11 +77,28 @@ _LENGTHS = np.array([1.0, 3.0])
 _MISFIT = ((A(3, 2), A(3)), {"use_sequence_length": True}, r"shape \(2,\)")
 
 
-@operator(**_SIZED, infer=probing, check=check(
-    S(A(3, 2, 2)), S(A(3, 2, 2), _LENGTHS, use_sequence_length=True), S(A(2, 4), _LENGTHS, use_sequence_length=True, value=-1.0, axis=1), ref=_np_mask,
-    errors=[_MISFIT, ((A(3, 2),), {"axis": 2}, "must be 0 or 1"), ((A(3, 2),), {"use_sequence_length": True}, "needs the input")]))
-def SequenceMask(data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, value: float = 0.0,  # noqa: N802
-                 axis: int = 0) -> Tensor:
+@operator(
+    **_SIZED,
+    infer=probing,
+    check=check(
+        S(A(3, 2, 2)),
+        S(A(3, 2, 2), _LENGTHS, use_sequence_length=True),
+        S(A(2, 4), _LENGTHS, use_sequence_length=True, value=-1.0, axis=1),
+        ref=_np_mask,
+        errors=[
+            _MISFIT,
+            ((A(3, 2),), {"axis": 2}, "must be 0 or 1"),
+            ((A(3, 2),), {"use_sequence_length": True}, "needs the input"),
+        ],
+    ),
+)
+def SequenceMask(
+    data: Tensor,
+    sequence_length: Tensor | None = None,
+    use_sequence_length: bool = False,
+    value: float = 0.0,
+    axis: int = 0,
+) -> Tensor:
     """Set the steps from sequence_length on to `value`; without `use_sequence_length` copy."""
     lengths = _lengths("SequenceMask", data, sequence_length, use_sequence_length, axis)
     return data.clone() if lengths is None else data.masked_fill(~_inside(data, lengths, axis), value)
@@ -70,14 +111,28 @@ def _(c: Grad) -> Value:
     return SequenceMask(c.g, c.ins[1], use_sequence_length=True, axis=c.attrs["axis"]), None
 
 
-def _np_last(x: np.ndarray, lengths: np.ndarray | None = None, use_sequence_length: bool = False, axis: int = 0) -> np.ndarray:
+def _np_last(
+    x: np.ndarray, lengths: np.ndarray | None = None, use_sequence_length: bool = False, axis: int = 0
+) -> np.ndarray:
     x = np.moveaxis(x, axis, 0)
     return x[-1] if lengths is None else x[lengths.astype(int) - 1, np.arange(x.shape[1])]
 
 
-@operator(**_SIZED, infer=probing, gradient=from_kernel, check=check(
-    S(A(3, 2, 2)), S(A(3, 2, 2), _LENGTHS, use_sequence_length=True), S(A(2, 4), _LENGTHS, use_sequence_length=True, axis=1), ref=_np_last, errors=[_MISFIT]))
-def SequenceLast(data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, axis: int = 0) -> Tensor:  # noqa: N802
+@operator(
+    **_SIZED,
+    infer=probing,
+    gradient=from_kernel,
+    check=check(
+        S(A(3, 2, 2)),
+        S(A(3, 2, 2), _LENGTHS, use_sequence_length=True),
+        S(A(2, 4), _LENGTHS, use_sequence_length=True, axis=1),
+        ref=_np_last,
+        errors=[_MISFIT],
+    ),
+)
+def SequenceLast(
+    data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, axis: int = 0
+) -> Tensor:
     """Take the last real step of each sequence: (T, N, …) or (N, T, …) becomes (N, …)."""
     lengths = _lengths("SequenceLast", data, sequence_length, use_sequence_length, axis)
     if lengths is None:
@@ -87,7 +142,9 @@ def SequenceLast(data: Tensor, sequence_length: Tensor | None = None, use_sequen
     return data[last, rows] if axis == 0 else data[rows, last]
 
 
-def _np_reverse(x: np.ndarray, lengths: np.ndarray | None = None, use_sequence_length: bool = False, axis: int = 0) -> np.ndarray:
+def _np_reverse(
+    x: np.ndarray, lengths: np.ndarray | None = None, use_sequence_length: bool = False, axis: int = 0
+) -> np.ndarray:
     if lengths is None:
         return np.flip(x, axis)
     out = x.copy()
@@ -96,13 +153,29 @@ def _np_reverse(x: np.ndarray, lengths: np.ndarray | None = None, use_sequence_l
     return out
 
 
-@operator(**_SIZED, infer=same_shape, check=check(
-    S(A(3, 2, 2)), S(A(3, 2, 2), _LENGTHS, use_sequence_length=True), ref=_np_reverse,
-    errors=[_MISFIT, ((A(3, 2),), {"axis": 1}, "time axis must be 0")]))
-def SequenceReverse(data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, axis: int = 0) -> Tensor:  # noqa: N802
+@operator(
+    **_SIZED,
+    infer=same_shape,
+    check=check(
+        S(A(3, 2, 2)),
+        S(A(3, 2, 2), _LENGTHS, use_sequence_length=True),
+        ref=_np_reverse,
+        errors=[_MISFIT, ((A(3, 2),), {"axis": 1}, "time axis must be 0")],
+    ),
+)
+def SequenceReverse(
+    data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, axis: int = 0
+) -> Tensor:
     """Reverse the real steps of each sequence (T, N, …) and leave the padding in its place."""
     if axis != 0:
-        raise ArgumentError(explain("SequenceReverse", "The time axis must be 0.", received=f"axis={axis}", fix="swap the axes with x.swapaxes(0, 1)"))
+        raise ArgumentError(
+            explain(
+                "SequenceReverse",
+                "The time axis must be 0.",
+                received=f"axis={axis}",
+                fix="swap the axes with x.swapaxes(0, 1)",
+            )
+        )
     lengths = _lengths("SequenceReverse", data, sequence_length, use_sequence_length, axis)
     if lengths is None:
         return data.flip(0)

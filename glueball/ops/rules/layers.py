@@ -1,9 +1,10 @@
 """Inference rules of layers: a result with an unknown batch size, and results given by a formula.
 
-The one idea of `probing`: a layer's result depends on the batch size in its first axis only (or not at all), so two runs of the kernel on
-`meta` tensors tell everything that can be known before the batch size is. `formula` is for kernels that look at values and so cannot run
-on `meta`. Rules for whole classes of operators are in infer.py.
+The one idea of `probing`: a layer's result depends on the batch size in its first axis only (or not at all), so two
+runs of the kernel on `meta` tensors tell everything that can be known before the batch size is. `formula` is for
+kernels that look at values and so cannot run on `meta`. Rules for whole classes of operators are in infer.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,8 @@ DTypeRule = Callable[[Sequence[Any]], Sequence[Any]]
 
 @final
 class Probing(InferRule):
-    """Completes what follows from data whose first axis is unknown; `dtypes` gives input dtypes from those that are known.
+    """Completes what follows from data whose first axis is unknown; `dtypes` gives input dtypes from those that are
+    known.
 
     `result` is a formula for complete inputs (shapes.py); where it answers None, the kernel is asked.
     """
@@ -30,13 +32,18 @@ class Probing(InferRule):
         self._dtypes = dtypes
         self._result = result
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool
+    ) -> list[TensorType]:
         """Return the types of all results."""
         found = None if self._result is None else self._result(attrs, [t.shape for t in ins], [t.dtype for t in ins])
-        return kernel_on_meta(op, attrs, ins, training) if found is None else [TensorType(tuple(s), d) for s, d in found]
+        return (
+            kernel_on_meta(op, attrs, ins, training) if found is None else [TensorType(tuple(s), d) for s, d in found]
+        )
 
-    def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
-                outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+    def partial(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType]
+    ) -> tuple[list[TensorType], list[TensorType]]:
         """Return inputs with dtypes filled in, and outputs in which only the batch size is left open."""
         if self._dtypes is not None:
             ins = [TensorType(t.shape, d) for t, d in zip(ins, self._dtypes([t.dtype for t in ins]))]
@@ -46,18 +53,29 @@ class Probing(InferRule):
             return list(ins), list(outs)
         if op.filler is not None:
             names = op.present_inputs(attrs)
-            shapes = [unify(known, found, f"{op.name} ({name})") for known, found, name in zip(shapes, op.filler(attrs, shapes), names)]
+            shapes = [
+                unify(known, found, f"{op.name} ({name})")
+                for known, found, name in zip(shapes, op.filler(attrs, shapes), names)
+            ]
         if any(s is None or None in s[1:] for s in shapes):
             return list(ins), list(outs)
         first, second = (self._probe(op, attrs, shapes, ins, size) for size in (2, 3))
-        joined = [TensorType(unify(out.shape, tuple(a if a == b else None for a, b in zip(x.shape, y.shape)), op.name), x.dtype)
-                  for out, x, y in zip(outs, first, second)]
+        joined = [
+            TensorType(
+                unify(out.shape, tuple(a if a == b else None for a, b in zip(x.shape, y.shape)), op.name), x.dtype
+            )
+            for out, x, y in zip(outs, first, second)
+        ]
         batch = joined[0].shape[0] if joined[0].shape else None
-        if batch is not None and first[0].shape[0] == 2 and second[0].shape[0] == 3:  # the result's first axis is the batch
+        if (
+            batch is not None and first[0].shape[0] == 2 and second[0].shape[0] == 3
+        ):  # the result's first axis is the batch
             ins = [TensorType((batch, *data[1:]), ins[0].dtype), *ins[1:]]
         return list(ins), joined
 
-    def _probe(self, op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Any], ins: Sequence[TensorType], size: int) -> list[Any]:
+    def _probe(
+        self, op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Any], ins: Sequence[TensorType], size: int
+    ) -> list[Any]:
         common = next((t.dtype for t in ins if t.dtype is not None), torch.float32)
         types = [TensorType(tuple(size if n is None else n for n in s), t.dtype or common) for s, t in zip(shapes, ins)]
         return self.forward(op, attrs, types, False)
@@ -70,7 +88,9 @@ class Formula(InferRule):
     def __init__(self, compute: Callable[..., list[tuple[tuple[int, ...], Any]]]) -> None:
         self._compute = compute
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool
+    ) -> list[TensorType]:
         """Return the types that the formula gives."""
         found = self._compute(attrs, [t.shape for t in ins], [t.dtype for t in ins])
         if found is None:  # not this formula's case: the kernel knows, or refuses in its own words

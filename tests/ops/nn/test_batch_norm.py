@@ -1,4 +1,5 @@
 """BatchNorm: what it does in train mode, where the matrix of operators does not look because it changes its inputs."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,7 +15,13 @@ from glueball.base.errors import ShapeError
 def arrays(*shape: int, channels: int, seed: int = 0) -> list[Any]:
     """Data, gamma, beta, moving mean and variance in float64."""
     rng = np.random.default_rng(seed)
-    values = [rng.normal(size=shape), rng.uniform(0.5, 1.5, channels), rng.normal(size=channels), rng.normal(size=channels), rng.uniform(0.5, 2, channels)]
+    values = [
+        rng.normal(size=shape),
+        rng.uniform(0.5, 1.5, channels),
+        rng.normal(size=channels),
+        rng.normal(size=channels),
+        rng.uniform(0.5, 2, channels),
+    ]
     return [nd.array(v, dtype="float64") for v in values]
 
 
@@ -22,9 +29,13 @@ def along(v: np.ndarray, rank: int, axis: int) -> np.ndarray:
     return v.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((4, 3), 1), ((2, 3, 5), 1), ((2, 3, 2, 2), 1), ((2, 2, 4, 3), 3), ((2, 2, 3), -1), ((3, 4), 0)])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((4, 3), 1), ((2, 3, 5), 1), ((2, 3, 2, 2), 1), ((2, 2, 4, 3), 3), ((2, 2, 3), -1), ((3, 4), 0)]
+)
 @pytest.mark.parametrize("fix_gamma", [True, False])
-def test_train_mode_normalises_by_the_batch_and_moves_the_statistics(shape: tuple[int, ...], axis: int, fix_gamma: bool) -> None:
+def test_train_mode_normalises_by_the_batch_and_moves_the_statistics(
+    shape: tuple[int, ...], axis: int, fix_gamma: bool
+) -> None:
     x, gamma, beta, mean, var = arrays(*shape, channels=shape[axis])
     others = tuple(i for i in range(len(shape)) if i != axis % len(shape))
     data, old_mean, old_var = x.asnumpy(), mean.asnumpy(), var.asnumpy()
@@ -67,7 +78,15 @@ def test_outside_training_the_statistics_are_used_and_kept(attrs: dict[str, Any]
 
 
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("attrs", [{"fix_gamma": False}, {"fix_gamma": True}, {"fix_gamma": False, "use_global_stats": True}, {"fix_gamma": False, "axis": 2}])
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"fix_gamma": False},
+        {"fix_gamma": True},
+        {"fix_gamma": False, "use_global_stats": True},
+        {"fix_gamma": False, "axis": 2},
+    ],
+)
 def test_the_gradient_is_the_slope(train: bool, attrs: dict[str, Any]) -> None:
     values = arrays(3, 2, 2, channels=2)
     heads = nd.array(np.random.default_rng(1).normal(size=(3, 2, 2)), dtype="float64")
@@ -75,6 +94,7 @@ def test_the_gradient_is_the_slope(train: bool, attrs: dict[str, Any]) -> None:
     def number(arrays_: list[Any]) -> Any:
         copies = [*arrays_[:3], arrays_[3].copy(), arrays_[4].copy()]
         return (nd.BatchNorm(*copies, **attrs) * heads).sum()
+
     for v in values[:3]:
         v.attach_grad()
     with autograd.record(train_mode=train):
@@ -85,7 +105,10 @@ def test_the_gradient_is_the_slope(train: bool, attrs: dict[str, Any]) -> None:
     rng, step = np.random.default_rng(2), 1e-6
     for position in (0, 1, 2):
         direction = nd.array(rng.normal(size=values[position].shape), dtype="float64")
-        moved = [[v.copy() + sign * step * direction if i == position else v.copy() for i, v in enumerate(values)] for sign in (1, -1)]
+        moved = [
+            [v.copy() + sign * step * direction if i == position else v.copy() for i, v in enumerate(values)]
+            for sign in (1, -1)
+        ]
         with autograd.train_mode() if train else autograd.predict_mode():
             slope = (number(moved[0]).asscalar() - number(moved[1]).asscalar()) / (2 * step)
         assert (values[position].grad * direction).sum().asscalar() == pytest.approx(slope, rel=1e-4, abs=1e-6)

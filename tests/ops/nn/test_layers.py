@@ -1,4 +1,7 @@
-"""What layers need of their operators beyond the matrix: parameter shapes from the data, unknown batch sizes, modes, precisions, layouts."""
+"""What layers need of their operators beyond the matrix: parameter shapes from the data, unknown batch sizes, modes,
+precisions, layouts.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,7 +19,9 @@ from glueball.ops.rules.infer import complete
 F32 = torch.float32
 
 
-def inferred(name: str, data: tuple[Any, ...], dtype: Any = F32, training: bool = False, **attrs: Any) -> tuple[list[Any], list[Any]]:
+def inferred(
+    name: str, data: tuple[Any, ...], dtype: Any = F32, training: bool = False, **attrs: Any
+) -> tuple[list[Any], list[Any]]:
     """Complete an operator of which only the data's type is known."""
     op = lookup(name)
     typed = op.typed(attrs)
@@ -29,10 +34,34 @@ def inferred(name: str, data: tuple[Any, ...], dtype: Any = F32, training: bool 
 PARAMETERS = [
     ("FullyConnected", (4, 3, 2), {"num_hidden": 5}, [(5, 6), (5,)], (4, 5)),
     ("FullyConnected", (4, 3, 2), {"num_hidden": 5, "flatten": False, "no_bias": True}, [(5, 2)], (4, 3, 5)),
-    ("Convolution", (4, 3, 8, 8), {"kernel": (3, 3), "num_filter": 6, "num_group": 3}, [(6, 1, 3, 3), (6,)], (4, 6, 6, 6)),
-    ("Convolution", (4, 8, 8, 3), {"kernel": (3, 3), "num_filter": 6, "layout": "NHWC"}, [(6, 3, 3, 3), (6,)], (4, 6, 6, 6)),
-    ("Convolution", (4, 3, 8), {"kernel": (3,), "num_filter": 6, "no_bias": True, "stride": (2,)}, [(6, 3, 3)], (4, 6, 3)),
-    ("Deconvolution", (4, 3, 8, 8), {"kernel": (4, 4), "num_filter": 6, "stride": (2, 2), "pad": (1, 1)}, [(3, 6, 4, 4)], (4, 6, 16, 16)),
+    (
+        "Convolution",
+        (4, 3, 8, 8),
+        {"kernel": (3, 3), "num_filter": 6, "num_group": 3},
+        [(6, 1, 3, 3), (6,)],
+        (4, 6, 6, 6),
+    ),
+    (
+        "Convolution",
+        (4, 8, 8, 3),
+        {"kernel": (3, 3), "num_filter": 6, "layout": "NHWC"},
+        [(6, 3, 3, 3), (6,)],
+        (4, 6, 6, 6),
+    ),
+    (
+        "Convolution",
+        (4, 3, 8),
+        {"kernel": (3,), "num_filter": 6, "no_bias": True, "stride": (2,)},
+        [(6, 3, 3)],
+        (4, 6, 3),
+    ),
+    (
+        "Deconvolution",
+        (4, 3, 8, 8),
+        {"kernel": (4, 4), "num_filter": 6, "stride": (2, 2), "pad": (1, 1)},
+        [(3, 6, 4, 4)],
+        (4, 6, 16, 16),
+    ),
     ("BatchNorm", (4, 3, 8), {}, [(3,)] * 4, (4, 3, 8)),
     ("BatchNorm", (4, 8, 3), {"axis": -1}, [(3,)] * 4, (4, 8, 3)),
     ("LayerNorm", (4, 3, 8), {}, [(8,)] * 2, (4, 3, 8)),
@@ -47,19 +76,26 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "data", "attrs", "parameters", "result"), PARAMETERS)
-def test_parameter_shapes_follow_from_the_data(name: str, data: tuple[int, ...], attrs: dict, parameters: list, result: tuple[int, ...]) -> None:
+def test_parameter_shapes_follow_from_the_data(
+    name: str, data: tuple[int, ...], attrs: dict, parameters: list, result: tuple[int, ...]
+) -> None:
     ins, outs = inferred(name, data, **attrs)
     assert [t.shape for t in ins[1:]] == parameters
     assert outs[0] == TensorType(result, F32)
 
 
 UNKNOWN_BATCH = [p for p in PARAMETERS if not p[0].endswith("Output")] + [
-    ("Pooling", (4, 3, 8, 8), {"kernel": (2, 2), "stride": (2, 2)}, [], (4, 3, 4, 4)), ("Activation", (4, 3), {"act_type": "relu"}, [], (4, 3)),
-    ("softmax", (4, 3), {}, [], (4, 3)), ("_contrib_AdaptiveAvgPooling2D", (4, 3, 8, 8), {}, [], (4, 3, 1, 1))]
+    ("Pooling", (4, 3, 8, 8), {"kernel": (2, 2), "stride": (2, 2)}, [], (4, 3, 4, 4)),
+    ("Activation", (4, 3), {"act_type": "relu"}, [], (4, 3)),
+    ("softmax", (4, 3), {}, [], (4, 3)),
+    ("_contrib_AdaptiveAvgPooling2D", (4, 3, 8, 8), {}, [], (4, 3, 1, 1)),
+]
 
 
 @pytest.mark.parametrize(("name", "data", "attrs", "parameters", "result"), UNKNOWN_BATCH)
-def test_an_unknown_batch_size_stays_the_only_unknown(name: str, data: tuple[int, ...], attrs: dict, parameters: list, result: tuple[int, ...]) -> None:
+def test_an_unknown_batch_size_stays_the_only_unknown(
+    name: str, data: tuple[int, ...], attrs: dict, parameters: list, result: tuple[int, ...]
+) -> None:
     _, outs = inferred(name, (None, *data[1:]), **attrs)
     assert outs[0].shape == (None, *result[1:])
 
@@ -114,10 +150,16 @@ def test_random_slopes_of_rrelu_lie_between_their_bounds() -> None:
 
 
 HALF = [
-    ("FullyConnected", [(4, 3), (5, 3), (5,)], {"num_hidden": 5}), ("Convolution", [(2, 3, 6, 6), (4, 3, 3, 3), (4,)], {"kernel": (3, 3), "num_filter": 4}),
-    ("Pooling", [(2, 3, 6, 6)], {"kernel": (2, 2)}), ("Pooling", [(2, 3, 6, 6)], {"kernel": (2, 2), "pool_type": "avg"}),
-    ("LayerNorm", [(2, 6), (6,), (6,)], {}), ("softmax", [(2, 6)], {}), ("log_softmax", [(2, 6)], {}), ("Activation", [(2, 6)], {"act_type": "softrelu"}),
-    ("LeakyReLU", [(2, 6)], {"act_type": "gelu"}), ("GroupNorm", [(2, 4, 3), (2,), (2,)], {"num_groups": 2}),
+    ("FullyConnected", [(4, 3), (5, 3), (5,)], {"num_hidden": 5}),
+    ("Convolution", [(2, 3, 6, 6), (4, 3, 3, 3), (4,)], {"kernel": (3, 3), "num_filter": 4}),
+    ("Pooling", [(2, 3, 6, 6)], {"kernel": (2, 2)}),
+    ("Pooling", [(2, 3, 6, 6)], {"kernel": (2, 2), "pool_type": "avg"}),
+    ("LayerNorm", [(2, 6), (6,), (6,)], {}),
+    ("softmax", [(2, 6)], {}),
+    ("log_softmax", [(2, 6)], {}),
+    ("Activation", [(2, 6)], {"act_type": "softrelu"}),
+    ("LeakyReLU", [(2, 6)], {"act_type": "gelu"}),
+    ("GroupNorm", [(2, 4, 3), (2,), (2,)], {"num_groups": 2}),
 ]
 
 
@@ -129,15 +171,36 @@ def test_half_precision_is_near_float32(name: str, shapes: list, attrs: dict, dt
     function = getattr(nd, name)
     half = function(*[x.astype(dtype) for x in full], **attrs)
     assert lookup(name) and half._t.dtype is {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
-    np.testing.assert_allclose(half.astype("float32").asnumpy(), function(*full, **attrs).asnumpy(), atol=0.05, rtol=0.05)
+    np.testing.assert_allclose(
+        half.astype("float32").asnumpy(), function(*full, **attrs).asnumpy(), atol=0.05, rtol=0.05
+    )
 
 
-@pytest.mark.parametrize(("name", "attrs", "weights"), [
-    ("Convolution", {"kernel": (3, 3), "num_filter": 4, "num_group": 2, "pad": (1, 1), "stride": (2, 1)}, 1),
-    ("Deconvolution", {"kernel": (3, 3), "num_filter": 4, "num_group": 2, "stride": (2, 2), "adj": (1, 1), "pad": (1, 1), "no_bias": False}, 1),
-    ("Pooling", {"kernel": (3, 2), "stride": (2, 2), "pool_type": "max"}, 0),
-    ("Pooling", {"kernel": (3, 3), "stride": (2, 2), "pool_type": "avg", "pooling_convention": "full", "pad": (1, 1)}, 0),
-])
+@pytest.mark.parametrize(
+    ("name", "attrs", "weights"),
+    [
+        ("Convolution", {"kernel": (3, 3), "num_filter": 4, "num_group": 2, "pad": (1, 1), "stride": (2, 1)}, 1),
+        (
+            "Deconvolution",
+            {
+                "kernel": (3, 3),
+                "num_filter": 4,
+                "num_group": 2,
+                "stride": (2, 2),
+                "adj": (1, 1),
+                "pad": (1, 1),
+                "no_bias": False,
+            },
+            1,
+        ),
+        ("Pooling", {"kernel": (3, 2), "stride": (2, 2), "pool_type": "max"}, 0),
+        (
+            "Pooling",
+            {"kernel": (3, 3), "stride": (2, 2), "pool_type": "avg", "pooling_convention": "full", "pad": (1, 1)},
+            0,
+        ),
+    ],
+)
 def test_channels_last_is_the_transposed_channels_first(name: str, attrs: dict[str, Any], weights: int) -> None:
     rng = np.random.default_rng(0)
     x = nd.array(rng.normal(size=(2, 4, 6, 5)))
@@ -153,15 +216,26 @@ def test_channels_last_is_the_transposed_channels_first(name: str, attrs: dict[s
     autograd.backward([y, z], [heads, heads.transpose((0, 2, 3, 1))])
     for a, b in zip(first, last):
         wanted = a.grad.asnumpy()
-        np.testing.assert_allclose(b.grad.asnumpy(), wanted.transpose(0, 2, 3, 1) if wanted.ndim == 4 else wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            b.grad.asnumpy(), wanted.transpose(0, 2, 3, 1) if wanted.ndim == 4 else wanted, rtol=1e-4, atol=1e-4
+        )
 
 
-@pytest.mark.parametrize(("name", "shapes", "attrs"), [
-    ("FullyConnected", [(0, 3), (5, 3), (5,)], {"num_hidden": 5}), ("Convolution", [(0, 3, 6, 6), (4, 3, 3, 3), (4,)], {"kernel": (3, 3), "num_filter": 4}),
-    ("Pooling", [(0, 3, 6, 6)], {"kernel": (2, 2)}), ("Pooling", [(0, 3, 6, 6)], {"global_pool": True, "pool_type": "avg"}),
-    ("BatchNorm", [(0, 3, 2), (3,), (3,), (3,), (3,)], {}), ("LayerNorm", [(0, 3), (3,), (3,)], {}), ("softmax", [(0, 3)], {}),
-    ("Activation", [(0, 3)], {"act_type": "relu"}), ("Dropout", [(0, 3)], {}), ("SoftmaxOutput", [(0, 3), (0,)], {}),
-])
+@pytest.mark.parametrize(
+    ("name", "shapes", "attrs"),
+    [
+        ("FullyConnected", [(0, 3), (5, 3), (5,)], {"num_hidden": 5}),
+        ("Convolution", [(0, 3, 6, 6), (4, 3, 3, 3), (4,)], {"kernel": (3, 3), "num_filter": 4}),
+        ("Pooling", [(0, 3, 6, 6)], {"kernel": (2, 2)}),
+        ("Pooling", [(0, 3, 6, 6)], {"global_pool": True, "pool_type": "avg"}),
+        ("BatchNorm", [(0, 3, 2), (3,), (3,), (3,), (3,)], {}),
+        ("LayerNorm", [(0, 3), (3,), (3,)], {}),
+        ("softmax", [(0, 3)], {}),
+        ("Activation", [(0, 3)], {"act_type": "relu"}),
+        ("Dropout", [(0, 3)], {}),
+        ("SoftmaxOutput", [(0, 3), (0,)], {}),
+    ],
+)
 def test_an_empty_batch_passes_forward_and_back(name: str, shapes: list, attrs: dict[str, Any]) -> None:
     inputs = [nd.ones(shape) for shape in shapes]
     inputs[0].attach_grad()
