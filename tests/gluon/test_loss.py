@@ -203,6 +203,7 @@ def test_the_batch_axis_is_kept() -> None:
     assert losses.SoftmaxCELoss(axis=1)(nd.ones((4, 3, 5)), nd.ones((4, 5))).shape == (4,)
 
 
+@pytest.mark.parametrize("hybrid", [False, True])
 @pytest.mark.parametrize(
     "label, text",
     [
@@ -212,9 +213,11 @@ def test_the_batch_axis_is_kept() -> None:
         ([0, np.nan, 1, 1], "label nan"),
     ],
 )
-def test_a_label_that_is_no_class_is_named(label: list[float], text: str) -> None:
+def test_a_label_that_is_no_class_is_named(label: list[float], text: str, hybrid: bool) -> None:
+    loss = losses.SoftmaxCELoss()
+    loss.hybridize(hybrid)
     with pytest.raises(ArgumentError, match=text) as caught:
-        losses.SoftmaxCELoss()(nd.array(PRED), nd.array(label))
+        loss(nd.array(PRED), nd.array(label))
     assert "labels from 0 to 2" in str(caught.value)
 
 

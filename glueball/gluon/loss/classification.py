@@ -96,8 +96,8 @@ class SoftmaxCrossEntropyLoss(Loss):
     Raises
     ------
     ArgumentError
-        A label is not among the classes. Checked on the CPU outside of hybridized graphs, unless `sample_weight` is
-        given, which may mask such labels; elsewhere labels are clipped to the classes.
+        A label is not among the classes. Checked on the CPU when the loss itself is called (not inside a
+        hybridized block), unless `sample_weight` is given, which may mask such labels; elsewhere labels are clipped.
 
     Examples
     --------
@@ -127,15 +127,21 @@ class SoftmaxCrossEntropyLoss(Loss):
         if not self._sparse_label:
             loss = -F.sum(pred * _reshape_like(F, label, pred), axis=self._axis, keepdims=True)
             return self._mean(F, _apply_weighting(F, loss, self._weight, sample_weight))
-        if F is nd and sample_weight is None and CURRENT.get() is None:
-            self._check_labels(pred, label)
-            if pred.ndim == 2 and self._batch_axis == 0 and self._axis in (-1, 1):  # one number per sample: no mean
-                return _apply_weighting(F, -F.pick(pred, label, axis=1), self._weight)
+        if F is nd and sample_weight is None and pred.ndim == 2 and self._batch_axis == 0 and self._axis in (-1, 1):
+            return _apply_weighting(F, -F.pick(pred, label, axis=1), self._weight)  # one number per sample: no mean
         loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
         return self._mean(F, _apply_weighting(F, loss, self._weight, sample_weight))
 
+    def __call__(self, *args: Any) -> Any:
+        if len(args) == 2 and self._sparse_label and CURRENT.get() is None:
+            if type(args[0]) is type(args[1]) is nd.NDArray:
+                self._check_labels(*args)
+        return super().__call__(*args)
+
     def _check_labels(self, pred: Any, label: Any) -> None:
         """Refuse labels that are no class; not on other devices than the CPU, where this would wait for them."""
+        if not -pred.ndim <= self._axis < pred.ndim:
+            return  # softmax says what is wrong with the axis
         classes = pred.shape[self._axis]
         if label.shape == pred.shape and classes > 1:
             raise ShapeError(
