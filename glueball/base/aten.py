@@ -92,13 +92,14 @@ def _one_by_one(name: str, tensors: Sequence[Tensor], args: tuple[Any, ...], kwa
 
 @final
 class TensorList:
-    """A list of tensors that answers to the arithmetic methods of one tensor, each a single whole-list kernel.
+    """A list of tensors that answers to the methods and signs of one tensor, each a single whole-list kernel.
 
-    In-place methods return the list itself, so that they chain exactly as a tensor's do.
+    In-place methods return the list itself, so that they chain exactly as a tensor's do. Another list as argument is
+    taken element by element. A method for which torch has no whole-list kernel is called on one tensor after the other.
 
     >>> w = TensorList([torch.ones(2), torch.ones(1)])
-    >>> w.mul_(0.5).add_(w, alpha=2.0).tensors
-    [tensor([1.5000, 1.5000]), tensor([1.5000])]
+    >>> (w.mul_(0.5).add_(w, alpha=2.0) * 2).tensors
+    [tensor([3., 3.]), tensor([3.])]
     """
 
     __slots__ = ("tensors",)
@@ -112,84 +113,64 @@ class TensorList:
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.tensors)
 
-    def _new(self, name: str, *args: Any, **kwargs: Any) -> TensorList:
-        return TensorList(foreach(name, self.tensors, *[_plain(a) for a in args], **kwargs))
+    def __getattr__(self, name: str) -> Callable[..., TensorList]:
+        if name.startswith("_") or not callable(getattr(Tensor, name, None)):
+            raise AttributeError(f"a list of tensors has no {name!r}; ask its tensors one by one")
+        return lambda *args, **kwargs: self._call(name, *args, **kwargs)
 
-    def _same(self, name: str, *args: Any, **kwargs: Any) -> TensorList:
-        foreach(name, self.tensors, *[_plain(a) for a in args], **kwargs)
-        return self
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> TensorList:
+        results = foreach(name, self.tensors, *[_plain(a) for a in args], **kwargs)
+        return self if name.endswith("_") else TensorList(results)
 
+    # What kernels for lists take in another form than methods of a tensor.
     def add(self, other: Any, *, alpha: float = 1.0) -> TensorList:
         return (
-            self._new("add", other, alpha=alpha) if isinstance(other, TensorList) else self._new("add", other * alpha)
+            self._call("add", other, alpha=alpha) if isinstance(other, TensorList) else self._call("add", other * alpha)
         )
 
     def add_(self, other: Any, *, alpha: float = 1.0) -> TensorList:
         return (
-            self._same("add_", other, alpha=alpha)
+            self._call("add_", other, alpha=alpha)
             if isinstance(other, TensorList)
-            else self._same("add_", other * alpha)
+            else self._call("add_", other * alpha)
         )
 
-    def sub(self, other: Any) -> TensorList:
-        return self._new("sub", other)
+    def sub(self, other: Any, *, alpha: float = 1.0) -> TensorList:
+        return self.add(other, alpha=-alpha)
+
+    def sub_(self, other: Any, *, alpha: float = 1.0) -> TensorList:
+        return self.add_(other, alpha=-alpha)
 
     def mul(self, other: Any) -> TensorList:
-        return self._new("mul", _factor(other, self.tensors))
+        return self._call("mul", _factor(other, self.tensors))
 
     def mul_(self, other: Any) -> TensorList:
-        return self._same("mul_", _factor(other, self.tensors))
-
-    def div(self, other: Any) -> TensorList:
-        return self._new("div", other)
-
-    def div_(self, other: Any) -> TensorList:
-        return self._same("div_", other)
-
-    def neg(self) -> TensorList:
-        return self._new("neg")
-
-    def abs(self) -> TensorList:
-        return self._new("abs")
-
-    def sign(self) -> TensorList:
-        return self._new("sign")
-
-    def sqrt(self) -> TensorList:
-        return self._new("sqrt")
-
-    def sqrt_(self) -> TensorList:
-        return self._same("sqrt_")
-
-    def clone(self) -> TensorList:
-        return TensorList([tensor.clone() for tensor in self.tensors])
-
-    def copy_(self, other: TensorList) -> TensorList:
-        return self._same("copy_", other)
+        return self._call("mul_", _factor(other, self.tensors))
 
     def clamp(self, low: float, high: float) -> TensorList:
-        return self._new("clamp_min", low)._same("clamp_max_", high)
+        return self._call("clamp_min", low)._call("clamp_max_", high)
 
     def clamp_(self, low: float, high: float) -> TensorList:
-        return self._same("clamp_min_", low)._same("clamp_max_", high)
+        return self._call("clamp_min_", low)._call("clamp_max_", high)
 
-    def clamp_min_(self, low: float) -> TensorList:
-        return self._same("clamp_min_", low)
+    __add__ = __radd__ = add
+    __sub__ = sub
+    __mul__ = __rmul__ = mul
 
-    def maximum(self, other: TensorList) -> TensorList:
-        return self._new("maximum", other)
+    def __rsub__(self, other: Any) -> TensorList:
+        return self._call("neg").add_(other)
 
-    def addcmul_(self, left: TensorList, right: TensorList, *, value: float = 1.0) -> TensorList:
-        foreach("addcmul_", self.tensors, left.tensors, right.tensors, value=value)
-        return self
+    def __truediv__(self, other: Any) -> TensorList:
+        return self._call("div", other)
 
-    def addcdiv_(self, left: TensorList, right: TensorList, *, value: float = 1.0) -> TensorList:
-        foreach("addcdiv_", self.tensors, left.tensors, right.tensors, value=value)
-        return self
+    def __rtruediv__(self, other: Any) -> TensorList:
+        return self._call("reciprocal").mul_(other)
 
-    def norm(self) -> TensorList:
-        """The Euclidean norm of each tensor, as tensors of no dimension."""
-        return self._new("norm", 2)
+    def __pow__(self, other: Any) -> TensorList:
+        return self._call("pow", other)
+
+    def __neg__(self) -> TensorList:
+        return self._call("neg")
 
 
 def _plain(argument: Any) -> Any:

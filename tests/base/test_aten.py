@@ -55,6 +55,14 @@ METHODS: dict[str, Callable] = {
     "addcmul_": lambda a, b, c: a.addcmul_(b, c, value=0.3),
     "addcdiv_": lambda a, b, c: a.addcdiv_(b, c, value=-0.3),
     "norm": lambda a, b, c: a.norm(),
+    "sub_": lambda a, b, c: a.sub_(b, alpha=0.3),
+    "sub number": lambda a, b, c: a.sub(0.3),
+    "exp": lambda a, b, c: a.exp(),
+    "lerp_": lambda a, b, c: a.lerp_(b, 0.3),
+    "cumsum": lambda a, b, c: a.cumsum(0),
+    "mean": lambda a, b, c: a - a.mean(),
+    "signs": lambda a, b, c: 2.0 - (a * b + 0.5 * c - 1) / c * -a,
+    "more signs": lambda a, b, c: 1.0 / (1 + a) ** 2 - b / 3,
     "scaled by norm": lambda a, b, c: a.mul(a.norm().div(b.norm())),
 }
 
@@ -75,6 +83,12 @@ def test_foreach_falls_back_to_the_method_of_each_tensor() -> None:
     results = foreach("cumsum", tensors(0), 0)  # torch has no whole-list kernel of this name
     for got, tensor in zip(results, tensors(0), strict=True):
         torch.testing.assert_close(got, tensor.cumsum(0))
+
+
+def test_a_list_has_no_attributes_that_are_not_methods() -> None:
+    for name in ("shape", "grad", "nonsense", "_version"):
+        with pytest.raises(AttributeError, match=f"no '{name}'"):
+            getattr(TensorList(tensors(0)), name)
 
 
 def transposed(lists: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -277,6 +277,28 @@ def test_states_start_anew_where_the_weight_has_another_shape() -> None:
     assert weight.asnumpy().tolist() == [-1, -1]
 
 
+def test_an_optimizer_in_two_methods() -> None:
+    @optimizer.register
+    class Lion(optimizer.Optimizer):
+        def state(self, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return (torch.zeros_like(weight),)
+
+        def rule(self, w: Any, g: Any, state: tuple[Any, ...], step: optimizer.Step) -> None:
+            g, (m,) = self.gradient(g), state
+            w.sub_((m * 0.9 + g * 0.1).sign() + w * step.wd, alpha=step.lr)
+            m.mul_(0.99).add_(g, alpha=0.01)
+
+    together, alone = (optimizer.get_updater(optimizer.create("lion", learning_rate=0.1, wd=0.5)) for _ in range(2))
+    a, b = weights(3), weights(3)
+    for step in range(3):
+        together([0, 1, 2], gradients(3, step), a)
+        for i in range(3):
+            alone(i, gradients(3, step)[i], b[i])
+    for i in range(3):
+        np.testing.assert_allclose(a[i].asnumpy(), b[i].asnumpy(), rtol=1e-6)
+    np.testing.assert_allclose(together.states[0].asnumpy(), alone.states[0].asnumpy(), rtol=1e-6)
+
+
 def test_an_optimizer_may_override_the_multi_precision_update() -> None:
     seen = []
 
