@@ -241,3 +241,5 @@ def test_the_namespace_has_the_image_iterators():
     assert io.ImageRecordIter is ImageRecordIter
     with pytest.raises(AttributeError, match="nothing"):
         io.nothing
+    with pytest.raises(AttributeError, match=r"LibSVMIter is not offered: .*NDArrayIter"):
+        io.LibSVMIter

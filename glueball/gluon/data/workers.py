@@ -32,7 +32,9 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from ... import autograd
 from ... import random as nd_random
+from ...base.context import cpu
 from ...base.errors import ArgumentError, MXNetError, explain
 from . import transport
 
@@ -120,26 +122,32 @@ def _worker_main(
     def note(value: int) -> None:
         position.value = value
 
-    while True:
-        try:
-            task = task_connection.recv()
-        except (EOFError, OSError):
-            return
-        task_number, indices, seed = task
-        _seed(seed)
-        head: tuple[Any, ...]
-        try:
-            head, value = ("batch", task_number), fetch(dataset, indices, batchify, note)
-        except SampleFailure as failure:
-            head, value = ("error", task_number, failure.position, *_describe(failure.__cause__)), None
-        try:
-            transport.send(task_connection, head, value)
-        except (BrokenPipeError, ConnectionResetError):
-            return
-        except Exception as error:  # the batch cannot be pickled, or there is no memory for it
-            transport.send(task_connection, ("error", task_number, None, *_describe(error)), None)
-        value = None
-        note(_IDLE)
+    # What the loader's caller was doing when the process was forked (recording, another device) is none of a
+    # worker's business.
+    with cpu(), autograd.pause():
+        while _serve(task_connection, dataset, batchify, note):
+            note(_IDLE)
+
+
+def _serve(connection: Any, dataset: Any, batchify: Any, note: Callable[[int], None]) -> bool:
+    """Do one task and return whether there may be more."""
+    try:
+        number, indices, seed = connection.recv()
+    except (EOFError, OSError):
+        return False
+    _seed(seed)
+    head: tuple[Any, ...]
+    try:
+        head, value = ("batch", number), fetch(dataset, indices, batchify, note)
+    except SampleFailure as failure:
+        head, value = ("error", number, failure.position, *_describe(failure.__cause__)), None
+    try:
+        transport.send(connection, head, value)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    except Exception as error:  # the batch cannot be pickled, or there is no memory for it
+        transport.send(connection, ("error", number, None, *_describe(error)), None)
+    return True
 
 
 def _seed(seed: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from glueball import nd
+from glueball import autograd, cpu, current_context, nd
 from glueball.base.errors import ArgumentError
 from glueball.gluon import data
 from glueball.gluon.data import workers
@@ -288,6 +288,22 @@ def test_loading_does_not_draw_from_the_generators_here():
     assert (np.random.rand(), random.random()) == expected
 
 
+def test_workers_stand_outside_of_every_scope():
+    class Scopes(data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return autograd.is_recording(), autograd.is_training(), current_context().device_id
+
+    loader = data.DataLoader(Scopes(), 2, num_workers=1)
+    with cpu(1), autograd.record():
+        (batch,) = loader
+    assert [part.asnumpy().tolist() for part in batch] == [[False, False], [False, False], [0, 0]]
+    assert batch[0].context == cpu(0)
+    loader.clean()
+
+
 def test_auto_reload_and_refresh():
     loader = data.DataLoader(Squares(6), 2, num_workers=1, auto_reload=True)
     assert loader._waiting is not None
@@ -321,6 +337,7 @@ def test_no_memory_or_descriptor_is_left_behind():
     assert set(os.listdir("/dev/shm")) <= shared
 
 
+@pytest.mark.slow
 def test_workers_leave_when_the_loader_is_killed(tmp_path):
     program = textwrap.dedent("""
         import os, signal
@@ -354,10 +371,11 @@ def _running(pid):
         return False
 
 
+@pytest.mark.slow
 def test_fork_after_openmp_threads_does_not_deadlock():
     program = textwrap.dedent("""
         import torch, numpy as np
-        from glueball import nd
+        from glueball import autograd, cpu, current_context, nd
         from glueball.gluon import data
         torch.set_num_threads(4)
         big = torch.randn(600, 600)
@@ -384,11 +402,12 @@ def test_fork_after_openmp_threads_does_not_deadlock():
     assert done.stdout == "fine\n", done.stderr
 
 
+@pytest.mark.slow
 def test_spawn(tmp_path, monkeypatch):
     (tmp_path / "spawned_dataset.py").write_text(
         textwrap.dedent("""
         import numpy as np
-        from glueball import nd
+        from glueball import autograd, cpu, current_context, nd
         from glueball.gluon import data
         def make():
             return data.ArrayDataset(nd.array(np.arange(6.0).reshape(3, 2)), [1, 2, 3]).transform_first(double)
