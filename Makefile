@@ -21,7 +21,7 @@ help:
 	@sed -n '3,6s/^#//p' Makefile
 
 demo: $(STAMP)-package
-	@OMP_NUM_THREADS=$(WORKERS) $(BIN)/python examples/demo.py $(DEMO)
+	@$(BIN)/python examples/demo.py $(DEMO)
 
 install: $(STAMP)-dev
 

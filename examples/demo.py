@@ -144,7 +144,7 @@ def text_demo(smoke: bool) -> None:
         f"   {len(data) * LENGTH:,} letters of Pride and Prejudice. "
         f"Before training the next letter is one of {choices(net, unseen):.0f}."
     )
-    epochs = 0.03 if smoke else 4
+    epochs = 0.03 if smoke else 6
     steps = steps_of(data, epochs)
     progress = bar(range(steps), "LSTM, hybridized", steps)
     start = time.perf_counter()

@@ -10,6 +10,9 @@ a name that is absent without a reason in tools/absent.txt is listed as not done
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -46,10 +49,19 @@ def find(where: str) -> Any:
         return base
     found: Any = glueball
     for part in where.split(".") if where != "top" else ():
+        before = found
         found = getattr(found, part, None)
-    if found is None and where == "test_utils":
-        import glueball.test_utils as found
+        if found is None and inspect.ismodule(before):
+            with contextlib.suppress(ModuleNotFoundError):
+                found = importlib.import_module(f"{before.__name__}.{part}")
     return found
+
+
+def has(place: Any, name: str) -> bool:
+    """Return whether a module or class has a name; a class also when its methods set the attribute."""
+    if hasattr(place, name) or not inspect.isclass(place):
+        return hasattr(place, name)
+    return any(f"self.{name}" in inspect.getsource(each) for each in place.__mro__ if each.__module__.startswith("glueball"))
 
 
 def absent() -> Iterator[tuple[str, str, str]]:
@@ -58,7 +70,7 @@ def absent() -> Iterator[tuple[str, str, str]]:
     for where, names in interface().items():
         place = find(where)
         for name in names:
-            if place is None or not hasattr(place, name):
+            if place is None or not has(place, name):
                 path = f"{where}.{name}"
                 yield where, name, next((why for pattern, why in known if pattern.fullmatch(path)), NOT_YET)
 
