@@ -38,6 +38,18 @@ CPU_ONLY = (
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "ops_vision",
+        ("image.flip_left_right-0",),
+        "value",
+        "The gradient of a flip is the flipped gradient; 1.9.1 passes it on as it is.",
+    ),
+    Difference(
+        "ops_vision",
+        ("image.resize-0", "image.resize-1"),
+        "value",
+        "Bytes are interpolated in float32 and rounded; OpenCV computes with 11 bits, so that a byte may differ by one.",
+    ),
+    Difference(
+        "ops_vision",
         ("contrib.box_nms-5",),
         "value",
         "The gradient of box_nms passes through the change of box format; 1.9.1 ignores it.",
@@ -327,7 +339,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         (
             "methods: repr(nd.zeros((0,)))",
             "creation: nd.zeros(())",
-            "gluon: gluon.rnn.GRUCell(3).begin_state()[0]",
         ),
         "value",
         "Arrays with a size of 0 and scalar shapes are ordinary arrays.",
@@ -426,14 +437,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         ),
         "value",
         "Attributes of variables appear once, under their hidden names (`__lr_mult__`).",
-    ),
-    Difference(
-        "facts",
-        (
-            "executors: cell = rnn.LSTMCell(3, prefix='l_'); o, st = cell(sym.Variable('x'), [sym.Variable('h'), sym.Variable('c')]); (o.list_arguments(), o.get_internals().list_outputs())",
-        ),
-        "value",
-        "The sums inside a cell are named by the operator that makes them.",
     ),
     Difference(
         "symbols",
