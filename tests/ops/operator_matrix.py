@@ -1,7 +1,7 @@
 """The machinery of the operator matrix: samples become arrays, an operator is run by its kernel, its rule, its numbers are compared.
 
 The one idea: every question the matrix asks ("is the rule the derivative?") is a function of (operator, sample) here, so that
-test_matrix.py reads as a list of laws. Nothing here knows a particular operator.
+test_matrix.py reads as a list of laws; `Ways` calls an operator as users do (eager, bound, hybridized). Nothing here knows a particular operator.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from glueball import autograd
+from glueball import autograd, gluon, nd, random, sym
 from glueball.base.context import cpu
-from glueball.dispatch import run_kernel
+from glueball.dispatch import invoke, run_kernel
 from glueball.ndarray import NDArray
 from glueball.ops.opdef import TABLE, Grad, OpDef, TensorType, Unsupported, from_kernel
 from glueball.ops.rules.check import ArraySpec, Sample
+from glueball.symbol.compose import compose
 
 STEP = 1e-5  # of the central differences, in float64: truncation and rounding are then both near 1e-10
 
@@ -164,3 +165,94 @@ class Differentiation:
                 return {i: torch.zeros_like(leaves[i]) for i in self.positions}
             found = torch.autograd.grad(number, [leaves[i] for i in self.positions], allow_unused=True)
         return {i: torch.zeros_like(leaves[i]) if g is None else g for i, g in zip(self.positions, found)}
+
+
+# -- eager, bound, hybridized --------------------------------------------------------------------------------------------------------
+
+
+class Ways:
+    """One operator at one sample, called in the three ways in which users call it: on arrays, as a bound symbol, in a hybridized block."""
+
+    def __init__(self, op: OpDef, sample: Sample) -> None:
+        self.op, self.sample = op, sample
+        self.calls = 2  # the second has other numbers, so a plan that kept any of the first is found out
+        self.batches = [make_inputs(sample, np.float64, seed) for seed in (7, 8)]
+        self.positions = differentiable(op, self.batches[0])
+        typed = op.typed(sample.attrs)
+        self.results = op.num_visible(typed)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether a gradient can be asked for."""
+        return self.sample.grad and bool(self.positions) and not isinstance(self.op.gradient, Unsupported)
+
+    def arrays(self, batch: int) -> list[NDArray | None]:
+        """Fresh arrays of a batch."""
+        return [None if a is None else nd.array(a, dtype=a.dtype) for a in self.batches[batch]]
+
+    def heads(self, results: Sequence[NDArray]) -> list[NDArray]:
+        """Fixed head gradients for all results."""
+        rng = np.random.default_rng(5)
+        return [nd.array(rng.uniform(0.5, 1.5, r.shape), dtype=r.dtype) for r in results]
+
+    def _recorded(self, function: Callable[..., Any], batch: int, training: bool) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        """Run a function of arrays under record; (results, gradients)."""
+        arrays = self.arrays(batch)
+        random.seed(3)
+        if not self.differentiable:
+            with autograd.train_mode() if training else autograd.predict_mode():
+                results = as_list(function(*arrays))
+            return [r.asnumpy() for r in results], []
+        for i in self.positions:
+            arrays[i].attach_grad()
+        with autograd.record(train_mode=training):
+            results = as_list(function(*arrays))
+        pairs = [(r, h) for r, h in zip(results, self.heads(results)) if r._t.requires_grad]
+        if pairs:
+            autograd.backward([r for r, _ in pairs], [h for _, h in pairs])
+        return [r.asnumpy() for r in results], [arrays[i].grad.asnumpy() for i in self.positions]
+
+    def eager(self, batch: int, training: bool) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        """The operator called on arrays."""
+        return self._recorded(lambda *xs: invoke(self.op, xs, self.sample.attrs), batch, training)
+
+    def hybridized(self, training: bool) -> Iterator[tuple[list[np.ndarray], list[np.ndarray | None]]]:
+        """The operator inside one hybridized block, batch after batch."""
+        op, attrs = self.op, self.sample.attrs
+        present = [i for i, a in enumerate(self.batches[0]) if a is not None]
+
+        class Block(gluon.HybridBlock):
+            def hybrid_forward(self, F: Any, *xs: Any) -> Any:
+                given = dict(zip(present, xs))
+                return invoke(op, [given.get(i) for i in range(max(present) + 1)], attrs)
+
+        block = Block()
+        block.hybridize()
+        for batch in range(self.calls):
+            yield self._recorded(lambda *xs: block(*[x for x in xs if x is not None]), batch, training)
+
+    def bound(self, training: bool) -> Iterator[tuple[list[np.ndarray], list[np.ndarray | None]]]:
+        """The operator as a symbol, bound once, batch after batch."""
+        given = [None if a is None else sym.Variable(f"x{i}") for i, a in enumerate(self.batches[0])]
+        symbol = compose(self.op, given, self.sample.attrs)
+        hidden = set(symbol.list_auxiliary_states())
+        first = {f"x{i}": a for i, a in enumerate(self.arrays(0)) if a is not None}
+        wanted = [f"x{i}" for i in self.positions] if self.differentiable and training else []
+        grads = {n: nd.zeros(first[n].shape, dtype=first[n].dtype) for n in wanted}
+        executor = symbol.bind(cpu(), {n: a for n, a in first.items() if n not in hidden}, grads or None,
+                               {n: "write" if n in wanted else "null" for n in first}, {n: a for n, a in first.items() if n in hidden})
+        for batch in range(self.calls):
+            for i, a in enumerate(self.arrays(batch)):
+                if a is not None:
+                    (executor.aux_dict if f"x{i}" in hidden else executor.arg_dict)[f"x{i}"][:] = a
+            random.seed(3)
+            results = executor.forward(is_train=training)
+            numbers = [r.asnumpy() for r in results]
+            if wanted:
+                executor.backward(self.heads(results))
+            yield numbers, [executor.grad_dict[n].asnumpy() for n in wanted]
+
+
+def as_list(result: Any) -> list[NDArray]:
+    """Several results as a list, one as a list of one."""
+    return list(result) if isinstance(result, (list, tuple)) else [result]

@@ -12,7 +12,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from operator_matrix import (Differentiation, cases, expected_results, make_array, make_inputs, name_of, run, tensors_of, visible)
+from operator_matrix import (Differentiation, Ways, cases, expected_results, make_array, make_inputs, name_of, run, tensors_of, visible)
 
 from glueball import nd
 from glueball.base.errors import MXNetError
@@ -78,6 +78,38 @@ def test_second_derivative(op: OpDef, index: int) -> None:
     truth = problem.slope(problem.first_order_number)
     found = problem.along(problem.second_gradients())
     assert found == pytest.approx(truth, rel=max(op.check.grad_rtol, 1e-4), abs=1e-5)
+
+
+def same_numbers(found: tuple, wanted: tuple, gradients: bool) -> None:
+    assert len(found[0]) == len(wanted[0])
+    for ours, truth in zip(found[0], wanted[0]):
+        assert ours.shape == truth.shape and ours.dtype == truth.dtype
+        np.testing.assert_allclose(ours, truth, rtol=1e-6, atol=1e-9)
+    if gradients:
+        for position, (ours, truth) in enumerate(zip(found[1], wanted[1])):
+            assert ours.shape == truth.shape and ours.dtype == truth.dtype
+            np.testing.assert_allclose(ours, truth, rtol=1e-6, atol=1e-9, err_msg=f"gradient of input {position}")
+
+
+@every_sample
+def test_bound_is_eager(op: OpDef, index: int) -> None:
+    if op.dynamic:
+        pytest.skip(op.dynamic)
+    ways = Ways(op, op.check.samples[index])
+    for training in (True, False) if op.takes_training else (True,):
+        for batch, found in enumerate(ways.bound(training)):
+            same_numbers(found, ways.eager(batch, training), gradients=training)
+
+
+@every_sample
+def test_hybridized_is_eager(op: OpDef, index: int) -> None:
+    if op.dynamic:
+        pytest.skip(op.dynamic)
+    ways = Ways(op, op.check.samples[index])
+    if not ways.batches[0]:
+        return  # a block needs an array; without one, test_bound_is_eager says it all
+    for batch, found in enumerate(ways.hybridized(training=True)):
+        same_numbers(found, ways.eager(batch, True), gradients=True)
 
 
 failing = [(op, i) for op in TABLE.values() for i in range(len(op.check.errors))]
