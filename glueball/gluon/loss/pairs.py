@@ -1,4 +1,7 @@
-"""Losses that compare samples with each other: triplets, cosine embedding, smoothed deep metric learning."""
+"""Losses that compare samples with each other: triplets, cosine embedding, smoothed deep metric learning.
+
+Each takes two or three arrays of embeddings, a row per sample, and tells which rows should be near each other.
+"""
 
 from __future__ import annotations
 

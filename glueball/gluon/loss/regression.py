@@ -1,4 +1,7 @@
-"""Losses for numbers and distributions: L1, L2, Huber, Poisson, Kullback-Leibler."""
+"""Losses for numbers and distributions: L1, L2, Huber, Poisson, Kullback-Leibler.
+
+Each is a formula on label and prediction, averaged (Kullback-Leibler: summed) over all axes but the batch's.
+"""
 
 from __future__ import annotations
 

@@ -54,6 +54,19 @@ __all__ = [
 LAYOUTS = {1: ("NCW",), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}  # by the number of space dimensions
 
 
+def _check(owner: str, n: int, layout: str, channels: int, in_channels: int, groups: int) -> None:
+    """Refuse an unknown layout, and channels that groups do not divide."""
+    if layout not in LAYOUTS[n]:
+        known = " or ".join(LAYOUTS[n])
+        raise ArgumentError(explain(owner, "The layout does not fit.", expected=known, received=f"layout={layout!r}"))
+    for what, count in (("channels", channels), ("in_channels", in_channels)):
+        if count < 0 or count % groups or (what == "channels" and not count):
+            problem = f"{what} must be a positive multiple of groups."
+            raise ArgumentError(
+                explain(owner, problem, expected=f"a multiple of {groups}", received=f"{what}={count}, groups={groups}")
+            )
+
+
 class _Conv(HybridBlock):
     """What all convolutions share. `_dimensions` and `_op_name` are set by each class."""
 
@@ -80,23 +93,8 @@ class _Conv(HybridBlock):
     ) -> None:
         super().__init__(prefix=prefix, params=params)
         owner, n = type(self).__name__, self._dimensions
-        if layout not in LAYOUTS[n]:
-            raise ArgumentError(
-                explain(
-                    owner, "The layout does not fit.", expected=" or ".join(LAYOUTS[n]), received=f"layout={layout!r}"
-                )
-            )
+        _check(owner, n, layout, channels, in_channels, groups)
         kernel = sizes(owner, "kernel_size", kernel_size, n)
-        for what, count in (("channels", channels), ("in_channels", in_channels)):
-            if count < 0 or count % groups or (what == "channels" and not count):
-                raise ArgumentError(
-                    explain(
-                        owner,
-                        f"{what} must be a positive multiple of groups.",
-                        expected=f"{what} divisible by {groups}",
-                        received=f"{what}={count}, groups={groups}",
-                    )
-                )
         self._channels = channels
         self._in_channels = in_channels
         self._op_name = op_name
