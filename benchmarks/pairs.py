@@ -1,0 +1,73 @@
+"""Fair timing for benchmarks: all sides in one process, alternating, medians and ratios; JSON with machine and versions.
+
+The one idea: machines drift, so only ratios of measurements taken in turn are quoted. `compare` runs A B C A B C …, each a small batch of
+calls, and reports the median over rounds. Threads are fixed for all sides (OMP_NUM_THREADS, 2 unless set). `--smoke` runs everything once,
+to prove that it runs; its figures mean nothing. `--json FILE` appends a record.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+THREADS = int(os.environ.setdefault("OMP_NUM_THREADS", "2"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+SMOKE = "--smoke" in sys.argv
+
+
+def machine() -> dict[str, Any]:
+    """Return what a figure depends on."""
+    import torch
+
+    import glueball
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")), model)
+    return {"cpu": model, "cores": os.cpu_count(), "threads": THREADS, "python": platform.python_version(), "torch": torch.__version__,
+            "glueball": glueball.__version__}
+
+
+def compare(sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup: int = 3, unit: str = "µs") -> dict[str, float]:
+    """Time the sides in turn; returns the median time per call of each, in microseconds (or milliseconds)."""
+    import torch
+    torch.set_num_threads(THREADS)
+    if SMOKE:
+        calls, rounds, warmup = 1, 1, 1
+    scale = {"µs": 1e6, "ms": 1e3}[unit]
+    for run in sides.values():
+        for _ in range(warmup):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            times[name].append((time.perf_counter() - start) / calls * scale)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def report(title: str, medians: dict[str, float], ratios: dict[str, tuple[str, str, str]], unit: str = "µs") -> None:
+    """Print medians and ratios `label: (numerator, denominator, target)`, and append them to the JSON file when one is asked for."""
+    print(f"\n{title}" + (" (smoke: figures mean nothing)" if SMOKE else ""))
+    for name, value in medians.items():
+        print(f"  {name:<28}{value:>12.2f} {unit}")
+    found = {}
+    for label, (top, bottom, target) in ratios.items():
+        found[label] = medians[top] / medians[bottom] if medians[bottom] else float("nan")
+        print(f"  {label:<48}{found[label]:>6.2f}×   target {target}")
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--json")
+    path = parser.parse_known_args()[0].json
+    if path and not SMOKE:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"benchmark": title, "unit": unit, "medians": medians, "ratios": found, **machine()}) + "\n")
