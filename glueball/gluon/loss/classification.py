@@ -1,7 +1,7 @@
 """Losses for classes: cross entropies, hinges, the logistic loss, and CTC for sequences of classes.
 
 The one idea: predictions come before the softmax or sigmoid, so that each loss can be computed without overflow. Labels
-that are no class are refused in words. Not here: losses for numbers (regression.py) and for pairs of samples (pairs.py).
+that are no class are refused in words. Not here: losses for numbers (regression.py) and for pairs (pairs.py).
 """
 
 from __future__ import annotations
