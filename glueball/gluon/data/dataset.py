@@ -98,7 +98,12 @@ class Dataset:
         20
         """
         transformed = _LazyTransformDataset(self, fn)
-        return transformed if lazy else SimpleDataset([transformed[index] for index in range(len(transformed))])
+        if lazy:
+            return transformed
+        whole = transformed.gather(range(len(self))) if len(self) else None
+        if whole is not None:
+            return ArrayDataset(*whole) if isinstance(whole, list) else ArrayDataset(whole)
+        return SimpleDataset([transformed[index] for index in range(len(transformed))])
 
     def transform_first(self, fn: Callable[[Any], Any], lazy: bool = True) -> Dataset:
         """Return a data set in which `fn` is applied to the first part of each sample (the data, not the label).

@@ -200,6 +200,16 @@ def test_a_loader_gives_the_same_with_and_without_workers(workers):
     loader.clean()
 
 
+def test_an_eager_transform_of_arrays_keeps_arrays():
+    digits = data.vision.OpticalDigits(train=False)
+    eager = digits.transform_first(transforms.ToTensor(), lazy=False)
+    lazy = digits.transform_first(transforms.ToTensor())
+    assert isinstance(eager, data.ArrayDataset) and len(eager) == len(lazy) == 360
+    for index in (0, 7, 359):
+        np.testing.assert_array_equal(eager[index][0].asnumpy(), lazy[index][0].asnumpy())
+        assert eager[index][1] == lazy[index][1] and isinstance(eager[index][1], np.int32)
+
+
 def test_rows_can_be_sent_to_spawned_workers():
     row = transforms.Compose(
         [transforms.Resize(5), transforms.ToTensor(), transforms.RandomApply([transforms.RandomHue(0.1)], 0.0)]

@@ -16,7 +16,7 @@ from glueball import nd, recordio
 from glueball.base.errors import FileFormatError
 from glueball.gluon import data
 from glueball.gluon.data import vision
-from glueball.gluon.data.vision import datasets, sources
+from glueball.gluon.data.vision import datasets, optical_digits, sources
 from glueball.image import codec
 
 
@@ -34,6 +34,7 @@ def bare_machine(tmp_path, monkeypatch):
         monkeypatch.setattr(
             cls, "_source", dataclasses.replace(cls._source, places=places, mirrors=(f"file://{tmp_path}/mirror/",))
         )
+    optical_digits._mnist_is_at_hand.cache_clear()
     return home
 
 
@@ -210,6 +211,26 @@ def test_optical_digits():
     load_digits = pytest.importorskip("sklearn.datasets").load_digits
     original = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
     assert {image.tobytes() for image in original} == {image.tobytes() for image in both}
+
+
+def test_digits_are_mnist_where_it_is_and_else_those_of_the_package(tmp_path, monkeypatch):
+    assert isinstance(vision.digits(root=str(tmp_path / "a")), vision.OpticalDigits)
+    put_mnist(tmp_path / "b")
+    assert isinstance(vision.digits(root=str(tmp_path / "b")), vision.OpticalDigits)  # only one of the parts
+    put_mnist(tmp_path / "c")
+    put_mnist(tmp_path / "c", part="t10k")
+    for train in (True, False):
+        found = vision.digits(train, root=str(tmp_path / "c"))
+        assert isinstance(found, vision.MNIST)
+        check_mnist(found)
+    for part in ("train", "t10k"):
+        put_mnist(tmp_path / "mirror", ".gz", part)
+    for name in vision.MNIST._source.sha1:
+        digest = hashlib.sha1((tmp_path / "mirror" / name).read_bytes()).hexdigest()
+        monkeypatch.setitem(sources.MNIST_SOURCE.sha1, name, digest)
+    assert isinstance(vision.digits(root=str(tmp_path / "d"), download=False), vision.OpticalDigits)
+    assert isinstance(vision.digits(False, root=str(tmp_path / "d")), vision.MNIST)
+    assert len(os.listdir(tmp_path / "d")) == 4
 
 
 def test_transform_and_batches(tmp_path):

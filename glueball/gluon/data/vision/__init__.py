@@ -1,15 +1,15 @@
 """gluon.data.vision: image data sets and transforms.
 
-datasets.py has MNIST and its like, digits.py a small real set that comes with the package, folders.py your own images,
-sources.py where files are found, transforms/ what is done to an image before it enters a batch.
+datasets.py has MNIST and its like, optical_digits.py a small real set that comes with the package, folders.py your own
+images, sources.py where files are found, transforms/ what is done to an image before it enters a batch.
 """
 
 from __future__ import annotations
 
 from . import datasets, transforms
 from .datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
-from .digits import OpticalDigits, digits
 from .folders import ImageFolderDataset, ImageListDataset, ImageRecordDataset
+from .optical_digits import OpticalDigits, digits
 
 __all__ = [
     "CIFAR10",

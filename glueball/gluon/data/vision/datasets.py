@@ -3,7 +3,7 @@ memory.
 
 The one idea: a class says which files it wants and how their bytes become two arrays; sources.py finds or fetches the
 files, from whatever layout another program left them in. What is read is checked against its own head before it is
-believed. The digits that come with the package are in digits.py, your own images in folders.py.
+believed. The digits that come with the package are in optical_digits.py, your own images in folders.py.
 """
 
 from __future__ import annotations
@@ -127,39 +127,46 @@ class MNIST(InMemoryImages):
         self._train = train
         self._store(*self._find(root))
 
+    @classmethod
+    def is_here(cls, root: str | None, train: bool) -> bool:
+        """Return whether the files of a part are on this machine (nothing is read or fetched)."""
+        return sources.find(cls._source, root, _idx_names(train)) is not None or cls._keras_file(root) is not None
+
     def _find(self, root: str | None) -> tuple[np.ndarray, np.ndarray]:
-        part = "train" if self._train else "t10k"
-        wanted = [
-            (f"{part}-{what}-ubyte", f"{part}-{what}-ubyte.gz", f"{part}-{what}-ubyte".replace("-idx", ".idx"))
-            for what in ("images-idx3", "labels-idx1")
-        ]
+        wanted = _idx_names(self._train)
         paths = sources.find(self._source, root, wanted)
         if paths is None:
-            archive = self._keras(root)
+            archive = self._keras_file(root)
             if archive is not None:
-                return archive
-            paths = sources.fetch(
-                self._source, root, [names[1] for names in wanted], f"{wanted[0][0]} and {wanted[1][0]} (plain or .gz)"
-            )
+                return _read_keras(archive, "train" if self._train else "test")
+            described = f"{wanted[0][0]} and {wanted[1][0]} (plain or .gz)"
+            paths = sources.fetch(self._source, root, [names[1] for names in wanted], described)
         images, labels = map(read_idx, paths)
         return _checked(images[..., None] if images.ndim == 3 else images, labels, paths[0])
 
-    def _keras(self, root: str | None) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the arrays of Keras' single file, where there is one."""
+    @classmethod
+    def _keras_file(cls, root: str | None) -> str | None:
+        """Return where Keras' single file is, if it is."""
         tops = ([os.path.expanduser(root)] if root is not None else []) + [os.path.expanduser("~/.keras/datasets")]
-        for path in (os.path.join(top, f"{self._source.folder}.npz") for top in tops):
-            if os.path.isfile(path):
-                part = "train" if self._train else "test"
-                try:
-                    with np.load(path, allow_pickle=False) as arrays:
-                        return _checked(arrays[f"x_{part}"][..., None], arrays[f"y_{part}"], path)
-                except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-                    raise FileFormatError(
-                        explain(
-                            f"File {path!r}", f"It cannot be read: {error}.", expected=f"arrays x_{part} and y_{part}"
-                        )
-                    ) from error
-        return None
+        paths = [os.path.join(top, f"{cls._source.folder}.npz") for top in tops]
+        return next(filter(os.path.isfile, paths), None)
+
+
+def _idx_names(train: bool) -> list[tuple[str, ...]]:
+    """Return the names that the files of images and of labels may have."""
+    part = "train" if train else "t10k"
+    stems = [f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"]
+    return [(stem, f"{stem}.gz", stem.replace("-idx", ".idx")) for stem in stems]
+
+
+def _read_keras(path: str, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the arrays of a part out of Keras' single file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _checked(arrays[f"x_{part}"][..., None], arrays[f"y_{part}"], path)
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        problem = f"It cannot be read: {error}."
+        raise FileFormatError(explain(f"File {path!r}", problem, expected=f"arrays x_{part} and y_{part}")) from error
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ datasets.py.
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ __all__ = [
     "DatasetNotFoundError",
     "Source",
     "Wanted",
+    "answers",
     "fetch",
     "find",
 ]
@@ -198,6 +200,19 @@ def fetch(source: Source, root: str | None, remote: Sequence[str], described: st
                 )
             )
     return paths
+
+
+def answers(source: Source) -> bool:
+    """Return whether a mirror of the data set answers within three seconds."""
+    name = next(iter(source.sha1))
+    for mirror in source.mirrors:
+        address = mirror.format(repository=utils._get_repo_url()) + name
+        try:
+            with urllib.request.urlopen(address, timeout=3):
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def _first(place: str, names: Sequence[str]) -> str | None:

@@ -1,1 +1,3 @@
-"""Small real data sets that come with the package; README.md names their sources and licences. Reader: ../digits.py."""
+"""Small real data sets that come with the package; README.md names their sources and licences. Reader:
+../optical_digits.py.
+"""

@@ -1,5 +1,5 @@
 """OpticalDigits: 1,797 real handwritten digits that come with the package, so that a first network trains without any
-download. `digits` chooses: MNIST where its 70,000 images are at hand, else these.
+download; and `digits`, which gives MNIST in their place where its files are on this machine or can be fetched.
 
 Same interface as MNIST in datasets.py. Source, credit and licence (CC BY 4.0): _data/README.md.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import sources
 from .datasets import MNIST, InMemoryImages
-from .sources import DatasetNotFoundError
 
 __all__ = ["OpticalDigits", "digits"]
 
@@ -22,8 +22,7 @@ _FILE = os.path.join(os.path.dirname(__file__), "_data", "optical_digits.npz")
 
 
 class OpticalDigits(InMemoryImages):
-    """Handwritten digits, 8 × 8 × 1: 1,437 for training and 360 for testing, a fixed split in proportion to the
-    classes.
+    """Handwritten digits, 8 × 8 × 1: 1,437 for training and 360 for testing, split in proportion to the classes.
 
     E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998 (CC
     BY 4.0). The original values 0..16 are scaled to 0..255, so that `ToTensor` maps them to [0, 1].
@@ -51,9 +50,24 @@ class OpticalDigits(InMemoryImages):
         self._store(np.rint(images * (255 / 16)).astype(np.uint8)[..., None], labels)
 
 
-def digits(train: bool = True, transform: Callable[[Any, Any], Any] | None = None) -> InMemoryImages:
-    """Return MNIST when its files are on this machine or can be fetched, else `OpticalDigits`: the same choice for
-    both parts.
+def digits(
+    train: bool = True,
+    transform: Callable[[Any, Any], Any] | None = None,
+    root: str | None = None,
+    download: bool = True,
+) -> InMemoryImages:
+    """Return handwritten digits: MNIST when its files are on this machine or can be fetched, else `OpticalDigits`.
+
+    Parameters
+    ----------
+    train : bool
+        The training or the test part; the choice of the data set is the same for both.
+    transform : callable, optional
+        ``transform(data, label)`` makes the sample.
+    root : str, optional
+        Where to look for MNIST first (see `MNIST`).
+    download : bool
+        Fetch MNIST if it is not here and a mirror answers within three seconds.
 
     Examples
     --------
@@ -61,12 +75,15 @@ def digits(train: bool = True, transform: Callable[[Any, Any], Any] | None = Non
     >>> image.ndim, image.shape[2]
     (3, 1)
     """
-    return (MNIST if _mnist_is_at_hand() else OpticalDigits)(train=train, transform=transform)
+    return MNIST(root, train, transform) if _mnist_is_at_hand(root, download) else OpticalDigits(train, transform)
 
 
 @functools.cache
-def _mnist_is_at_hand() -> bool:
+def _mnist_is_at_hand(root: str | None, download: bool) -> bool:
+    missing = [part for part in (False, True) if not MNIST.is_here(root, part)]
+    if missing and not (download and sources.answers(MNIST._source)):
+        return False
     try:
-        return all(len(MNIST(train=part)) > 0 for part in (False, True))
-    except DatasetNotFoundError:
+        return all(len(MNIST(root, part)) > 0 for part in missing)
+    except sources.DatasetNotFoundError:
         return False
