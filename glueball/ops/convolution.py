@@ -1,8 +1,9 @@
-"""Convolution and Deconvolution in one, two and three dimensions, channels first or last.
+"""Convolution in one, two and three dimensions, channels first or last, and the gradients of all convolutions.
 
 The one idea: torch's own convolution forward, and one private operator `_convolution_backward` for the gradients of
 both, whose `output_mask` says which of them to compute. Weights follow the data's layout: NCHW has (out, in/groups,
-kernel…), NHWC has (out, kernel…, in/groups). Pooling is in pooling.py, deformable convolution in deformable.py.
+kernel…), NHWC has (out, kernel…, in/groups). Pooling is in pooling.py, the transpose in deconvolution.py, deformable
+convolution in contrib_nn.py.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .attributes import Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import Probing, formula, probing
+from .rules.layers import Probing, formula
 from .rules.shapes import convolved
 
 _FORWARD: Mapping[int, Any] = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}
-_TRANSPOSED: Mapping[int, Any] = {3: torch.conv_transpose1d, 4: torch.conv_transpose2d, 5: torch.conv_transpose3d}
-_CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
-_LAYOUTS = (None, "None", "NCW", "NCHW", "NCDHW", *_CHANNELS_LAST)
+CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
+LAYOUTS = (None, "None", "NCW", "NCHW", "NCDHW", *CHANNELS_LAST)
 
 
-def _misfit(
+def misfit(
     where: str,
     data: Tensor,
     weight: Tensor,
@@ -44,13 +44,13 @@ def _misfit(
         f"data {tuple(data.shape)}, weight {tuple(weight.shape)}; kernel={tuple(kernel)}, num_filter={filters}, "
         f"num_group={groups}"
     )
-    if layout not in _LAYOUTS:
+    if layout not in LAYOUTS:
         return ArgumentError(
             explain(
-                where, "This layout does not exist.", expected=", ".join(str(v) for v in _LAYOUTS[2:]), received=layout
+                where, "This layout does not exist.", expected=", ".join(str(v) for v in LAYOUTS[2:]), received=layout
             )
         )
-    last = layout in _CHANNELS_LAST
+    last = layout in CHANNELS_LAST
     if data.dim() != len(kernel) + 2:
         return ShapeError(
             explain(
@@ -110,8 +110,8 @@ def weight_shape(
     return (first, *kernel, second) if last else (first, second, *kernel)
 
 
-def _fill(attrs: Mapping[str, Any], shapes: Sequence[Any], where: str, transposed: bool) -> list[Any]:
-    data, kernel, groups, last = shapes[0], attrs["kernel"], attrs["num_group"], attrs["layout"] in _CHANNELS_LAST
+def fill_shapes(attrs: Mapping[str, Any], shapes: Sequence[Any], where: str, transposed: bool) -> list[Any]:
+    data, kernel, groups, last = shapes[0], attrs["kernel"], attrs["num_group"], attrs["layout"] in CHANNELS_LAST
     if data is None or len(data) != len(kernel) + 2:
         raise ShapeError(
             explain(where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=data)
@@ -142,7 +142,7 @@ def _np_convolution(
     layout: str | None = None,
     **_: Any,
 ) -> np.ndarray:
-    if layout in _CHANNELS_LAST:
+    if layout in CHANNELS_LAST:
         first = _np_convolution(
             np.moveaxis(x, -1, 1), np.moveaxis(w, -1, 1), b, kernel, stride, dilate, pad, num_filter, num_group
         )
@@ -163,8 +163,19 @@ def _np_convolution(
     return out if b is None else out + b.reshape(-1, *(1,) * n)
 
 
+def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    """The plain call; what the kernel would check was checked when the shapes were inferred."""
+    rank = len(attrs["kernel"])
+    if attrs["layout"] in CHANNELS_LAST or not 1 <= rank <= 3:
+        return None
+    bias = args[2] if len(args) > 2 else "None"
+    more = (attrs["stride"] or 1, attrs["pad"] or 0, attrs["dilate"] or 1, attrs["num_group"])
+    return f"torch.conv{rank}d({args[0]}, {args[1]}, {bias}, {', '.join(map(repr, more))})"
+
+
 @operator(
     aliases=("Convolution_v1",),
+    emit=_emit_convolution,
     when={"bias": lambda a: not a["no_bias"]},
     infer=Probing(result=convolved),
     check=check(
@@ -225,59 +236,55 @@ def Convolution(
     Raises ShapeError that says which input does not fit, and when the data look like another layout.
     """
     try:
-        if layout in _CHANNELS_LAST:
+        if layout in CHANNELS_LAST:
             return _FORWARD[data.dim()](
                 data.movedim(-1, 1), weight.movedim(-1, 1), bias, stride or 1, pad or 0, dilate or 1, num_group
             ).movedim(1, -1)
         result = _FORWARD[data.dim()](data, weight, bias, stride or 1, pad or 0, dilate or 1, num_group)
     except (RuntimeError, KeyError, IndexError) as error:
-        raise _misfit(
-            "Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, error
+        raise misfit(
+            "Convolution", data, weight, as_tuple(kernel), num_filter, num_group, layout, False, error
         ) from None
     shape = weight.shape
     if (
         shape[0] != num_filter
         or shape[2:] != kernel
-        and shape[2:] != _sequence(kernel)
+        and shape[2:] != as_tuple(kernel)
         or layout is not None
-        and layout not in _LAYOUTS
+        and layout not in LAYOUTS
     ):
-        raise _misfit("Convolution", data, weight, _sequence(kernel), num_filter, num_group, layout, False, None)
+        raise misfit("Convolution", data, weight, as_tuple(kernel), num_filter, num_group, layout, False, None)
     return result
 
 
-def _sequence(value: Any) -> tuple[int, ...]:
+def per_axis(value: Any, default: int, n: int) -> tuple[int, ...]:
+    if not value:
+        return (default,) * n
+    return (value,) * n if isinstance(value, int) else tuple(value)
+
+
+def as_tuple(value: Any) -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
 @Convolution.fill
 def _(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
-    return _fill(attrs, shapes, "Convolution", False)
+    return fill_shapes(attrs, shapes, "Convolution", False)
 
 
 @Convolution.grad
 def _(c: Grad) -> Value:
-    return _gradients(c, False, ())
-
-
-def _gradients(c: Grad, transposed: bool, adj: Any) -> Value:
     has_bias = len(c.ins) > 2 and c.ins[2] is not None
     kept = {k: c.attrs[k] for k in ("stride", "dilate", "pad", "num_group", "layout")}
     found = _convolution_backward(
-        c.g,
-        c.x,
-        c.ins[1],
-        transposed=transposed,
-        adj=adj,
-        output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)),
-        **kept,
+        c.g, c.x, c.ins[1], output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)), **kept
     )
     return tuple(found[: 2 + has_bias])
 
 
 def _backward_types(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> list[Any]:
     mask, grad = attrs["output_mask"], shapes[0]
-    bias = (grad[-1 if attrs["layout"] in _CHANNELS_LAST else 1],)
+    bias = (grad[-1 if attrs["layout"] in CHANNELS_LAST else 1],)
     return [(shape if used else (0,), dtypes[0]) for shape, used in zip((shapes[1], shapes[2], bias), mask)]
 
 
@@ -291,7 +298,27 @@ def _np_convolution_backward(g: np.ndarray, x: np.ndarray, w: np.ndarray, **attr
     return (*found, g.sum((0, *range(2, g.ndim))))
 
 
+def _emit_backward(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    """One call for channels first; None stands where the mask leaves a gradient out."""
+    rank = len(attrs["stride"])
+    if attrs["layout"] in CHANNELS_LAST or attrs["adj"] or not rank:
+        return None
+    more = (
+        attrs["stride"],
+        attrs["pad"] or (0,) * rank,
+        attrs["dilate"] or (1,) * rank,
+        attrs["transposed"],
+        (0,) * rank,
+    )
+    mask = tuple(bool(m) for m in attrs["output_mask"])
+    return (
+        f"aten.convolution_backward({', '.join(args)}, ({args[0]}.shape[1],), {', '.join(map(repr, more))}, "
+        f"{attrs['num_group']}, {mask})"
+    )
+
+
 @operator(
+    emit=_emit_backward,
     outputs=3,
     infer=formula(_backward_types),
     gradient=from_kernel,
@@ -318,15 +345,15 @@ def _convolution_backward(
 
     What `output_mask` leaves out is not computed; an array of size 0 stands in its place.
     """
-    last = layout in _CHANNELS_LAST
+    last = layout in CHANNELS_LAST
     if last:
         grad, data, weight = grad.movedim(-1, 1), data.movedim(-1, 1), weight.movedim(-1, 1)
     n = data.dim() - 2
     mask = [bool(m) for m in output_mask]
     if adj and any(
-        a >= max(s, d) for a, s, d in zip(_per_axis(adj, 0, n), _per_axis(stride, 1, n), _per_axis(dilate, 1, n))
+        a >= max(s, d) for a, s, d in zip(per_axis(adj, 0, n), per_axis(stride, 1, n), per_axis(dilate, 1, n))
     ):
-        pads = zip(reversed(_per_axis(pad, 0, n)), reversed(_per_axis(adj, 0, n)))
+        pads = zip(reversed(per_axis(pad, 0, n)), reversed(per_axis(adj, 0, n)))
         grad, pad, adj = torch.nn.functional.pad(grad, [v for p, a in pads for v in (p, p - a)]), (), ()
     found = aten.convolution_backward(
         grad,
@@ -351,222 +378,3 @@ def _convolution_backward(
         if last
         else result
     )
-
-
-def target_geometry(
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilate: Sequence[int],
-    pad: Sequence[int],
-    adj: Sequence[int],
-    target: Sequence[int],
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return (pad, adj) of a Deconvolution: as given, or such that the result has the sizes `target`."""
-    if not target or not any(target):
-        return tuple(pad), tuple(adj)
-    surplus = [s * (size - 1) + d * (k - 1) + 1 - t for size, k, s, d, t in zip(sizes, kernel, stride, dilate, target)]
-    if min(surplus) < 0:
-        raise ShapeError(
-            explain(
-                "Deconvolution",
-                "The target_shape is too large.",
-                expected=f"at most {tuple(t + s for t, s in zip(target, surplus))}",
-                received=tuple(target),
-            )
-        )
-    return tuple((s + 1) // 2 for s in surplus), tuple(s % 2 for s in surplus)
-
-
-def _np_deconvolution(
-    x: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray | None = None,
-    kernel: Any = (),
-    stride: Any = (),
-    dilate: Any = (),
-    pad: Any = (),
-    adj: Any = (),
-    target_shape: Any = (),
-    num_filter: int = 0,
-    num_group: int = 1,
-    **_: Any,
-) -> np.ndarray:
-    n = len(kernel)
-    stride, dilate, pad, adj = stride or (1,) * n, dilate or (1,) * n, pad or (0,) * n, adj or (0,) * n
-    pad, adj = target_geometry(x.shape[2:], kernel, stride, dilate, pad, adj, target_shape)
-    full = [stride[i] * (x.shape[2 + i] - 1) + dilate[i] * (kernel[i] - 1) + 1 + adj[i] for i in range(n)]
-    out = np.zeros((x.shape[0], num_filter, *full))
-    per_in, per_out = x.shape[1] // num_group, num_filter // num_group
-    for group, at in product(range(num_group), product(*(range(k) for k in kernel))):
-        window = tuple(
-            slice(at[i] * dilate[i], at[i] * dilate[i] + stride[i] * (x.shape[2 + i] - 1) + 1, stride[i])
-            for i in range(n)
-        )
-        rows = slice(group * per_in, (group + 1) * per_in)
-        out[(slice(None), slice(group * per_out, (group + 1) * per_out), *window)] += np.einsum(
-            "nc...,co->no...", x[:, rows], w[(rows, slice(None), *at)]
-        )
-    out = out[(slice(None), slice(None), *(slice(pad[i], full[i] - pad[i]) for i in range(n)))]
-    return out if b is None else out + b.reshape(-1, *(1,) * n)
-
-
-@operator(
-    when={"bias": lambda a: not a["no_bias"]},
-    infer=probing,
-    check=check(
-        S(A(2, 3, 4), A(3, 4, 3), kernel=(3,), num_filter=4, stride=(2,)),
-        S(
-            A(2, 4, 3, 3),
-            A(4, 2, 3, 2),
-            A(4),
-            kernel=(3, 2),
-            num_filter=4,
-            num_group=2,
-            stride=(2, 2),
-            pad=(1, 0),
-            adj=(1, 1),
-            no_bias=False,
-        ),
-        S(A(1, 2, 3, 3), A(2, 2, 3, 3), kernel=(3, 3), num_filter=2, stride=(2, 2), target_shape=(6, 6)),
-        S(A(1, 2, 3, 3), A(2, 2, 2, 2), kernel=(2, 2), num_filter=2, target_shape=(3, 3)),
-        S(A(1, 2, 2, 3, 2), A(2, 1, 2, 2, 2), kernel=(2, 2, 2), num_filter=1, dilate=(1, 2, 1)),
-        ref=_np_deconvolution,
-        grad_rtol=1e-3,
-        errors=[
-            ((A(1, 3, 4, 4), A(2, 3, 3, 3)), {"kernel": (3, 3), "num_filter": 3}, "leave in_channels out"),
-            ((A(1, 2, 3, 3), A(2, 3, 3, 3)), {"kernel": (3, 3), "num_filter": 3, "target_shape": (9, 9)}, "too large"),
-        ],
-    ),
-)
-def Deconvolution(
-    data: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    kernel: Shape = REQUIRED,
-    stride: Shape = (),
-    dilate: Shape = (),
-    pad: Shape = (),
-    adj: Shape = (),
-    target_shape: Shape = (),
-    num_filter: int = REQUIRED,
-    num_group: int = 1,
-    workspace: int = 512,
-    no_bias: bool = True,
-    cudnn_tune: str | None = None,
-    cudnn_off: bool = False,
-    layout: str | None = None,
-) -> Tensor:
-    """Apply the transpose of a Convolution: stride makes the result larger.
-
-    data (N, C, size…); weight (C, num_filter/num_group, kernel…); each size becomes
-    stride·(size − 1) + dilate·(kernel − 1) + 1 − 2·pad + adj, or `target_shape`, which then decides on pad and adj.
-    """
-    try:
-        if layout in _CHANNELS_LAST:
-            return Deconvolution.kernel(
-                data.movedim(-1, 1),
-                weight.movedim(-1, 1),
-                bias,
-                kernel,
-                stride,
-                dilate,
-                pad,
-                adj,
-                target_shape,
-                num_filter,
-                num_group,
-            ).movedim(1, -1)
-        n = data.dim() - 2
-        steps, holes = _per_axis(stride, 1, n), _per_axis(dilate, 1, n)
-        if target_shape:
-            pad, adj = target_geometry(
-                data.shape[2:], _sequence(kernel), steps, holes, pad, adj, _sequence(target_shape)
-            )
-        if adj and any(a >= max(s, d) for a, s, d in zip(_per_axis(adj, 0, n), steps, holes)):
-            result = _wide_adjustment(
-                data, weight, bias, steps, _per_axis(pad, 0, n), _per_axis(adj, 0, n), holes, num_group
-            )
-        else:
-            result = _TRANSPOSED[data.dim()](
-                data, weight, bias, stride or 1, pad or 0, adj or 0, num_group, dilate or 1
-            )
-    except (RuntimeError, KeyError, IndexError) as error:
-        if isinstance(error, ShapeError):
-            raise
-        raise _misfit(
-            "Deconvolution", data, weight, _sequence(kernel), num_filter, num_group, layout, True, error
-        ) from None
-    if result.shape[1] != num_filter or weight.shape[2:] != _sequence(kernel) or layout not in _LAYOUTS:
-        raise _misfit("Deconvolution", data, weight, _sequence(kernel), num_filter, num_group, layout, True, None)
-    return result
-
-
-def _per_axis(value: Any, default: int, n: int) -> tuple[int, ...]:
-    if not value:
-        return (default,) * n
-    return (value,) * n if isinstance(value, int) else tuple(value)
-
-
-def _wide_adjustment(
-    data: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    pad: Sequence[int],
-    adj: Sequence[int],
-    dilate: Sequence[int],
-    groups: int,
-) -> Tensor:
-    """An adj as large as the stride, which torch refuses: cut it out of the unpadded result (pad ≥ adj wherever
-    target_shape made them).
-    """
-    full = _TRANSPOSED[data.dim()](data, weight, bias, stride, 0, 0, groups, dilate)
-    for axis, (p, a) in enumerate(zip(pad, adj), 2):
-        if a > p:
-            raise ArgumentError(
-                explain(
-                    "Deconvolution",
-                    "adj must be smaller than the stride.",
-                    expected=f"adj < {stride}",
-                    received=tuple(adj),
-                )
-            )
-        full = full.narrow(axis, p, full.shape[axis] - 2 * p + a)
-    return full
-
-
-@Deconvolution.fill
-def _(attrs: Mapping[str, Any], shapes: Sequence[Any]) -> list[Any]:
-    return _fill(attrs, shapes, "Deconvolution", True)
-
-
-@Deconvolution.grad
-def _(c: Grad) -> Value:
-    attrs, n = c.attrs, len(c.attrs["kernel"])
-    sizes = c.shape()[1:-1] if attrs["layout"] in _CHANNELS_LAST else c.shape()[2:]
-    steps, holes = _per_axis(attrs["stride"], 1, n), _per_axis(attrs["dilate"], 1, n)
-    pad, adj = target_geometry(
-        sizes,
-        attrs["kernel"],
-        steps,
-        holes,
-        _per_axis(attrs["pad"], 0, n),
-        _per_axis(attrs["adj"], 0, n),
-        attrs["target_shape"],
-    )
-    has_bias = len(c.ins) > 2 and c.ins[2] is not None
-    found = _convolution_backward(
-        c.g,
-        c.x,
-        c.ins[1],
-        transposed=True,
-        stride=steps,
-        dilate=holes,
-        pad=pad,
-        adj=adj,
-        num_group=attrs["num_group"],
-        layout=attrs["layout"],
-        output_mask=(int(c.needs[0]), int(c.needs[1]), int(has_bias)),
-    )
-    return tuple(found[: 2 + has_bias])

@@ -6,8 +6,9 @@ from torch's generator of the device, which `glueball.random.seed` sets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,13 @@ def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: dic
     return bool((kept | (y == 0)).all() and fair and shared)
 
 
+def _emit_dropout(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    active = training or attrs["mode"] == "always"
+    return f"aten.dropout({args[0]}, {attrs['p']}, True)" if active and attrs["p"] > 0 and not attrs["axes"] else None
+
+
 @operator(
+    emit=_emit_dropout,
     outputs=2,
     visible=1,
     output_names=("output", "mask"),

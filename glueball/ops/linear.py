@@ -168,7 +168,7 @@ def _np_backward_weight(g: np.ndarray, x: np.ndarray, flatten: bool = True) -> n
 )
 def _linear_backward_data(grad: Tensor, weight: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Compute grad · weight in the data's shape: the gradient of FullyConnected for its data."""
-    return (grad @ weight).view(shape)
+    return grad @ weight if grad.dim() == len(shape) == 2 else (grad @ weight).view(shape)
 
 
 @operator(
@@ -180,6 +180,8 @@ def _linear_backward_data(grad: Tensor, weight: Tensor, shape: Shape = REQUIRED)
 )
 def _linear_backward_weight(grad: Tensor, data: Tensor, flatten: bool = True) -> Tensor:
     """Compute gradᵀ · data, summed over all axes but the last: the gradient of FullyConnected for its weight."""
+    if grad.dim() == data.dim() == 2:
+        return grad.t() @ data
     rows = (
         data.reshape(-1, data.shape[-1]) if not flatten else data.flatten(1) if data.dim() > 1 else data.reshape(-1, 1)
     )

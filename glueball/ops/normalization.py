@@ -153,7 +153,19 @@ _channel_samples = (
 _channel_errors = [((A(2, 3, 4), A(4), A(4), A(4), A(4)), {}, r"does not fit axis 1 of the data")]
 
 
+def _emit_batch_norm(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    """Outside training the plain call."""
+    if (training and not attrs["use_global_stats"]) or attrs["output_mean_var"] or attrs.get("axis", 1) != 1:
+        return None
+    data, gamma, beta, mean, var = args
+    if attrs["fix_gamma"]:
+        gamma = "None"
+    call = f"torch.batch_norm({data}, {gamma}, {beta}, {mean}, {var}, False, {attrs['momentum']}, {attrs['eps']}, True)"
+    return f"({call}, {mean}, {var})"
+
+
 @operator(
+    emit=_emit_batch_norm,
     aliases=("BatchNorm_v1", "CuDNNBatchNorm"),
     outputs=3,
     visible=lambda a: 3 if a["output_mean_var"] else 1,
@@ -341,7 +353,14 @@ def _np_layer_norm(
     return (out, mean, np.sqrt(var + eps)) if output_mean_var else out
 
 
+def _emit_layer_norm(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    if attrs["axis"] != -1 or attrs["output_mean_var"]:
+        return None
+    return f"aten.layer_norm({args[0]}, {args[1]}.shape, {args[1]}, {args[2]}, {attrs['eps']})"
+
+
 @operator(
+    emit=_emit_layer_norm,
     outputs=3,
     visible=lambda a: 3 if a["output_mean_var"] else 1,
     output_names=("output", "mean", "std"),

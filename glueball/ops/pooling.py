@@ -7,7 +7,7 @@ maximum also returns where it was found, which is all that its gradient needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -288,7 +288,32 @@ _SAMPLES = (
 )
 
 
+def _plain_windows(attrs: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """(kernel, stride, pad) where torch's 2-D window arithmetic agrees whatever the size of the data."""
+    kernel, n = attrs["kernel"], len(attrs["kernel"])
+    stride, pad = _normal(attrs["stride"], 1, n), _normal(attrs["pad"], 0, n)
+    plain = n == 2 and attrs["pooling_convention"] == "valid" and not attrs["global_pool"]
+    if not plain or attrs["layout"] in _CHANNELS_LAST or any(2 * p > k for p, k in zip(pad, kernel)):
+        return None
+    return kernel, stride, pad
+
+
+def _emit_pooling(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    kind, windows = attrs["pool_type"], _plain_windows(attrs)
+    if attrs["global_pool"] and kind == "avg" and attrs["kernel"] and attrs["layout"] not in _CHANNELS_LAST:
+        return f"{args[0]}.mean({tuple(range(2, 2 + len(attrs['kernel'])))}, True)"
+    if windows is None or kind not in ("max", "avg"):
+        return None
+    kernel, stride, pad = windows
+    if kind == "max":
+        return f"aten.max_pool2d({args[0]}, {kernel}, {stride}, {pad}, (1, 1), False)"
+    return (
+        f"aten.avg_pool2d({args[0]}, {kernel}, {stride}, {pad}, False, {attrs['count_include_pad'] is not False}, None)"
+    )
+
+
 @operator(
+    emit=_emit_pooling,
     aliases=("Pooling_v1",),
     outputs=lambda a: 2 if a["pool_type"] == "max" else 1,
     visible=1,
@@ -408,7 +433,19 @@ def through_autograd(function: Callable[[Tensor], Tensor], data: Tensor, grad: T
         return torch.autograd.grad(function(leaf), leaf, grad, create_graph=again)[0]
 
 
+def _emit_backward(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
+    windows, kind = _plain_windows(attrs), attrs["pool_type"]
+    if windows is None or kind not in ("max", "avg"):
+        return None
+    kernel, stride, pad = windows
+    given = f"{args[0]}, {args[1]}, {kernel}, {stride}, {pad}"
+    if kind == "max":
+        return f"aten.max_pool2d_backward({given}, (1, 1), False, {args[2]})"
+    return f"aten.avg_pool2d_backward({given}, False, {attrs['count_include_pad'] is not False}, None)"
+
+
 @operator(
+    emit=_emit_backward,
     infer=formula(like_second),
     when={"places": lambda a: a["pool_type"] == "max"},
     gradient=from_kernel,
