@@ -1,9 +1,11 @@
 """Arithmetic of two arrays, with and without broadcasting; stretching one array to a shape; sums of many.
 
-The one idea: `elemwise_*` need equal shapes, `broadcast_*` follow NumPy; both refuse unequal dtypes; the gradient of a broadcast input is
-the gradient summed over the axes that were stretched (`_sum_to`). Rules of broadcasting operators compute on values of unequal shapes, so
-they call `broadcast_*`, never a bare sign. With a number on one side: scalar.py; comparisons and logic: comparison.py.
+The one idea: `elemwise_*` need equal shapes, `broadcast_*` follow NumPy; both refuse unequal dtypes; the gradient of
+a broadcast input is the gradient summed over the axes that were stretched (`_sum_to`). Rules of broadcasting
+operators compute on values of unequal shapes, so they call `broadcast_*`, never a bare sign. With a number on one
+side: scalar.py; comparisons and logic: comparison.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -26,8 +28,15 @@ def same_dtype(where: str, lhs: Tensor, rhs: Tensor) -> None:
     """Refuse arrays of two dtypes."""
     if lhs.dtype is not rhs.dtype:
         received = f"{lhs.dtype} and {rhs.dtype}".replace("torch.", "")
-        raise DTypeError(explain(where, "The element types differ.", expected="one dtype", received=received,
-                                 fix="convert one of them, for example with x.astype('float32')"))
+        raise DTypeError(
+            explain(
+                where,
+                "The element types differ.",
+                expected="one dtype",
+                received=received,
+                fix="convert one of them, for example with x.astype('float32')",
+            )
+        )
 
 
 def apply_broadcast(where: str, function: Callable[[Tensor, Tensor], Tensor], lhs: Tensor, rhs: Tensor) -> Tensor:
@@ -43,8 +52,15 @@ def apply_broadcast(where: str, function: Callable[[Tensor, Tensor], Tensor], lh
 def same_shape_and_dtype(where: str, lhs: Tensor, rhs: Tensor) -> None:
     """Refuse arrays of two shapes or dtypes (elemwise_*)."""
     if lhs.shape != rhs.shape:
-        raise ShapeError(explain(where, "The shapes differ.", expected="equal shapes", received=f"{tuple(lhs.shape)} and {tuple(rhs.shape)}",
-                                 fix=f"use {where.replace('elemwise', 'broadcast')} to stretch axes of size 1"))
+        raise ShapeError(
+            explain(
+                where,
+                "The shapes differ.",
+                expected="equal shapes",
+                received=f"{tuple(lhs.shape)} and {tuple(rhs.shape)}",
+                fix=f"use {where.replace('elemwise', 'broadcast')} to stretch axes of size 1",
+            )
+        )
     same_dtype(where, lhs, rhs)
 
 
@@ -53,7 +69,10 @@ def _np_sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return x.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1), keepdims=True)
 
 
-@operator(infer=formula(target), check=check(S(A(2, 3, 4), shape=(3, 1)), S(A(2, 3), shape=(2, 3)), S(A(2, 3), shape=(1,)), ref=_np_sum_to))
+@operator(
+    infer=formula(target),
+    check=check(S(A(2, 3, 4), shape=(3, 1)), S(A(2, 3), shape=(2, 3)), S(A(2, 3), shape=(1,)), ref=_np_sum_to),
+)
 def _sum_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Sum over the axes along which `shape` would be stretched to the data's shape: the gradient of broadcasting."""
     return data.sum_to_size(shape) if tuple(data.shape) != tuple(shape) else data
@@ -64,7 +83,11 @@ def _(c: Grad) -> Value:
     return _expand_to(c.g, shape=c.shape())
 
 
-@operator(infer=formula(target), view="copy", check=check(S(A(3, 1), shape=(2, 3, 4)), S(A(1), shape=(2, 3)), ref=lambda x, shape: np.broadcast_to(x, shape)))
+@operator(
+    infer=formula(target),
+    view="copy",
+    check=check(S(A(3, 1), shape=(2, 3, 4)), S(A(1), shape=(2, 3)), ref=np.broadcast_to),
+)
 def _expand_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Stretch to `shape` by NumPy's rules."""
     return data.expand(shape)
@@ -81,7 +104,7 @@ def reduced(c: Grad, gradient: Value, index: int) -> Value:
     return gradient if shape == c.out_types[0].shape else _sum_to(gradient, shape=shape)
 
 
-# -- equal shapes --------------------------------------------------------------------------------------------------------------------
+# -- equal shapes ----------------------------------------------------------------------------------------------------
 
 
 def _equal_shapes(ref: Any, low: float = -2.0, high: float = 2.0) -> Check:
@@ -89,10 +112,17 @@ def _equal_shapes(ref: Any, low: float = -2.0, high: float = 2.0) -> Check:
 
 
 def _any_shapes(ref: Any, low: float = -2.0, high: float = 2.0) -> Check:
-    return binary(ref, low=low, high=high, errors=[((A(2, 3), A(2, 2)), {}, "shape"), ((A(2), A(2, dtype="int32")), {}, "type")])
+    return binary(
+        ref, low=low, high=high, errors=[((A(2, 3), A(2, 2)), {}, "shape"), ((A(2), A(2, dtype="int32")), {}, "type")]
+    )
 
 
-@operator(aliases=("_plus", "_Plus", "_add", "_grad_add"), infer=elementwise, inplace="{0}.add_({1})", check=_equal_shapes(np.add))
+@operator(
+    aliases=("_plus", "_Plus", "_add", "_grad_add"),
+    infer=elementwise,
+    inplace="{0}.add_({1})",
+    check=_equal_shapes(np.add),
+)
 def elemwise_add(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Add two arrays of equal shape."""
     same_shape_and_dtype("elemwise_add", lhs, rhs)
@@ -104,7 +134,9 @@ def _(c: Grad) -> Value:
     return c.g, c.g
 
 
-@operator(aliases=("_minus", "_Minus", "_sub"), infer=elementwise, inplace="{0}.sub_({1})", check=_equal_shapes(np.subtract))
+@operator(
+    aliases=("_minus", "_Minus", "_sub"), infer=elementwise, inplace="{0}.sub_({1})", check=_equal_shapes(np.subtract)
+)
 def elemwise_sub(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Subtract two arrays of equal shape."""
     same_shape_and_dtype("elemwise_sub", lhs, rhs)
@@ -198,7 +230,7 @@ def _hypot(lhs: Tensor, rhs: Tensor) -> Tensor:
     return _length(lhs, rhs)
 
 
-# -- with broadcasting ---------------------------------------------------------------------------------------------------------------
+# -- with broadcasting -----------------------------------------------------------------------------------------------
 
 
 @operator(aliases=("broadcast_plus",), infer=broadcasting, check=_any_shapes(np.add))
@@ -254,23 +286,40 @@ def broadcast_power(lhs: Tensor, rhs: Tensor) -> Tensor:
 
 def _power_gradient(c: Grad) -> Value:
     base, exponent = c.ins
-    return (reduced(c, _power_backward_base(c.g, base, exponent), 0),
-            reduced(c, _power_backward_exponent(c.g, base, c.out), 1))
+    return (
+        reduced(c, _power_backward_base(c.g, base, exponent), 0),
+        reduced(c, _power_backward_exponent(c.g, base, c.out), 1),
+    )
 
 
 broadcast_power.grad(_power_gradient)
 _power_array.grad(_power_gradient)
 
 
-@operator(gradient=from_kernel, check=check(S(A(2, 3), A(2, 3, low=0.3), A(2, 3)), S(A(2, 3), A(2, 1, low=0.3), A(3)),
-                                            ref=lambda g, x, y: g * y * x ** (y - 1)))
+@operator(
+    gradient=from_kernel,
+    check=check(
+        S(A(2, 3), A(2, 3, low=0.3), A(2, 3)),
+        S(A(2, 3), A(2, 1, low=0.3), A(3)),
+        ref=lambda g, x, y: g * y * x ** (y - 1),
+    ),
+)
 def _power_backward_base(grad: Tensor, base: Tensor, exponent: Tensor) -> Tensor:
-    """Compute grad * exponent * base ** (exponent - 1), and 0 where the exponent is 0: the gradient of a power by its base."""
+    """Compute grad * exponent * base ** (exponent - 1), and 0 where the exponent is 0.
+
+    The gradient of a power by its base.
+    """
     return torch.where(exponent == 0, 0, grad * exponent * torch.pow(base, exponent - 1))
 
 
-@operator(gradient=from_kernel, check=check(S(A(2, 3), A(2, 3, low=0.3), A(2, 3)), S(A(2, 3), A(2, 1, low=0.3), A(2, 3)),
-                                            ref=lambda g, x, out: g * out * np.log(x)))
+@operator(
+    gradient=from_kernel,
+    check=check(
+        S(A(2, 3), A(2, 3, low=0.3), A(2, 3)),
+        S(A(2, 3), A(2, 1, low=0.3), A(2, 3)),
+        ref=lambda g, x, out: g * out * np.log(x),
+    ),
+)
 def _power_backward_exponent(grad: Tensor, base: Tensor, result: Tensor) -> Tensor:
     """Compute grad * result * log(base), and 0 where result and base are 0: the gradient of a power by its exponent."""
     return torch.where((base == 0) & (result == 0), 0, grad * result * torch.log(base))
@@ -305,13 +354,22 @@ def broadcast_minimum(lhs: Tensor, rhs: Tensor) -> Tensor:
 
 def _choice_gradient(left_wins: str, right_wins: str) -> Any:
     """Return the rule that hands the gradient to the side whose element was taken."""
+
     def rule(c: Grad) -> Value:
-        return (reduced(c, c.g * lookup(left_wins)(c.ins[0], c.ins[1]), 0), reduced(c, c.g * lookup(right_wins)(c.ins[0], c.ins[1]), 1))
+        return (
+            reduced(c, c.g * lookup(left_wins)(c.ins[0], c.ins[1]), 0),
+            reduced(c, c.g * lookup(right_wins)(c.ins[0], c.ins[1]), 1),
+        )
+
     return rule
 
 
-for _op, _left, _right in ((broadcast_maximum, "greater_equal", "lesser"), (broadcast_minimum, "lesser_equal", "greater"),
-                           (_maximum, "greater_equal", "lesser"), (_minimum, "lesser_equal", "greater")):
+for _op, _left, _right in (
+    (broadcast_maximum, "greater_equal", "lesser"),
+    (broadcast_minimum, "lesser_equal", "greater"),
+    (_maximum, "greater_equal", "lesser"),
+    (_minimum, "lesser_equal", "greater"),
+):
     _op.grad(_choice_gradient(f"broadcast_{_left}", f"broadcast_{_right}"))
 
 
@@ -330,17 +388,28 @@ broadcast_hypot.grad(_hypot_gradient)
 _hypot.grad(_hypot_gradient)
 
 
-# -- stretching one array ------------------------------------------------------------------------------------------------------------
+# -- stretching one array --------------------------------------------------------------------------------------------
 
 
 def _stretched(where: str, shape: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
     """Return the target with 0 read as "keep", checked against the data's shape."""
     if len(shape) != len(target):
-        raise ShapeError(explain(where, "The numbers of axes differ.", expected=f"{len(shape)} axes, as in {tuple(shape)}", received=tuple(target),
-                                 fix="add axes of size 1 first, with reshape or expand_dims"))
+        raise ShapeError(
+            explain(
+                where,
+                "The numbers of axes differ.",
+                expected=f"{len(shape)} axes, as in {tuple(shape)}",
+                received=tuple(target),
+                fix="add axes of size 1 first, with reshape or expand_dims",
+            )
+        )
     full = tuple(n or size for n, size in zip(target, shape))
     if any(size not in (1, n) for n, size in zip(full, shape)):
-        raise ShapeError(explain(where, "Only axes of size 1 can be stretched.", expected=f"sizes of {full}, or 1", received=tuple(shape)))
+        raise ShapeError(
+            explain(
+                where, "Only axes of size 1 can be stretched.", expected=f"sizes of {full}, or 1", received=tuple(shape)
+            )
+        )
     return full
 
 
@@ -348,9 +417,17 @@ def _np_broadcast_to(x: np.ndarray, shape: Any) -> np.ndarray:
     return np.broadcast_to(x, tuple(n or size for n, size in zip(shape, x.shape)))
 
 
-@operator(view="copy", method=True,
-          check=check(S(A(2, 1, 3), shape=(2, 4, 3)), S(A(1, 3), shape=(2, 0)), S(A(1, 0), shape=(3, 0)), ref=_np_broadcast_to,
-                      errors=[((A(3),), {"shape": (2, 3)}, "axes"), ((A(2, 3),), {"shape": (2, 4)}, "size 1")]))
+@operator(
+    view="copy",
+    method=True,
+    check=check(
+        S(A(2, 1, 3), shape=(2, 4, 3)),
+        S(A(1, 3), shape=(2, 0)),
+        S(A(1, 0), shape=(3, 0)),
+        ref=_np_broadcast_to,
+        errors=[((A(3),), {"shape": (2, 3)}, "axes"), ((A(2, 3),), {"shape": (2, 4)}, "size 1")],
+    ),
+)
 def broadcast_to(data: Tensor, shape: Shape = ()) -> Tensor:
     """Stretch axes of size 1 to `shape`; 0 in `shape` keeps a size."""
     return data.expand(_stretched("broadcast_to", data.shape, shape))
@@ -374,18 +451,38 @@ def _np_broadcast_axis(x: np.ndarray, axis: Any, size: Any) -> np.ndarray:
     return np.broadcast_to(x, shape)
 
 
-@operator(aliases=("broadcast_axes",), view="copy", method=True,
-          check=check(S(A(2, 1, 3), axis=1, size=4), S(A(1, 1, 3), axis=(0, 1), size=(2, 4)), S(A(2, 1), axis=-1, size=3), ref=_np_broadcast_axis,
-                      errors=[((A(2, 3),), {"axis": 1, "size": 4}, "size 1"), ((A(2, 1),), {"axis": (0, 1), "size": (2,)}, "sizes")]))
+@operator(
+    aliases=("broadcast_axes",),
+    view="copy",
+    method=True,
+    check=check(
+        S(A(2, 1, 3), axis=1, size=4),
+        S(A(1, 1, 3), axis=(0, 1), size=(2, 4)),
+        S(A(2, 1), axis=-1, size=3),
+        ref=_np_broadcast_axis,
+        errors=[((A(2, 3),), {"axis": 1, "size": 4}, "size 1"), ((A(2, 1),), {"axis": (0, 1), "size": (2,)}, "sizes")],
+    ),
+)
 def broadcast_axis(data: Tensor, axis: Shape = (), size: Shape = ()) -> Tensor:
     """Stretch the axes `axis`, all of size 1, to the sizes `size`."""
     axes, sizes = _axes_of(axis), _axes_of(size)
     if len(axes) != len(sizes):
-        raise ArgumentError(explain("broadcast_axis", "The numbers of axes and sizes differ.", expected=f"{len(axes)} sizes", received=sizes))
+        raise ArgumentError(
+            explain(
+                "broadcast_axis", "The numbers of axes and sizes differ.", expected=f"{len(axes)} sizes", received=sizes
+            )
+        )
     target = list(data.shape)
     for a, n in zip(axes, sizes):
         if not -data.ndim <= a < data.ndim:
-            raise ShapeError(explain("broadcast_axis", "There is no such axis.", expected=f"-{data.ndim} <= axis < {data.ndim}", received=a))
+            raise ShapeError(
+                explain(
+                    "broadcast_axis",
+                    "There is no such axis.",
+                    expected=f"-{data.ndim} <= axis < {data.ndim}",
+                    received=a,
+                )
+            )
         target[a] = n
     return data.expand(_stretched("broadcast_axis", data.shape, target))
 
@@ -400,16 +497,32 @@ def _np_broadcast_like(x: np.ndarray, like: np.ndarray, lhs_axes: Any = None, rh
     return np.broadcast_to(x, shape)
 
 
-@operator(view="copy", method=True, nondiff=("rhs",),
-          check=check(S(A(1, 3), A(2, 3)), S(A(2, 1), A(5, 4), lhs_axes=(1,), rhs_axes=(1,)), S(A(1, 1, 3), A(4, 5), lhs_axes=(0, 1), rhs_axes=(-2, -1)),
-                      ref=_np_broadcast_like, errors=[((A(3), A(2, 3)), {}, "axes"), ((A(2, 3), A(4, 3)), {}, "size 1")]))
+@operator(
+    view="copy",
+    method=True,
+    nondiff=("rhs",),
+    check=check(
+        S(A(1, 3), A(2, 3)),
+        S(A(2, 1), A(5, 4), lhs_axes=(1,), rhs_axes=(1,)),
+        S(A(1, 1, 3), A(4, 5), lhs_axes=(0, 1), rhs_axes=(-2, -1)),
+        ref=_np_broadcast_like,
+        errors=[((A(3), A(2, 3)), {}, "axes"), ((A(2, 3), A(4, 3)), {}, "size 1")],
+    ),
+)
 def broadcast_like(lhs: Tensor, rhs: Tensor, lhs_axes: Shape | None = None, rhs_axes: Shape | None = None) -> Tensor:
     """Stretch lhs to the shape of rhs, or only `lhs_axes` to the sizes of `rhs_axes`."""
     if lhs_axes is None or rhs_axes is None:
         return lhs.expand(_stretched("broadcast_like", lhs.shape, tuple(rhs.shape)))
     left, right = _axes_of(lhs_axes), _axes_of(rhs_axes)
     if len(left) != len(right):
-        raise ArgumentError(explain("broadcast_like", "lhs_axes and rhs_axes differ in length.", expected=f"{len(left)} axes", received=right))
+        raise ArgumentError(
+            explain(
+                "broadcast_like",
+                "lhs_axes and rhs_axes differ in length.",
+                expected=f"{len(left)} axes",
+                received=right,
+            )
+        )
     target = list(lhs.shape)
     for a, b in zip(left, right):
         target[a] = rhs.shape[b]
@@ -419,16 +532,27 @@ def broadcast_like(lhs: Tensor, rhs: Tensor, lhs_axes: Shape | None = None, rhs_
 broadcast_like.grad(_stretch_gradient)
 
 
-# -- many arrays ---------------------------------------------------------------------------------------------------------------------
+# -- many arrays -----------------------------------------------------------------------------------------------------
 
 
-@operator(aliases=("ElementWiseSum",), infer=elementwise, variadic_count="num_args",
-          check=check(S(A(2, 3)), S(A(2, 3), A(2, 3), A(2, 3)), S(A(0, 3), A(0, 3)), ref=lambda *xs: np.sum(xs, axis=0),
-                      errors=[((A(2), A(1)), {}, "shape"), ((), {}, "at least one")]))
+@operator(
+    aliases=("ElementWiseSum",),
+    infer=elementwise,
+    variadic_count="num_args",
+    check=check(
+        S(A(2, 3)),
+        S(A(2, 3), A(2, 3), A(2, 3)),
+        S(A(0, 3), A(0, 3)),
+        ref=lambda *xs: np.sum(xs, axis=0),
+        errors=[((A(2), A(1)), {}, "shape"), ((), {}, "at least one")],
+    ),
+)
 def add_n(*args: Tensor) -> Tensor:
     """Add any number of arrays of equal shape."""
     if not args:
-        raise ArgumentError(explain("add_n", "There is nothing to add.", expected="at least one array", received="none"))
+        raise ArgumentError(
+            explain("add_n", "There is nothing to add.", expected="at least one array", received="none")
+        )
     for other in args[1:]:
         same_shape_and_dtype("add_n", args[0], other)
     if len(args) == 1:

@@ -1,8 +1,10 @@
-"""Comparisons and logic: equal, greater, logical_and, …, each of two equal shapes, with broadcasting, and with a number.
+"""Comparisons and logic: equal, greater, logical_and, …; of equal shapes, with broadcasting, and with a number.
 
-The one idea: the three forms of all nine relations come from one table; the result is 0 and 1 in the data's own type, and no gradient
-flows. The number is first cast to the array's type. `logical_not` has one input: elementwise.py; isnan and the like: passing.py.
+The one idea: the three forms of all nine relations come from one table; the result is 0 and 1 in the data's own type,
+and no gradient flows. The number is first cast to the array's type. `logical_not` has one input: elementwise.py;
+isnan and the like: passing.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from .scalar import cast_scalar
 
 
 class _Relation(NamedTuple):
-    """One row: name, old names of the two-array form (`_Equal`) and of the scalar form, kernel, NumPy reference, sentence."""
+    """One row: name, old names of the two-array and of the scalar form, kernel, NumPy reference, sentence."""
 
     name: str
     old: str
@@ -33,9 +35,11 @@ class _Relation(NamedTuple):
 
 def _logic(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     """Let a function of two boolean arrays take a number on the right."""
+
     def apply(lhs: Tensor, rhs: Any) -> Tensor:
         right = rhs if isinstance(rhs, torch.Tensor) else torch.full((), float(rhs), device=lhs.device)
         return function(lhs != 0, right != 0)
+
     return apply
 
 
@@ -43,14 +47,43 @@ _RELATIONS = (
     _Relation("equal", "_Equal", "_EqualScalar", torch.eq, np.equal, "equals"),
     _Relation("not_equal", "_Not_Equal", "_NotEqualScalar", torch.ne, np.not_equal, "differs from"),
     _Relation("greater", "_Greater", "_GreaterScalar", torch.gt, np.greater, "is greater than"),
-    _Relation("greater_equal", "_Greater_Equal", "_GreaterEqualScalar", torch.ge, np.greater_equal, "is greater than or equal to"),
+    _Relation(
+        "greater_equal",
+        "_Greater_Equal",
+        "_GreaterEqualScalar",
+        torch.ge,
+        np.greater_equal,
+        "is greater than or equal to",
+    ),
     _Relation("lesser", "_Lesser", "_LesserScalar", torch.lt, np.less, "is less than"),
-    _Relation("lesser_equal", "_Lesser_Equal", "_LesserEqualScalar", torch.le, np.less_equal, "is less than or equal to"),
-    _Relation("logical_and", "_Logical_And", "_LogicalAndScalar", _logic(torch.logical_and), np.logical_and, "and rhs are both not 0, not"),
-    _Relation("logical_or", "_Logical_Or", "_LogicalOrScalar", _logic(torch.logical_or), np.logical_or, "is not 0, or else"),
-    _Relation("logical_xor", "_Logical_Xor", "_LogicalXorScalar", _logic(torch.logical_xor), np.logical_xor, "is not 0, unless so is"),
+    _Relation(
+        "lesser_equal", "_Lesser_Equal", "_LesserEqualScalar", torch.le, np.less_equal, "is less than or equal to"
+    ),
+    _Relation(
+        "logical_and",
+        "_Logical_And",
+        "_LogicalAndScalar",
+        _logic(torch.logical_and),
+        np.logical_and,
+        "and rhs are both not 0, not",
+    ),
+    _Relation(
+        "logical_or", "_Logical_Or", "_LogicalOrScalar", _logic(torch.logical_or), np.logical_or, "is not 0, or else"
+    ),
+    _Relation(
+        "logical_xor",
+        "_Logical_Xor",
+        "_LogicalXorScalar",
+        _logic(torch.logical_xor),
+        np.logical_xor,
+        "is not 0, unless so is",
+    ),
 )
-_WORDS = {"logical_and": "lhs and rhs are both not 0", "logical_or": "lhs or rhs is not 0", "logical_xor": "exactly one of lhs and rhs is not 0"}
+_WORDS = {
+    "logical_and": "lhs and rhs are both not 0",
+    "logical_or": "lhs or rhs is not 0",
+    "logical_xor": "exactly one of lhs and rhs is not 0",
+}
 
 
 def _sentence(row: _Relation, suffix: str) -> str:
@@ -59,7 +92,11 @@ def _sentence(row: _Relation, suffix: str) -> str:
 
 
 def _checks(row: _Relation, broadcast: bool) -> Check:
-    samples = [S(A(3, 4, ints=3), A(3, 4, ints=3)), S(A(3, 4, ints=3, dtype="int32"), A(3, 4, ints=3, dtype="int32")), S(A(0, 2), A(0, 2))]
+    samples = [
+        S(A(3, 4, ints=3), A(3, 4, ints=3)),
+        S(A(3, 4, ints=3, dtype="int32"), A(3, 4, ints=3, dtype="int32")),
+        S(A(0, 2), A(0, 2)),
+    ]
     if broadcast:
         samples.append(S(A(2, 1, 3, ints=3), A(4, 1, ints=3)))
     bad = ((A(2, 3), A(2, 2)), {}, "shape")
@@ -67,8 +104,13 @@ def _checks(row: _Relation, broadcast: bool) -> Check:
 
 
 def _scalar_checks(row: _Relation) -> Check:
-    return check(S(A(3, 4, ints=3), scalar=1.0), S(A(3, 4, ints=3), scalar=0.0), S(A(3, 4, ints=3, dtype="int32"), scalar=1.7), S(A(0, 2), scalar=1.0),
-                 ref=lambda x, scalar: row.reference(x, scalar if x.dtype.kind == "f" else int(scalar)).astype(x.dtype))
+    return check(
+        S(A(3, 4, ints=3), scalar=1.0),
+        S(A(3, 4, ints=3), scalar=0.0),
+        S(A(3, 4, ints=3, dtype="int32"), scalar=1.7),
+        S(A(0, 2), scalar=1.0),
+        ref=lambda x, scalar: row.reference(x, scalar if x.dtype.kind == "f" else int(scalar)).astype(x.dtype),
+    )
 
 
 def _define(row: _Relation) -> tuple[OpDef, OpDef, OpDef]:
@@ -88,9 +130,19 @@ def _define(row: _Relation) -> tuple[OpDef, OpDef, OpDef]:
     two.__doc__ = _sentence(row, " (equal shapes)")
     broadcast.__doc__ = _sentence(row, ", stretching axes of size 1")
     scalar_form.__doc__ = _sentence(row, " for lhs = data and rhs = scalar")
-    return (operator(name=plain, aliases=(row.old,), infer=elementwise, gradient=zero, check=_checks(row, broadcast=False))(two),
-            operator(name=wide, infer=broadcasting, gradient=zero, check=_checks(row, broadcast=True))(broadcast),
-            operator(name=f"{plain}_scalar", aliases=(row.old_scalar,), infer=same_shape, gradient=zero, check=_scalar_checks(row))(scalar_form))
+    return (
+        operator(name=plain, aliases=(row.old,), infer=elementwise, gradient=zero, check=_checks(row, broadcast=False))(
+            two
+        ),
+        operator(name=wide, infer=broadcasting, gradient=zero, check=_checks(row, broadcast=True))(broadcast),
+        operator(
+            name=f"{plain}_scalar",
+            aliases=(row.old_scalar,),
+            infer=same_shape,
+            gradient=zero,
+            check=_scalar_checks(row),
+        )(scalar_form),
+    )
 
 
 COMPARISONS: dict[str, tuple[OpDef, OpDef, OpDef]] = {row.name: _define(row) for row in _RELATIONS}

@@ -1,8 +1,10 @@
 """Matrix products: dot of any rank, batch_dot, Khatri-Rao, and the interleaved products of fused attention.
 
-The one idea: dot contracts the last axis of lhs with the first of rhs (transpose_a: the first of lhs; transpose_b: the last of rhs), so
-every case is one product of two matrices. Factorisations and gemm are in linalg_ops.py, FullyConnected in linear.py.
+The one idea: dot contracts the last axis of lhs with the first of rhs (transpose_a: the first of lhs; transpose_b:
+the last of rhs), so every case is one product of two matrices. Factorisations and gemm are in linalg_ops.py,
+FullyConnected in linear.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -25,13 +27,22 @@ def _sizes(shape: tuple[int, ...], contracts_first: bool) -> tuple[int, tuple[in
     return (shape[0], shape[1:]) if contracts_first else (shape[-1], shape[:-1])
 
 
-def _layout(lhs: tuple[int, ...], rhs: tuple[int, ...], transpose_a: bool, transpose_b: bool) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+def _layout(
+    lhs: tuple[int, ...], rhs: tuple[int, ...], transpose_a: bool, transpose_b: bool
+) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     """Return the contracted size, the remaining sizes of lhs and of rhs; what does not fit is refused."""
     inner, left = _sizes(lhs, transpose_a and len(lhs) > 1)
     other, right = _sizes(rhs, not (transpose_b and len(rhs) > 1))
     if inner != other:
-        raise ShapeError(explain("dot", "The contracted sizes differ.", expected=f"{inner}, from lhs {lhs} (transpose_a={transpose_a})",
-                                 received=f"{other}, from rhs {rhs} (transpose_b={transpose_b})", fix="transpose_a / transpose_b, or check the layer before"))
+        raise ShapeError(
+            explain(
+                "dot",
+                "The contracted sizes differ.",
+                expected=f"{inner}, from lhs {lhs} (transpose_a={transpose_a})",
+                received=f"{other}, from rhs {rhs} (transpose_b={transpose_b})",
+                fix="transpose_a / transpose_b, or check the layer before",
+            )
+        )
     return inner, left, right
 
 
@@ -40,13 +51,32 @@ def _np_dot(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b
     return np.atleast_1d(np.tensordot(a, b, (left, right)))
 
 
-@operator(infer=formula(matrix_product), check=check(S(A(2, 3), A(3, 4)), S(A(3, 2), A(3, 4), transpose_a=True), S(A(2, 3), A(4, 3), transpose_b=True), S(A(3, 2), A(4, 3), transpose_a=True, transpose_b=True), S(A(3), A(3)),
-                      S(A(2, 3), A(3)), S(A(3), A(3, 4)), S(A(2, 3, 4), A(4, 5, 2)), S(A(2, 3, 4), A(2, 5), transpose_a=True), S(A(2, 4), A(5, 3, 4), transpose_b=True), S(A(0, 3), A(3, 4)),
-                      S(A(2, 0), A(0, 4)), ref=_np_dot, errors=[((A(2, 3), A(4, 3)), {}, "contracted sizes"), ((A(2), A(2, dtype="float64")), {}, "type")]))
-def dot(lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str | None = None) -> Tensor:
+@operator(
+    infer=formula(matrix_product),
+    check=check(
+        S(A(2, 3), A(3, 4)),
+        S(A(3, 2), A(3, 4), transpose_a=True),
+        S(A(2, 3), A(4, 3), transpose_b=True),
+        S(A(3, 2), A(4, 3), transpose_a=True, transpose_b=True),
+        S(A(3), A(3)),
+        S(A(2, 3), A(3)),
+        S(A(3), A(3, 4)),
+        S(A(2, 3, 4), A(4, 5, 2)),
+        S(A(2, 3, 4), A(2, 5), transpose_a=True),
+        S(A(2, 4), A(5, 3, 4), transpose_b=True),
+        S(A(0, 3), A(3, 4)),
+        S(A(2, 0), A(0, 4)),
+        ref=_np_dot,
+        errors=[((A(2, 3), A(4, 3)), {}, "contracted sizes"), ((A(2), A(2, dtype="float64")), {}, "type")],
+    ),
+)
+def dot(
+    lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str | None = None
+) -> Tensor:
     """Contract the last axis of lhs with the first of rhs, for arrays of any rank; two vectors give shape (1,).
 
-    transpose_a contracts the first axis of lhs instead, transpose_b the last of rhs. (forward_stype is accepted; results are dense.)
+    transpose_a contracts the first axis of lhs instead, transpose_b the last of rhs. (forward_stype is accepted;
+    results are dense.)
     """
     same_dtype("dot", lhs, rhs)
     inner, left, right = _layout(tuple(lhs.shape), tuple(rhs.shape), transpose_a, transpose_b)
@@ -57,7 +87,9 @@ def dot(lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool =
     return torch.mm(a, b).reshape((*left, *right) or (1,))
 
 
-def _matrix_gradients(multiply: Any, g: Value, lhs: Value, rhs: Value, transpose_a: bool, transpose_b: bool) -> tuple[Value, Value]:
+def _matrix_gradients(
+    multiply: Any, g: Value, lhs: Value, rhs: Value, transpose_a: bool, transpose_b: bool
+) -> tuple[Value, Value]:
     """Return the gradients of a product of matrices (or batches of them) as such products."""
     if transpose_a:
         left = multiply(rhs, g, transpose_a=transpose_b, transpose_b=True)
@@ -89,21 +121,59 @@ def _np_batch_dot(a: np.ndarray, b: np.ndarray, transpose_a: bool = False, trans
     return np.matmul(a.swapaxes(-1, -2) if transpose_a else a, b.swapaxes(-1, -2) if transpose_b else b)
 
 
-@operator(infer=formula(batch_product), check=check(S(A(2, 3, 4), A(2, 4, 5)), S(A(2, 4, 3), A(2, 4, 5), transpose_a=True), S(A(2, 3, 4), A(2, 5, 4), transpose_b=True), S(A(2, 4, 3), A(2, 5, 4), transpose_a=True, transpose_b=True),
-                      S(A(2, 3, 3, 4), A(2, 3, 4, 5)), S(A(0, 3, 4), A(0, 4, 5)), ref=_np_batch_dot,
-                      errors=[((A(2, 3), A(3, 2)), {}, "3 axes"), ((A(2, 3, 4), A(1, 4, 5)), {}, "batch"), ((A(2, 3, 4), A(2, 3, 4)), {}, "inner sizes")]))
-def batch_dot(lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str | None = None) -> Tensor:
-    """Multiply matrices pairwise: (..., n, k) with (..., k, m), for arrays of at least 3 axes with equal leading sizes."""
+@operator(
+    infer=formula(batch_product),
+    check=check(
+        S(A(2, 3, 4), A(2, 4, 5)),
+        S(A(2, 4, 3), A(2, 4, 5), transpose_a=True),
+        S(A(2, 3, 4), A(2, 5, 4), transpose_b=True),
+        S(A(2, 4, 3), A(2, 5, 4), transpose_a=True, transpose_b=True),
+        S(A(2, 3, 3, 4), A(2, 3, 4, 5)),
+        S(A(0, 3, 4), A(0, 4, 5)),
+        ref=_np_batch_dot,
+        errors=[
+            ((A(2, 3), A(3, 2)), {}, "3 axes"),
+            ((A(2, 3, 4), A(1, 4, 5)), {}, "batch"),
+            ((A(2, 3, 4), A(2, 3, 4)), {}, "inner sizes"),
+        ],
+    ),
+)
+def batch_dot(
+    lhs: Tensor, rhs: Tensor, transpose_a: bool = False, transpose_b: bool = False, forward_stype: str | None = None
+) -> Tensor:
+    """Multiply matrices pairwise.
+
+    (..., n, k) with (..., k, m), for arrays of at least 3 axes with equal leading sizes.
+    """
     same_dtype("batch_dot", lhs, rhs)
     if lhs.dim() < 3 or rhs.dim() != lhs.dim():
-        raise ShapeError(explain("batch_dot", "Two batches of matrices are needed.", expected="two arrays of the same number of axes, at least 3 axes",
-                                 received=f"{tuple(lhs.shape)} and {tuple(rhs.shape)}", fix="dot multiplies two matrices"))
+        raise ShapeError(
+            explain(
+                "batch_dot",
+                "Two batches of matrices are needed.",
+                expected="two arrays of the same number of axes, at least 3 axes",
+                received=f"{tuple(lhs.shape)} and {tuple(rhs.shape)}",
+                fix="dot multiplies two matrices",
+            )
+        )
     if lhs.shape[:-2] != rhs.shape[:-2]:
-        raise ShapeError(explain("batch_dot", "The batch sizes differ.", expected=tuple(lhs.shape[:-2]), received=tuple(rhs.shape[:-2])))
+        raise ShapeError(
+            explain(
+                "batch_dot", "The batch sizes differ.", expected=tuple(lhs.shape[:-2]), received=tuple(rhs.shape[:-2])
+            )
+        )
     a = lhs.transpose(-1, -2) if transpose_a else lhs
     b = rhs.transpose(-1, -2) if transpose_b else rhs
     if a.shape[-1] != b.shape[-2]:
-        raise ShapeError(explain("batch_dot", "The inner sizes differ.", expected=a.shape[-1], received=b.shape[-2], fix="transpose_a / transpose_b"))
+        raise ShapeError(
+            explain(
+                "batch_dot",
+                "The inner sizes differ.",
+                expected=a.shape[-1],
+                received=b.shape[-2],
+                fix="transpose_a / transpose_b",
+            )
+        )
     return torch.bmm(a, b) if lhs.dim() == 3 else torch.matmul(a, b)
 
 
@@ -119,25 +189,49 @@ def _np_khatri_rao(*matrices: np.ndarray) -> np.ndarray:
     return found
 
 
-@operator(gradient=from_kernel, variadic_count="num_args", check=check(S(A(2, 3), A(4, 3)), S(A(2, 2), A(3, 2), A(2, 2)), S(A(2, 3)), ref=_np_khatri_rao, errors=[((A(2, 3), A(2, 2)), {}, "columns")]))
+@operator(
+    gradient=from_kernel,
+    variadic_count="num_args",
+    check=check(
+        S(A(2, 3), A(4, 3)),
+        S(A(2, 2), A(3, 2), A(2, 2)),
+        S(A(2, 3)),
+        ref=_np_khatri_rao,
+        errors=[((A(2, 3), A(2, 2)), {}, "columns")],
+    ),
+)
 def khatri_rao(*args: Tensor) -> Tensor:
     """Multiply matrices column by column by Kronecker's product: (n_i, k) each gives (n_1 · n_2 · …, k)."""
     if len({m.shape[1] for m in args}) != 1:
-        raise ShapeError(explain("khatri_rao", "The numbers of columns differ.", expected="equal columns", received=[tuple(m.shape) for m in args]))
+        raise ShapeError(
+            explain(
+                "khatri_rao",
+                "The numbers of columns differ.",
+                expected="equal columns",
+                received=[tuple(m.shape) for m in args],
+            )
+        )
     found = args[0] if len(args) > 1 else args[0].clone()
     for m in args[1:]:
         found = (found.unsqueeze(1) * m.unsqueeze(0)).reshape(-1, m.shape[1])
     return found
 
 
-# -- attention with interleaved projections ------------------------------------------------------------------------------------------
+# -- attention with interleaved projections --------------------------------------------------------------------------
 
 
 def _head(where: str, projected: Any, heads: int, parts: int, which: int) -> Any:
-    """Return one of the interleaved projections of (length, batch, heads · parts · size) as (batch · heads, length, size)."""
+    """Return one projection out of (length, batch, heads · parts · size), as (batch · heads, length, size)."""
     length, batch, width = projected.shape
     if heads < 1 or width % (heads * parts):
-        raise ArgumentError(explain(where, f"The width {width} cannot be divided among the heads.", expected=f"a multiple of heads * {parts}", received=f"heads={heads}"))
+        raise ArgumentError(
+            explain(
+                where,
+                f"The width {width} cannot be divided among the heads.",
+                expected=f"a multiple of heads * {parts}",
+                received=f"heads={heads}",
+            )
+        )
     one = projected.reshape(length, batch, heads, parts, width // (heads * parts))[:, :, :, which]
     axes = (1, 2, 0, 3)
     one = one.permute(axes) if isinstance(one, torch.Tensor) else one.transpose(axes)
@@ -148,11 +242,17 @@ def _unheaded(found: Any, heads: int) -> Any:
     """Return (batch · heads, length, size) as (length, batch, heads · size)."""
     rows, length, size = found.shape
     split, axes = found.reshape(rows // heads, heads, length, size), (2, 0, 1, 3)
-    return (split.permute(axes) if isinstance(split, torch.Tensor) else split.transpose(axes)).reshape(length, rows // heads, heads * size)
+    return (split.permute(axes) if isinstance(split, torch.Tensor) else split.transpose(axes)).reshape(
+        length, rows // heads, heads * size
+    )
 
 
 def _scores(queries: Any, keys: Any) -> Any:
-    return queries @ (keys.transpose(1, 2) if isinstance(keys, torch.Tensor) else keys.transpose(0, 2, 1)) / math.sqrt(queries.shape[-1])
+    return (
+        queries
+        @ (keys.transpose(1, 2) if isinstance(keys, torch.Tensor) else keys.transpose(0, 2, 1))
+        / math.sqrt(queries.shape[-1])
+    )
 
 
 def _self_scores(qkv: Any, heads: int) -> Any:
@@ -160,10 +260,16 @@ def _self_scores(qkv: Any, heads: int) -> Any:
     return _scores(_head(name, qkv, heads, 3, 0), _head(name, qkv, heads, 3, 1))
 
 
-@operator(name="_contrib_interleaved_matmul_selfatt_qk", gradient=from_kernel,
-          check=check(S(A(5, 2, 24), heads=2), ref=_self_scores, errors=[((A(5, 2, 20),), {"heads": 3}, "heads")]))
+@operator(
+    name="_contrib_interleaved_matmul_selfatt_qk",
+    gradient=from_kernel,
+    check=check(S(A(5, 2, 24), heads=2), ref=_self_scores, errors=[((A(5, 2, 20),), {"heads": 3}, "heads")]),
+)
 def interleaved_matmul_selfatt_qk(queries_keys_values: Tensor, heads: int = REQUIRED) -> Tensor:
-    """Compute attention scores q·k / sqrt(size) of (length, batch, heads · 3 · size): shape (batch · heads, length, length)."""
+    """Compute attention scores q·k / sqrt(size) of (length, batch, heads · 3 · size).
+
+    Shape (batch · heads, length, length).
+    """
     return _self_scores(queries_keys_values, heads)
 
 
@@ -171,7 +277,11 @@ def _self_values(qkv: Any, attention: Any, heads: int) -> Any:
     return _unheaded(attention @ _head("interleaved_matmul_selfatt_valatt", qkv, heads, 3, 2), heads)
 
 
-@operator(name="_contrib_interleaved_matmul_selfatt_valatt", gradient=from_kernel, check=check(S(A(5, 2, 24), A(4, 5, 5), heads=2), ref=_self_values))
+@operator(
+    name="_contrib_interleaved_matmul_selfatt_valatt",
+    gradient=from_kernel,
+    check=check(S(A(5, 2, 24), A(4, 5, 5), heads=2), ref=_self_values),
+)
 def interleaved_matmul_selfatt_valatt(queries_keys_values: Tensor, attention: Tensor, heads: int = REQUIRED) -> Tensor:
     """Average the values by attention (batch · heads, length, length): shape (length, batch, heads · size)."""
     return _self_values(queries_keys_values, attention, heads)
@@ -182,9 +292,16 @@ def _cross_scores(queries: Any, keys_values: Any, heads: int) -> Any:
     return _scores(_head(name, queries, heads, 1, 0), _head(name, keys_values, heads, 2, 0))
 
 
-@operator(name="_contrib_interleaved_matmul_encdec_qk", gradient=from_kernel, check=check(S(A(5, 2, 8), A(3, 2, 16), heads=2), ref=_cross_scores))
+@operator(
+    name="_contrib_interleaved_matmul_encdec_qk",
+    gradient=from_kernel,
+    check=check(S(A(5, 2, 8), A(3, 2, 16), heads=2), ref=_cross_scores),
+)
 def interleaved_matmul_encdec_qk(queries: Tensor, keys_values: Tensor, heads: int = REQUIRED) -> Tensor:
-    """Compute scores q·k / sqrt(size) of queries (Lq, batch, heads · size) and keys (Lk, batch, heads · 2 · size): (batch · heads, Lq, Lk)."""
+    """Compute scores q·k / sqrt(size) of shape (batch · heads, Lq, Lk).
+
+    queries: (Lq, batch, heads · size); keys_values: (Lk, batch, heads · 2 · size).
+    """
     return _cross_scores(queries, keys_values, heads)
 
 
@@ -192,7 +309,14 @@ def _cross_values(keys_values: Any, attention: Any, heads: int) -> Any:
     return _unheaded(attention @ _head("interleaved_matmul_encdec_valatt", keys_values, heads, 2, 1), heads)
 
 
-@operator(name="_contrib_interleaved_matmul_encdec_valatt", gradient=from_kernel, check=check(S(A(3, 2, 16), A(4, 5, 3), heads=2), ref=_cross_values))
+@operator(
+    name="_contrib_interleaved_matmul_encdec_valatt",
+    gradient=from_kernel,
+    check=check(S(A(3, 2, 16), A(4, 5, 3), heads=2), ref=_cross_values),
+)
 def interleaved_matmul_encdec_valatt(keys_values: Tensor, attention: Tensor, heads: int = REQUIRED) -> Tensor:
-    """Average the values of (Lk, batch, heads · 2 · size) by attention (batch · heads, Lq, Lk): shape (Lq, batch, heads · size)."""
+    """Average the values of (Lk, batch, heads · 2 · size) by attention (batch · heads, Lq, Lk).
+
+    Shape (Lq, batch, heads · size).
+    """
     return _cross_values(keys_values, attention, heads)

@@ -1,9 +1,11 @@
 """Functions of one array, element by element: exp, log, roots, relu, sigmoid, rounding, gamma, … .
 
-The one idea: a line of kernel and a line of gradient each; shapes and dtypes pass through (`same_shape`), so integers are computed in
-floating point and truncated back. Sines and their kin are in trigonometry.py, functions that hand the data on unchanged in passing.py,
-comparisons and arithmetic of two arrays in broadcast.py, with a number in scalar.py, activations with parameters in activation.py.
+The one idea: a line of kernel and a line of gradient each; shapes and dtypes pass through (`same_shape`), so integers
+are computed in floating point and truncated back. Sines and their kin are in trigonometry.py, functions that hand the
+data on unchanged in passing.py, comparisons and arithmetic of two arrays in broadcast.py, with a number in scalar.py,
+activations with parameters in activation.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -29,7 +31,7 @@ def _np_sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-# -- activations without parameters --------------------------------------------------------------------------------------------------
+# -- activations without parameters ----------------------------------------------------------------------------------
 
 
 @operator(infer=same_shape, method=True, inplace="{0}.relu_()", check=unary(lambda x: np.maximum(x, 0)))
@@ -43,7 +45,12 @@ def _(c: Grad) -> Value:
     return _relu_backward(c.g, c.out)
 
 
-@operator(infer=elementwise, gradient=from_kernel, nondiff=("result",), check=binary(lambda g, y: g * (y > 0), broadcast=False))
+@operator(
+    infer=elementwise,
+    gradient=from_kernel,
+    nondiff=("result",),
+    check=binary(lambda g, y: g * (y > 0), broadcast=False),
+)
 def _relu_backward(grad: Tensor, result: Tensor) -> Tensor:
     """Compute grad where out > 0, else 0: the gradient of relu from its result."""
     return aten.threshold_backward(grad, result, 0)
@@ -94,8 +101,15 @@ def _(c: Grad) -> Value:
     return c.g / square(1 + abs(c.x))
 
 
-@operator(infer=same_shape, check=check(S(A(2, 3)), S(A(2, 3, low=-5, high=5), alpha=0.3, beta=0.25), S(A(0, 3)),
-                                        ref=lambda x, alpha=0.2, beta=0.5: np.clip(alpha * x + beta, 0, 1)))
+@operator(
+    infer=same_shape,
+    check=check(
+        S(A(2, 3)),
+        S(A(2, 3, low=-5, high=5), alpha=0.3, beta=0.25),
+        S(A(0, 3)),
+        ref=lambda x, alpha=0.2, beta=0.5: np.clip(alpha * x + beta, 0, 1),
+    ),
+)
 def hard_sigmoid(data: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """Compute max(0, min(1, alpha * data + beta)) element by element."""
     return torch.clamp(data * alpha + beta, 0, 1)
@@ -106,7 +120,7 @@ def _(c: Grad) -> Value:
     return c.g * (c.out > 0) * (c.out < 1) * c.attrs["alpha"]
 
 
-# -- exponentials, logarithms, powers ------------------------------------------------------------------------------------------------
+# -- exponentials, logarithms, powers --------------------------------------------------------------------------------
 
 
 @operator(infer=same_shape, method=True, inplace="{0}.exp_()", check=unary(np.exp))
@@ -245,7 +259,7 @@ def _(c: Grad) -> Value:
     return negative(c.g * square(c.out))
 
 
-# -- signs and rounding --------------------------------------------------------------------------------------------------------------
+# -- signs and rounding ----------------------------------------------------------------------------------------------
 
 
 @operator(infer=same_shape, aliases=("_np_negative",), inplace="{0}.neg_()", check=unary(np.negative))
@@ -284,15 +298,30 @@ def _np_round(x: np.ndarray) -> np.ndarray:
     return np.trunc(x + np.copysign(0.5, x))
 
 
-@operator(infer=same_shape, method=True, gradient=zero,
-          check=check(S(A(2, 3, low=-3, high=3)), S(np.array([-1.5, -0.5, 0.5, 1.5, 2.5]), grad=False), S(A(0, 3)), ref=_np_round))
+@operator(
+    infer=same_shape,
+    method=True,
+    gradient=zero,
+    check=check(
+        S(A(2, 3, low=-3, high=3)), S(np.array([-1.5, -0.5, 0.5, 1.5, 2.5]), grad=False), S(A(0, 3)), ref=_np_round
+    ),
+)
 def round(data: Tensor) -> Tensor:
     """Round to the nearest whole number, halves away from zero; the gradient is 0."""
     return _half_away(data) if data.is_floating_point() else data.clone()
 
 
-@operator(infer=same_shape, method=True, gradient=zero,
-          check=check(S(A(2, 3, low=-3, high=3)), S(np.array([-1.5, -0.5, 0.5, 1.5, 2.5]), grad=False), S(A(0, 3)), ref=lambda x: np.ceil(x - 0.5)))
+@operator(
+    infer=same_shape,
+    method=True,
+    gradient=zero,
+    check=check(
+        S(A(2, 3, low=-3, high=3)),
+        S(np.array([-1.5, -0.5, 0.5, 1.5, 2.5]), grad=False),
+        S(A(0, 3)),
+        ref=lambda x: np.ceil(x - 0.5),
+    ),
+)
 def rint(data: Tensor) -> Tensor:
     """Round to the nearest whole number, halves downwards; the gradient is 0."""
     return torch.ceil(data - 0.5) if data.is_floating_point() else data.clone()
@@ -322,7 +351,9 @@ def fix(data: Tensor) -> Tensor:
     return torch.trunc(data)
 
 
-@operator(name="_contrib_round_ste", infer=same_shape, own_gradient=True, check=check(S(A(2, 3), grad=False), ref=_np_round))
+@operator(
+    name="_contrib_round_ste", infer=same_shape, own_gradient=True, check=check(S(A(2, 3), grad=False), ref=_np_round)
+)
 def round_ste(data: Tensor) -> Tensor:
     """Round as `round`, but hand the gradient through unchanged (straight-through estimator)."""
     return _half_away(data)
@@ -333,7 +364,9 @@ def _(c: Grad) -> Value:
     return c.g
 
 
-@operator(name="_contrib_sign_ste", infer=same_shape, own_gradient=True, check=check(S(A(2, 3), grad=False), ref=np.sign))
+@operator(
+    name="_contrib_sign_ste", infer=same_shape, own_gradient=True, check=check(S(A(2, 3), grad=False), ref=np.sign)
+)
 def sign_ste(data: Tensor) -> Tensor:
     """Compute the sign, but hand the gradient through unchanged (straight-through estimator)."""
     return torch.sign(data)
@@ -344,19 +377,30 @@ def _(c: Grad) -> Value:
     return c.g
 
 
-@operator(infer=same_shape, gradient=zero, check=check(S(A(2, 3)), S(A(4, ints=3)), S(A(0, 3)), ref=lambda x: (x == 0).astype(x.dtype)))
+@operator(
+    infer=same_shape,
+    gradient=zero,
+    check=check(S(A(2, 3)), S(A(4, ints=3)), S(A(0, 3)), ref=lambda x: (x == 0).astype(x.dtype)),
+)
 def logical_not(data: Tensor) -> Tensor:
     """Compute 1 where an element is 0, else 0, in the data's own type."""
     return torch.eq(data, 0).to(data.dtype)
 
 
-# -- limits --------------------------------------------------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------------------------------------
 
 
-@operator(infer=same_shape, method=True,
-          check=check(S(A(2, 3, low=-3, high=3), a_min=-1.0, a_max=1.0), S(A(0, 3), a_min=0.0, a_max=1.0),
-                      S(A(5, ints=9, dtype="int32"), a_min=2.0, a_max=5.0, grad=False), ref=lambda x, a_min, a_max: np.clip(x, a_min, a_max),
-                      errors=[((A(2),), {"a_min": 1.0}, "a_max")]))
+@operator(
+    infer=same_shape,
+    method=True,
+    check=check(
+        S(A(2, 3, low=-3, high=3), a_min=-1.0, a_max=1.0),
+        S(A(0, 3), a_min=0.0, a_max=1.0),
+        S(A(5, ints=9, dtype="int32"), a_min=2.0, a_max=5.0, grad=False),
+        ref=np.clip,
+        errors=[((A(2),), {"a_min": 1.0}, "a_max")],
+    ),
+)
 def clip(data: Tensor, a_min: float = REQUIRED, a_max: float = REQUIRED) -> Tensor:
     """Limit every element to [a_min, a_max]; the gradient is handed on inside and at both edges."""
     if data.is_floating_point():
@@ -385,7 +429,10 @@ def _np_smooth_l1(x: np.ndarray, scalar: float = 1.0) -> np.ndarray:
     return np.where(np.abs(x) < 1 / s, 0.5 * s * x * x, np.abs(x) - 0.5 / s)
 
 
-@operator(infer=same_shape, check=check(S(A(2, 3, low=-3, high=3)), S(A(2, 3, low=-3, high=3), scalar=2.0), S(A(0, 3)), ref=_np_smooth_l1))
+@operator(
+    infer=same_shape,
+    check=check(S(A(2, 3, low=-3, high=3)), S(A(2, 3, low=-3, high=3), scalar=2.0), S(A(0, 3)), ref=_np_smooth_l1),
+)
 def smooth_l1(data: Tensor, scalar: float = 1.0, is_int: bool = True) -> Tensor:
     """Compute 0.5 (s·x)² where |x| < 1/s², else |x| - 0.5/s², for s = scalar: the Huber loss of box regression."""
     s = scalar * scalar
@@ -398,7 +445,7 @@ def _(c: Grad) -> Value:
     return c.g * clip(c.x * (c.attrs["scalar"] ** 2), a_min=-1.0, a_max=1.0)
 
 
-# -- error and gamma functions -------------------------------------------------------------------------------------------------------
+# -- error and gamma functions ---------------------------------------------------------------------------------------
 
 
 @operator(infer=same_shape, check=unary(np.vectorize(math.erf, otypes=[float])))
@@ -412,8 +459,15 @@ def _(c: Grad) -> Value:
     return c.g * exp(negative(square(c.x))) * (2 / math.sqrt(math.pi))
 
 
-@operator(infer=same_shape, check=check(S(A(2, 3, low=-0.9, high=0.9)), S(A(0, 3)), ref="checked through erf, its inverse",
-                                        law=lambda ins, outs, attrs: np.allclose(np.vectorize(math.erf, otypes=[float])(outs[0]), ins[0], atol=1e-5)))
+@operator(
+    infer=same_shape,
+    check=check(
+        S(A(2, 3, low=-0.9, high=0.9)),
+        S(A(0, 3)),
+        ref="checked through erf, its inverse",
+        law=lambda ins, outs, attrs: np.allclose(np.vectorize(math.erf, otypes=[float])(outs[0]), ins[0], atol=1e-5),
+    ),
+)
 def erfinv(data: Tensor) -> Tensor:
     """Compute the inverse of the Gauss error function; infinite at ±1, NaN beyond."""
     return torch.erfinv(data)
@@ -453,7 +507,7 @@ def _np_digamma(x: np.ndarray) -> np.ndarray:
     result, y = np.zeros_like(x), np.array(x)
     for _ in range(8):  # psi(x) = psi(x + 1) - 1/x, until the asymptotic series is exact enough
         result, y = result - 1 / y, y + 1
-    return result + np.log(y) - 1 / (2 * y) - 1 / (12 * y ** 2) + 1 / (120 * y ** 4) - 1 / (252 * y ** 6)
+    return result + np.log(y) - 1 / (2 * y) - 1 / (12 * y**2) + 1 / (120 * y**4) - 1 / (252 * y**6)
 
 
 @operator(infer=same_shape, check=unary(_np_digamma, low=0.5, high=4.0))
@@ -472,7 +526,10 @@ def _np_trigamma(x: np.ndarray, n: int) -> np.ndarray:
     return (_np_digamma(x + step) - _np_digamma(x - step)) / (2 * step)
 
 
-@operator(infer=same_shape, check=check(S(A(2, 3, low=0.5, high=4.0), n=1), ref=_np_trigamma, errors=[((A(2),), {"n": -1}, "n")]))
+@operator(
+    infer=same_shape,
+    check=check(S(A(2, 3, low=0.5, high=4.0), n=1), ref=_np_trigamma, errors=[((A(2),), {"n": -1}, "n")]),
+)
 def _polygamma(data: Tensor, n: int = REQUIRED) -> Tensor:
     """Compute the n-th derivative of digamma element by element."""
     if n < 0:
@@ -485,11 +542,14 @@ def _(c: Grad) -> Value:
     return c.g * _polygamma(c.x, n=c.attrs["n"] + 1)
 
 
-# -- small compositions --------------------------------------------------------------------------------------------------------------
+# -- small compositions ----------------------------------------------------------------------------------------------
 
 
-@operator(name="_contrib_quadratic", infer=same_shape,
-          check=check(S(A(2, 3), a=1.0, b=2.0, c=3.0), S(A(0, 3)), ref=lambda x, a=0.0, b=0.0, c=0.0: a * x * x + b * x + c))
+@operator(
+    name="_contrib_quadratic",
+    infer=same_shape,
+    check=check(S(A(2, 3), a=1.0, b=2.0, c=3.0), S(A(0, 3)), ref=lambda x, a=0.0, b=0.0, c=0.0: a * x * x + b * x + c),
+)
 def quadratic(data: Tensor, a: float = 0.0, b: float = 0.0, c: float = 0.0) -> Tensor:
     """Compute a·data² + b·data + c element by element."""
     return data * data * a + data * b + c
@@ -500,7 +560,11 @@ def _(c: Grad) -> Value:
     return c.g * (c.x * (2 * c.attrs["a"]) + c.attrs["b"])
 
 
-@operator(name="_contrib_div_sqrt_dim", infer=same_shape, check=check(S(A(2, 3)), S(A(2, 3, 4)), ref=lambda x: x / math.sqrt(x.shape[-1])))
+@operator(
+    name="_contrib_div_sqrt_dim",
+    infer=same_shape,
+    check=check(S(A(2, 3)), S(A(2, 3, 4)), ref=lambda x: x / math.sqrt(x.shape[-1])),
+)
 def div_sqrt_dim(data: Tensor) -> Tensor:
     """Divide by the square root of the last axis' size: the scale of dot-product attention."""
     return data / math.sqrt(data.shape[-1])

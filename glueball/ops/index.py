@@ -1,8 +1,10 @@
-"""Reading and writing rows by arrays of indices: take, Embedding, pick, gather_nd, scatter_nd, one_hot, where, boolean_mask, … .
+"""Reading and writing rows of one axis by arrays of indices: take, Embedding, pick, one_hot, where, boolean_mask, … .
 
-The one idea: indices may be of any type, floats are truncated; `clip` brings what is out of range to the nearest row, `wrap` counts round,
-`raise` refuses. The gradient of each reading adds the rows' gradients up where they came from. Cutting by position is in slicing.py.
+The one idea: indices may be of any type, floats are truncated; `clip` brings what is out of range to the nearest row,
+`wrap` counts round, `raise` refuses. The gradient of each reading adds the rows' gradients up where they came from.
+Several axes at once (gather_nd) are in index_nd.py, cutting by position in slicing.py.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,7 @@ import torch
 
 from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .attributes import DType, Shape
-from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Value, from_kernel, operator, unsupported
+from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Value, from_kernel, operator
 from .passing import zeros_like
 from .rules.check import A, S, check
 from .rules.grad import zero
@@ -34,9 +36,15 @@ def rows_of(where: str, indices: Tensor, size: int, mode: str) -> Tensor:
         return torch.remainder(rows, max(size, 1))
     if mode != "raise":
         raise ArgumentError(explain(where, "There is no such mode.", expected=", ".join(_MODES), received=repr(mode)))
-    if rows.device.type != "meta" and rows.numel() and not (0 <= int(rows.min()) and int(rows.max()) < size):
-        raise ShapeError(explain(where, "An index is out of range.", expected=f"0 <= index < {size}",
-                                 received=f"indices from {int(rows.min())} to {int(rows.max())}"))
+    if rows.device.type != "meta" and rows.numel() and not (int(rows.min()) >= 0 and int(rows.max()) < size):
+        raise ShapeError(
+            explain(
+                where,
+                "An index is out of range.",
+                expected=f"0 <= index < {size}",
+                received=f"indices from {int(rows.min())} to {int(rows.max())}",
+            )
+        )
     return rows
 
 
@@ -45,7 +53,7 @@ def _np_rows(indices: np.ndarray, size: int, mode: str) -> np.ndarray:
     return np.clip(rows, 0, size - 1) if mode == "clip" else rows % size
 
 
-# -- rows of an axis -----------------------------------------------------------------------------------------------------------------
+# -- rows of an axis -------------------------------------------------------------------------------------------------
 
 
 def _np_take(a: np.ndarray, indices: np.ndarray, axis: int = 0, mode: str = "clip") -> np.ndarray:
@@ -55,16 +63,29 @@ def _np_take(a: np.ndarray, indices: np.ndarray, axis: int = 0, mode: str = "cli
 _TABLE = A(4, 3)
 
 
-@operator(infer=formula(taken), method=True, nondiff=("indices",),
-          check=check(S(_TABLE, np.array([1, 9, -1, 1])), S(_TABLE, A(2, 2, ints=3), axis=1), S(_TABLE, np.array([-1.0, 5.7]), axis=-1, mode="wrap"), S(A(2, 3, 4), A(0, ints=3), axis=1),
-                      ref=_np_take, errors=[((_TABLE, np.array([4.0])), {"mode": "raise"}, "out of range"), ((_TABLE, A(2)), {"axis": 2}, "axis"),
-                                            ((_TABLE, A(2)), {"mode": "wrong"}, "clip, wrap, raise")]))
+@operator(
+    infer=formula(taken),
+    method=True,
+    nondiff=("indices",),
+    check=check(
+        S(_TABLE, np.array([1, 9, -1, 1])),
+        S(_TABLE, A(2, 2, ints=3), axis=1),
+        S(_TABLE, np.array([-1.0, 5.7]), axis=-1, mode="wrap"),
+        S(A(2, 3, 4), A(0, ints=3), axis=1),
+        ref=_np_take,
+        errors=[
+            ((_TABLE, np.array([4.0])), {"mode": "raise"}, "out of range"),
+            ((_TABLE, A(2)), {"axis": 2}, "axis"),
+            ((_TABLE, A(2)), {"mode": "wrong"}, "clip, wrap, raise"),
+        ],
+    ),
+)
 def take(a: Tensor, indices: Tensor, axis: int = 0, mode: str = "clip") -> Tensor:
     """Take rows of one axis by an array of indices, whose axes replace it."""
     at = one_axis("take", axis, a.dim())
     rows = rows_of("take", indices, a.shape[at], mode)
     found = torch.index_select(a, at, rows.reshape(-1))
-    return found if rows.dim() == 1 else found.reshape((*a.shape[:at], *rows.shape, *a.shape[at + 1:]))
+    return found if rows.dim() == 1 else found.reshape((*a.shape[:at], *rows.shape, *a.shape[at + 1 :]))
 
 
 @take.grad
@@ -76,18 +97,26 @@ def _np_take_backward(g: np.ndarray, indices: np.ndarray, shape: Any, axis: int 
     whole = np.zeros(shape, g.dtype)
     at = axis % len(shape)
     rows = _np_rows(indices, shape[at], mode)
-    flat = np.moveaxis(g.reshape((*shape[:at], rows.size, *shape[at + 1:])), at, 0)
+    flat = np.moveaxis(g.reshape((*shape[:at], rows.size, *shape[at + 1 :])), at, 0)
     np.add.at(np.moveaxis(whole, at, 0), rows.reshape(-1), flat)
     return whole
 
 
-@operator(infer=formula(target), nondiff=("indices",), check=check(S(A(5, 3), np.array([1, 3, 1, 0, -1]), shape=(4, 3)), S(A(4, 2, 2), A(2, 2, ints=3), shape=(4, 3), axis=1), ref=_np_take_backward))
+@operator(
+    infer=formula(target),
+    nondiff=("indices",),
+    check=check(
+        S(A(5, 3), np.array([1, 3, 1, 0, -1]), shape=(4, 3)),
+        S(A(4, 2, 2), A(2, 2, ints=3), shape=(4, 3), axis=1),
+        ref=_np_take_backward,
+    ),
+)
 def _take_backward(grad: Tensor, indices: Tensor, shape: Shape = REQUIRED, axis: int = 0, mode: str = "clip") -> Tensor:
     """Add rows up at their indices, in zeros of `shape`: the gradient of take."""
     at = one_axis("take", axis, len(shape))
     rows = rows_of("take", indices, shape[at], mode).reshape(-1)
     whole = torch.zeros(tuple(shape), dtype=grad.dtype, device=grad.device)
-    return whole.index_add_(at, rows, grad.reshape((*shape[:at], rows.numel(), *shape[at + 1:])))
+    return whole.index_add_(at, rows, grad.reshape((*shape[:at], rows.numel(), *shape[at + 1 :])))
 
 
 @_take_backward.grad
@@ -99,27 +128,57 @@ def _(c: Grad) -> Value:
 class _EmbeddingShapes(InferRule):
     """The weight has the shape of the attributes; its dtype is the attribute's unless known."""
 
-    def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
-                outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+    def partial(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType]
+    ) -> tuple[list[TensorType], list[TensorType]]:
         data, weight = ins
         shape = unify((attrs["input_dim"], attrs["output_dim"]), weight.shape, "Embedding (weight)")
-        return [TensorType(data.shape, data.dtype or torch.float32), TensorType(shape, weight.dtype or attrs["dtype"])], list(outs)
+        return [
+            TensorType(data.shape, data.dtype or torch.float32),
+            TensorType(shape, weight.dtype or attrs["dtype"]),
+        ], list(outs)
 
 
 def _np_embedding(data: np.ndarray, weight: np.ndarray, **attrs: Any) -> np.ndarray:
     return weight[_np_rows(data, len(weight), "clip")]
 
 
-@operator(nondiff=("data",), infer=_EmbeddingShapes(), aliases=("_contrib_SparseEmbedding",),
-          check=check(S(A(2, 3, ints=4), A(4, 3), input_dim=4, output_dim=3), S(np.array([0.0, 9.0, -1.0]), A(4, 3), input_dim=4, output_dim=3, sparse_grad=True),
-                      S(A(0, ints=4), A(4, 3), input_dim=4, output_dim=3), ref=_np_embedding,
-                      errors=[((A(2), A(4, 3)), {"input_dim": 5, "output_dim": 3}, "weight"), ((A(2), A(4, 3)), {"output_dim": 3}, "input_dim")]))
-def Embedding(data: Tensor, weight: Tensor, input_dim: int = REQUIRED, output_dim: int = REQUIRED, dtype: DType = torch.float32,
-              sparse_grad: bool = False) -> Tensor:
-    """Look rows of weight (input_dim, output_dim) up by number; numbers out of range take the nearest row. The gradient is dense."""
+@operator(
+    nondiff=("data",),
+    infer=_EmbeddingShapes(),
+    aliases=("_contrib_SparseEmbedding",),
+    check=check(
+        S(A(2, 3, ints=4), A(4, 3), input_dim=4, output_dim=3),
+        S(np.array([0.0, 9.0, -1.0]), A(4, 3), input_dim=4, output_dim=3, sparse_grad=True),
+        S(A(0, ints=4), A(4, 3), input_dim=4, output_dim=3),
+        ref=_np_embedding,
+        errors=[
+            ((A(2), A(4, 3)), {"input_dim": 5, "output_dim": 3}, "weight"),
+            ((A(2), A(4, 3)), {"output_dim": 3}, "input_dim"),
+        ],
+    ),
+)
+def Embedding(
+    data: Tensor,
+    weight: Tensor,
+    input_dim: int = REQUIRED,
+    output_dim: int = REQUIRED,
+    dtype: DType = torch.float32,
+    sparse_grad: bool = False,
+) -> Tensor:
+    """Look rows of weight (input_dim, output_dim) up by number; numbers out of range take the nearest row.
+
+    The gradient is dense.
+    """
     if tuple(weight.shape) != (input_dim, output_dim):
-        raise ShapeError(explain("Embedding", "The weight has another shape than the attributes say.", expected=f"weight {(input_dim, output_dim)}",
-                                 received=tuple(weight.shape)))
+        raise ShapeError(
+            explain(
+                "Embedding",
+                "The weight has another shape than the attributes say.",
+                expected=f"weight {(input_dim, output_dim)}",
+                received=tuple(weight.shape),
+            )
+        )
     return torch.nn.functional.embedding(rows_of("Embedding", data, input_dim, "clip"), weight)
 
 
@@ -128,7 +187,7 @@ def _(c: Grad) -> Value:
     return None, _take_backward(c.g, c.ins[0], shape=c.shape(1), axis=0)
 
 
-# -- one element of each row ---------------------------------------------------------------------------------------------------------
+# -- one element of each row -----------------------------------------------------------------------------------------
 
 
 def _picked(where: str, index: Tensor, shape: Sequence[int], axis: int | None, mode: str) -> tuple[int, Tensor]:
@@ -136,24 +195,50 @@ def _picked(where: str, index: Tensor, shape: Sequence[int], axis: int | None, m
     if axis is None:
         raise ArgumentError(explain(where, "The axis is missing.", expected="an axis", received=None))
     at = one_axis(where, axis, len(shape))
-    kept = (*shape[:at], 1, *shape[at + 1:])
-    if tuple(index.shape) not in (kept, (*shape[:at], *shape[at + 1:])) and not (len(shape) == 1 and index.numel() == 1):
-        raise ShapeError(explain(where, "The indices do not fit the data.", expected=f"index of shape {(*shape[:at], *shape[at + 1:])} or {kept}",
-                                 received=tuple(index.shape)))
+    kept = (*shape[:at], 1, *shape[at + 1 :])
+    if tuple(index.shape) not in (kept, (*shape[:at], *shape[at + 1 :])) and not (
+        len(shape) == 1 and index.numel() == 1
+    ):
+        raise ShapeError(
+            explain(
+                where,
+                "The indices do not fit the data.",
+                expected=f"index of shape {(*shape[:at], *shape[at + 1 :])} or {kept}",
+                received=tuple(index.shape),
+            )
+        )
     return at, rows_of(where, index, shape[at], mode).reshape(kept)
 
 
-def _np_pick(x: np.ndarray, index: np.ndarray, axis: int = -1, keepdims: bool = False, mode: str = "clip") -> np.ndarray:
+def _np_pick(
+    x: np.ndarray, index: np.ndarray, axis: int = -1, keepdims: bool = False, mode: str = "clip"
+) -> np.ndarray:
     at = axis % x.ndim
-    rows = _np_rows(index, x.shape[at], mode).reshape(*x.shape[:at], 1, *x.shape[at + 1:])
+    rows = _np_rows(index, x.shape[at], mode).reshape(*x.shape[:at], 1, *x.shape[at + 1 :])
     found = np.take_along_axis(x, rows, at)
     return found if keepdims else np.atleast_1d(found.squeeze(at))
 
 
-@operator(infer=formula(picked), aliases=("choose_element_0index",), method=True, nondiff=("index",),
-          check=check(S(A(4, 3), np.array([0, 1, 9, -1])), S(A(4, 3), np.array([0, 1, 9]), axis=0, keepdims=True), S(A(4, 3), np.array([0, 1, 9, -1]), mode="wrap"), S(A(2, 3, 4), A(2, 1, 4, ints=3), axis=1),
-                      S(A(3), np.array([1])), S(A(0, 3), A(0, ints=3)), ref=_np_pick,
-                      errors=[((A(4, 3), A(3)), {}, "indices"), ((A(4, 3), A(4)), {"mode": "raise"}, "clip"), ((A(4, 3), A(4)), {"axis": None}, "axis")]))
+@operator(
+    infer=formula(picked),
+    aliases=("choose_element_0index",),
+    method=True,
+    nondiff=("index",),
+    check=check(
+        S(A(4, 3), np.array([0, 1, 9, -1])),
+        S(A(4, 3), np.array([0, 1, 9]), axis=0, keepdims=True),
+        S(A(4, 3), np.array([0, 1, 9, -1]), mode="wrap"),
+        S(A(2, 3, 4), A(2, 1, 4, ints=3), axis=1),
+        S(A(3), np.array([1])),
+        S(A(0, 3), A(0, ints=3)),
+        ref=_np_pick,
+        errors=[
+            ((A(4, 3), A(3)), {}, "indices"),
+            ((A(4, 3), A(4)), {"mode": "raise"}, "clip"),
+            ((A(4, 3), A(4)), {"axis": None}, "axis"),
+        ],
+    ),
+)
 def pick(data: Tensor, index: Tensor, axis: int | None = -1, keepdims: bool = False, mode: str = "clip") -> Tensor:
     """Pick one element along an axis for each position of the others: data[i, index[i]] for a matrix."""
     if mode == "raise":
@@ -170,24 +255,38 @@ def _fill_picked(attrs: Mapping[str, Any], shapes: list[Any]) -> list[Any]:
     if data is None or index is not None or attrs["axis"] is None:
         return shapes
     at = attrs["axis"] % len(data)
-    return [data, (*data[:at], *data[at + 1:]) or (1,)]
+    return [data, (*data[:at], *data[at + 1 :]) or (1,)]
 
 
 @pick.grad
 def _(c: Grad) -> Value:
-    return _pick_backward(c.g, c.ins[1], shape=c.shape(), axis=c.attrs["axis"], keepdims=c.attrs["keepdims"], mode=c.attrs["mode"]), None
+    return _pick_backward(
+        c.g, c.ins[1], shape=c.shape(), axis=c.attrs["axis"], keepdims=c.attrs["keepdims"], mode=c.attrs["mode"]
+    ), None
 
 
-def _np_pick_backward(g: np.ndarray, index: np.ndarray, shape: Any, axis: int = -1, keepdims: bool = False, mode: str = "clip") -> np.ndarray:
+def _np_pick_backward(
+    g: np.ndarray, index: np.ndarray, shape: Any, axis: int = -1, keepdims: bool = False, mode: str = "clip"
+) -> np.ndarray:
     whole = np.zeros(shape, g.dtype)
     at = axis % len(shape)
-    kept = (*shape[:at], 1, *shape[at + 1:])
+    kept = (*shape[:at], 1, *shape[at + 1 :])
     np.put_along_axis(whole, _np_rows(index, shape[at], mode).reshape(kept), g.reshape(kept), at)
     return whole
 
 
-@operator(infer=formula(target), nondiff=("index",), check=check(S(A(4), A(4, ints=3), shape=(4, 3)), S(A(1, 3), A(3, ints=4), shape=(4, 3), axis=0, keepdims=True), ref=_np_pick_backward))
-def _pick_backward(grad: Tensor, index: Tensor, shape: Shape = REQUIRED, axis: int = -1, keepdims: bool = False, mode: str = "clip") -> Tensor:
+@operator(
+    infer=formula(target),
+    nondiff=("index",),
+    check=check(
+        S(A(4), A(4, ints=3), shape=(4, 3)),
+        S(A(1, 3), A(3, ints=4), shape=(4, 3), axis=0, keepdims=True),
+        ref=_np_pick_backward,
+    ),
+)
+def _pick_backward(
+    grad: Tensor, index: Tensor, shape: Shape = REQUIRED, axis: int = -1, keepdims: bool = False, mode: str = "clip"
+) -> Tensor:
     """Put one element of each row into zeros of `shape`: the gradient of pick."""
     at, rows = _picked("pick", index, shape, axis, mode)
     return torch.zeros(tuple(shape), dtype=grad.dtype, device=grad.device).scatter_(at, rows, grad.reshape(rows.shape))
@@ -198,8 +297,14 @@ def _(c: Grad) -> Value:
     return pick(c.g, c.ins[1], axis=c.attrs["axis"], keepdims=c.attrs["keepdims"], mode=c.attrs["mode"]), None
 
 
-@operator(nondiff=("indices",), check=check(S(A(4, 3), A(4, ints=3, dtype="int32")), ref=lambda a, i: a[np.arange(len(a)), i],
-                                            errors=[((A(4, 3), A(3, ints=3)), {}, "indices")]))
+@operator(
+    nondiff=("indices",),
+    check=check(
+        S(A(4, 3), A(4, ints=3, dtype="int32")),
+        ref=lambda a, i: a[np.arange(len(a)), i],
+        errors=[((A(4, 3), A(3, ints=3)), {}, "indices")],
+    ),
+)
 def batch_take(a: Tensor, indices: Tensor) -> Tensor:
     """Pick a[i, indices[i]] for every row i of a matrix (the older name of pick)."""
     at, rows = _picked("batch_take", indices, a.shape, -1, "clip")
@@ -216,7 +321,10 @@ def _np_fill(x: np.ndarray, values: np.ndarray, index: np.ndarray) -> np.ndarray
     return x
 
 
-@operator(nondiff=("rhs",), check=check(S(A(4, 3), A(4), A(4, ints=3)), ref=_np_fill, errors=[((A(4, 3), A(4), A(3, ints=3)), {}, "indices")]))
+@operator(
+    nondiff=("rhs",),
+    check=check(S(A(4, 3), A(4), A(4, ints=3)), ref=_np_fill, errors=[((A(4, 3), A(4), A(3, ints=3)), {}, "indices")]),
+)
 def fill_element_0index(lhs: Tensor, mhs: Tensor, rhs: Tensor) -> Tensor:
     """Return the matrix lhs with lhs[i, rhs[i]] replaced by mhs[i] in every row i."""
     at, rows = _picked("fill_element_0index", rhs, lhs.shape, 1, "clip")
@@ -228,133 +336,63 @@ def _(c: Grad) -> Value:
     return fill_element_0index(c.g, zeros_like(c.ins[1]), c.ins[2]), pick(c.g, c.ins[2], axis=1), None
 
 
-# -- many axes at once ---------------------------------------------------------------------------------------------------------------
+# -- choices and masks -----------------------------------------------------------------------------------------------
 
 
-def _places(where: str, indices: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
-    """Return the rows of `indices` (axes, ...) as index arrays of the leading axes."""
-    if indices.dim() < 1 or indices.shape[0] > len(shape):
-        raise ShapeError(explain(where, "There are more indices than axes.", expected=f"indices (M, ...) with M <= {len(shape)}", received=tuple(indices.shape)))
-    return tuple(indices.to(torch.int64).unbind(0))
-
-
-def _np_places(indices: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(indices.astype(np.int64))
-
-
-@operator(nondiff=("indices",), check=check(S(A(2, 3, 4), np.array([[0, 1, 1], [1, -1, -1]])), S(A(2, 3), np.array([[0, 1], [1, 2]])), S(A(2, 3), np.array([[1, 1, 0]])),
-                                            ref=lambda x, i: x[_np_places(i)], errors=[((A(2, 3), A(3, 2)), {}, "more indices"), ((A(2, 3), np.array([[7.0]])), {}, "out of")]))
-def gather_nd(data: Tensor, indices: Tensor) -> Tensor:
-    """Gather data[indices[0], indices[1], …] for indices of shape (M, ...); negative ones count from the end."""
-    return data[_places("gather_nd", indices, data.shape)]
-
-
-@gather_nd.grad
-def _(c: Grad) -> Value:
-    return _scatter_nd_add(c.g, c.ins[1], shape=c.shape()), None
-
-
-def _np_scatter_add(g: np.ndarray, indices: np.ndarray, shape: Any) -> np.ndarray:
-    whole = np.zeros(shape, g.dtype)
-    np.add.at(whole, _np_places(indices), g)
-    return whole
-
-
-@operator(nondiff=("indices",), aliases=("_backward_gather_nd",), check=check(S(A(3, 4), np.array([[0, 1, 1], [1, 2, 2]]), shape=(2, 3, 4)), ref=_np_scatter_add))
-def _scatter_nd_add(data: Tensor, indices: Tensor, shape: Shape = REQUIRED) -> Tensor:
-    """Add the data up at indices in zeros of `shape`: the gradient of gather_nd."""
-    whole = torch.zeros(tuple(shape), dtype=data.dtype, device=data.device)
-    return whole.index_put_(_places("scatter_nd", indices, shape), data, accumulate=True)
-
-
-@_scatter_nd_add.grad
-def _(c: Grad) -> Value:
-    return gather_nd(c.g, c.ins[1]), None
-
-
-def _np_scatter(x: np.ndarray, indices: np.ndarray, shape: Any) -> np.ndarray:
-    whole = np.zeros(shape, x.dtype)
-    whole[_np_places(indices)] = x
-    return whole
-
-
-@operator(nondiff=("indices",), check=check(S(A(3), np.array([[0, 0, 1], [1, 2, 2]]), shape=(2, 3)), S(A(2, 2), np.array([[0, 2]]), shape=(3, 2)), ref=_np_scatter,
-                                            errors=[((A(3), A(3, 3)), {"shape": (2, 3)}, "more indices")]))
-def scatter_nd(data: Tensor, indices: Tensor, shape: Shape = REQUIRED) -> Tensor:
-    """Write the data at indices (M, ...) into zeros of `shape`; for an index named twice one of the values stays."""
-    whole = torch.zeros(tuple(shape), dtype=data.dtype, device=data.device)
-    return whole.index_put_(_places("scatter_nd", indices, shape), data)
-
-
-@scatter_nd.grad
-def _(c: Grad) -> Value:
-    return gather_nd(c.g, c.ins[1]), None
-
-
-def _np_scatter_set(x: np.ndarray, y: np.ndarray, indices: np.ndarray, shape: Any) -> np.ndarray:
-    x[_np_places(indices)] = y
-    return x
-
-
-@operator(nondiff=("indices",), check=check(S(A(2, 3), A(2), np.array([[0, 1], [1, 2]]), shape=(2, 3)), ref=_np_scatter_set))
-def _scatter_set_nd(lhs: Tensor, rhs: Tensor, indices: Tensor, shape: Shape = REQUIRED) -> Tensor:
-    """Return lhs with the elements at indices (M, ...) replaced by rhs."""
-    return lhs.index_put(_places("_scatter_set_nd", indices, lhs.shape), rhs)
-
-
-@_scatter_set_nd.grad
-def _(c: Grad) -> Value:
-    left = _scatter_set_nd(c.g, zeros_like(c.ins[1]), c.ins[2], shape=c.attrs["shape"])
-    return left, gather_nd(c.g, c.ins[2]), None
-
-
-@operator(name="_contrib_index_copy", nondiff=("index_vector",),
-          check=check(S(A(4, 3), np.array([0, 2], dtype=np.int64), A(2, 3)), ref=lambda x, i, y: _np_scatter_set(x, y, i[None], None),
-                      errors=[((A(4, 3), A(2), A(3, 3)), {}, "rows")]))
-def index_copy(old_tensor: Tensor, index_vector: Tensor, new_tensor: Tensor) -> Tensor:
-    """Return old_tensor with the rows index_vector replaced by the rows of new_tensor."""
-    if new_tensor.shape != (index_vector.numel(), *old_tensor.shape[1:]):
-        raise ShapeError(explain("index_copy", "The new rows do not fit.", expected=f"{index_vector.numel()} rows of shape {tuple(old_tensor.shape[1:])}",
-                                 received=tuple(new_tensor.shape)))
-    return old_tensor.index_copy(0, index_vector.to(torch.int64), new_tensor)
-
-
-@index_copy.grad
-def _(c: Grad) -> Value:
-    return index_copy(c.g, c.ins[1], zeros_like(c.ins[2])), None, take(c.g, c.ins[1], axis=0)
-
-
-# -- choices and masks ---------------------------------------------------------------------------------------------------------------
-
-
-def _np_one_hot(i: np.ndarray, depth: int, on_value: float = 1.0, off_value: float = 0.0, dtype: str = "float32") -> np.ndarray:
+def _np_one_hot(
+    i: np.ndarray, depth: int, on_value: float = 1.0, off_value: float = 0.0, dtype: str = "float32"
+) -> np.ndarray:
     return np.where(i.astype(int)[..., None] == np.arange(depth), on_value, off_value).astype(dtype)
 
 
-@operator(method=True, gradient=zero,
-          check=check(S(np.array([0.0, 2.0, -1.0, 5.0]), depth=3, grad=False), S(A(2, 2, ints=3), depth=3, on_value=5.0, off_value=-1.0, dtype="int32"), S(A(0, ints=3), depth=2), ref=_np_one_hot,
-                      errors=[((A(2),), {"depth": 0}, "depth")]))
-def one_hot(indices: Tensor, depth: int = REQUIRED, on_value: float = 1.0, off_value: float = 0.0, dtype: DType = torch.float32) -> Tensor:
-    """Turn numbers into rows of length depth: on_value at the number, off_value elsewhere; out of range gives a row of off_value."""
+@operator(
+    method=True,
+    gradient=zero,
+    check=check(
+        S(np.array([0.0, 2.0, -1.0, 5.0]), depth=3, grad=False),
+        S(A(2, 2, ints=3), depth=3, on_value=5.0, off_value=-1.0, dtype="int32"),
+        S(A(0, ints=3), depth=2),
+        ref=_np_one_hot,
+        errors=[((A(2),), {"depth": 0}, "depth")],
+    ),
+)
+def one_hot(
+    indices: Tensor, depth: int = REQUIRED, on_value: float = 1.0, off_value: float = 0.0, dtype: DType = torch.float32
+) -> Tensor:
+    """Turn numbers into rows of length depth: on_value at the number, off_value elsewhere.
+
+    Out of range gives a row of off_value.
+    """
     if depth < 1:
-        raise ArgumentError(explain("one_hot", "The depth is too small.", expected="depth >= 1", received=f"depth={depth}"))
+        raise ArgumentError(
+            explain("one_hot", "The depth is too small.", expected="depth >= 1", received=f"depth={depth}")
+        )
     hot = indices.to(torch.int64).unsqueeze(-1) == torch.arange(depth, device=indices.device)
     if on_value == 1.0 and off_value == 0.0:
         return hot.to(dtype)
-    return hot.to(dtype) * (on_value - off_value) + off_value if dtype.is_floating_point else torch.where(hot, int(on_value), int(off_value)).to(dtype)
+    return (
+        hot.to(dtype) * (on_value - off_value) + off_value
+        if dtype.is_floating_point
+        else torch.where(hot, int(on_value), int(off_value)).to(dtype)
+    )
 
 
 @final
 class _WhereShapes(InferRule):
     """Both choices and the result have one shape and dtype."""
 
-    def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
-                outs: Sequence[TensorType]) -> tuple[list[TensorType], list[TensorType]]:
+    def partial(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType]
+    ) -> tuple[list[TensorType], list[TensorType]]:
         condition, x, y = ins
         shape = unify(unify(x.shape, y.shape, op.name), outs[0].shape, op.name)
         dtype = x.dtype or y.dtype or outs[0].dtype
         both = TensorType(shape, dtype)
-        return [TensorType(condition.shape, condition.dtype or dtype), TensorType(shape, x.dtype or dtype), TensorType(shape, y.dtype or dtype)], [both]
+        return [
+            TensorType(condition.shape, condition.dtype or dtype),
+            TensorType(shape, x.dtype or dtype),
+            TensorType(shape, y.dtype or dtype),
+        ], [both]
 
 
 def _np_where(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -362,18 +400,46 @@ def _np_where(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray
     return np.where(condition.reshape(condition.shape + (1,) * (x.ndim - condition.ndim)), x, y)
 
 
-@operator(nondiff=("condition",), infer=_WhereShapes(),
-          check=check(S(A(3, 2, ints=2), A(3, 2), A(3, 2)), S(A(3, ints=2, dtype="int32"), A(3, 2), A(3, 2)), S(A(0, 2, ints=2), A(0, 2), A(0, 2)), ref=_np_where,
-                      errors=[((A(2, 1), A(2, 2), A(2, 2)), {}, "condition"), ((A(2), A(2), A(3)), {}, "shape"), ((A(2), A(2), A(2, dtype="int32")), {}, "types")]))
+@operator(
+    nondiff=("condition",),
+    infer=_WhereShapes(),
+    check=check(
+        S(A(3, 2, ints=2), A(3, 2), A(3, 2)),
+        S(A(3, ints=2, dtype="int32"), A(3, 2), A(3, 2)),
+        S(A(0, 2, ints=2), A(0, 2), A(0, 2)),
+        ref=_np_where,
+        errors=[
+            ((A(2, 1), A(2, 2), A(2, 2)), {}, "condition"),
+            ((A(2), A(2), A(3)), {}, "shape"),
+            ((A(2), A(2), A(2, dtype="int32")), {}, "types"),
+        ],
+    ),
+)
 def where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Take x where the condition is not 0, else y; a condition of one axis chooses whole rows."""
     if x.shape != y.shape:
-        raise ShapeError(explain("where", "The shapes of x and y differ.", expected=tuple(x.shape), received=tuple(y.shape)))
+        raise ShapeError(
+            explain("where", "The shapes of x and y differ.", expected=tuple(x.shape), received=tuple(y.shape))
+        )
     if x.dtype is not y.dtype:
-        raise DTypeError(explain("where", "The element types of x and y differ.", expected=str(x.dtype).removeprefix("torch."), received=str(y.dtype).removeprefix("torch.")))
+        raise DTypeError(
+            explain(
+                "where",
+                "The element types of x and y differ.",
+                expected=str(x.dtype).removeprefix("torch."),
+                received=str(y.dtype).removeprefix("torch."),
+            )
+        )
     if condition.shape != x.shape:
         if condition.dim() != 1 or condition.shape[0] != x.shape[0]:
-            raise ShapeError(explain("where", "The condition does not fit.", expected=f"condition of shape {tuple(x.shape)} or ({x.shape[0]},)", received=tuple(condition.shape)))
+            raise ShapeError(
+                explain(
+                    "where",
+                    "The condition does not fit.",
+                    expected=f"condition of shape {tuple(x.shape)} or ({x.shape[0]},)",
+                    received=tuple(condition.shape),
+                )
+            )
         condition = condition.reshape((-1,) + (1,) * (x.dim() - 1))
     return torch.where(condition != 0, x, y)
 
@@ -384,58 +450,29 @@ def _(c: Grad) -> Value:
     return None, where(c.ins[0], c.g, none), where(c.ins[0], none, c.g)
 
 
-@operator(name="_contrib_boolean_mask", nondiff=("index",), gradient=from_kernel, dynamic="the number of rows depends on the values of the mask",
-          check=check(S(A(4, 3), np.array([0.0, 1.0, 1.0, 0.0])), S(A(3, 2), np.array([0.0, 0.0, 0.0]), grad=False), S(A(2, 3), np.array([1.0, 0.0, 1.0]), axis=1),
-                      ref=lambda x, m, axis=0: np.compress(m != 0, x, axis), errors=[((A(4, 3), A(3)), {}, "mask")]))
+@operator(
+    name="_contrib_boolean_mask",
+    nondiff=("index",),
+    gradient=from_kernel,
+    dynamic="the number of rows depends on the values of the mask",
+    check=check(
+        S(A(4, 3), np.array([0.0, 1.0, 1.0, 0.0])),
+        S(A(3, 2), np.array([0.0, 0.0, 0.0]), grad=False),
+        S(A(2, 3), np.array([1.0, 0.0, 1.0]), axis=1),
+        ref=lambda x, m, axis=0: np.compress(m != 0, x, axis),
+        errors=[((A(4, 3), A(3)), {}, "mask")],
+    ),
+)
 def boolean_mask(data: Tensor, index: Tensor, axis: int = 0) -> Tensor:
     """Keep the rows of an axis where the mask (one number per row) is not 0."""
     at = one_axis("boolean_mask", axis, data.dim())
     if tuple(index.shape) != (data.shape[at],):
-        raise ShapeError(explain("boolean_mask", "The mask does not fit.", expected=f"a mask of shape ({data.shape[at]},)", received=tuple(index.shape)))
+        raise ShapeError(
+            explain(
+                "boolean_mask",
+                "The mask does not fit.",
+                expected=f"a mask of shape ({data.shape[at]},)",
+                received=tuple(index.shape),
+            )
+        )
     return torch.index_select(data, at, torch.nonzero(index).reshape(-1))
-
-
-# -- numbers of places ---------------------------------------------------------------------------------------------------------------
-
-
-def _np_index_array(x: np.ndarray, axes: Any = None) -> np.ndarray:
-    everywhere = np.stack(np.indices(x.shape), -1)
-    return everywhere if axes is None else everywhere[..., list(axes)]
-
-
-@operator(name="_contrib_index_array", gradient=zero, check=check(S(A(2, 3)), S(A(2, 3, 4), axes=(2, 0)), S(A(2, 3), axes=(-1,)), ref=_np_index_array))
-def index_array(data: Tensor, axes: Shape | None = None) -> Tensor:
-    """Return the place of every element along each axis (or those named), as int64 of shape data.shape + (axes,)."""
-    chosen = range(data.dim()) if axes is None else [one_axis("index_array", a, data.dim()) for a in axes]
-    lines = [torch.arange(data.shape[a], device=data.device).reshape([-1 if b == a else 1 for b in range(data.dim())]).expand(data.shape) for a in chosen]
-    return torch.stack(lines, -1)
-
-
-_WHOLE = unsupported("the result counts places, which do not vary continuously")
-
-
-@operator(aliases=("ravel_multi_index",), gradient=_WHOLE, check=check(S(np.array([[0, 1], [1, 2]], dtype=np.float32), shape=(2, 3)), S(A(3, 4, ints=2, dtype="int64"), shape=(2, 3, 2)),
-                                                                       ref=lambda x, shape: np.ravel_multi_index(tuple(x.astype(int)), shape).astype(x.dtype),
-                                                                       errors=[((A(3, 2),), {"shape": (2, 3)}, "rows")]))
-def _ravel_multi_index(data: Tensor, shape: Shape | None = None) -> Tensor:
-    """Turn places (axes, N) into flat indices (N,) of an array of `shape`, in the data's type."""
-    if shape is None or data.shape[0] != len(shape):
-        raise ShapeError(explain("ravel_multi_index", "Data and shape do not fit.", expected=f"{data.shape[0]} rows: one size per row of data", received=shape))
-    flat = torch.zeros(tuple(data.shape[1:]), dtype=torch.int64, device=data.device)
-    for row, size in zip(data.to(torch.int64).unbind(0), shape):
-        flat = flat * size + row
-    return flat.to(data.dtype)
-
-
-@operator(aliases=("unravel_index",), gradient=_WHOLE, check=check(S(np.array([1, 5], dtype=np.float32), shape=(2, 3)), S(A(2, 2, ints=12, dtype="int64"), shape=(2, 3, 2)), S(np.array([5], dtype=np.float32), shape=(-1, 3)),
-                                                                   ref=lambda x, shape: np.stack(np.unravel_index(x.astype(int), [n if n > 0 else 100 for n in shape])).astype(x.dtype),
-                                                                   errors=[((A(2),), {}, "shape")]))
-def _unravel_index(data: Tensor, shape: Shape | None = None) -> Tensor:
-    """Turn flat indices into places (axes, ...) of an array of `shape`, in the data's type; the first size may be -1."""
-    if not shape:
-        raise ArgumentError(explain("unravel_index", "The shape is missing.", expected="shape=(...)", received=shape))
-    flat, rows = data.to(torch.int64), []
-    for size in reversed(tuple(shape)[1:]):
-        rows.append(torch.remainder(flat, size))
-        flat = torch.div(flat, size, rounding_mode="floor")
-    return torch.stack([flat, *reversed(rows)]).to(data.dtype)

@@ -1,9 +1,11 @@
 """Reductions: sum, mean, prod, max, min, argmax, norm, moments, cumulative sums, over axes or over everything.
 
-The one idea: `axis` is None or () for all axes, a number or a tuple; `exclude` takes the others; a reduction over everything gives the
-shape (1,), never (). Gradients first put the removed axes back (`_restored`), then stretch. Every element that ties for a maximum gets
-the full gradient. The trailing underscores of the functions' names keep the built-ins `sum`, `max` and `min` usable here.
+The one idea: `axis` is None or () for all axes, a number or a tuple; `exclude` takes the others; a reduction over
+everything gives the shape (1,), never (). Gradients first put the removed axes back (`_restored`), then stretch.
+Every element that ties for a maximum gets the full gradient. The trailing underscores of the functions' names keep
+the built-ins `sum`, `max` and `min` usable here.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -55,27 +57,45 @@ def _axes(c: Grad) -> tuple[int, ...]:
     return reduced_axes(c.op.name, c.attrs["axis"], c.attrs.get("exclude", False), len(c.shape()))
 
 
-# -- samples and references ----------------------------------------------------------------------------------------------------------
+# -- samples and references ------------------------------------------------------------------------------------------
 
 
 def _np_reduce(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     def reference(x: np.ndarray, axis: Any = None, keepdims: bool = False, exclude: bool = False) -> np.ndarray:
         axes = reduced_axes("reference", axis, exclude, x.ndim)
         return np.atleast_1d(function(x, axis=axes, keepdims=keepdims)).astype(x.dtype)
+
     return reference
 
 
-def _samples(function: Callable[..., Any], empty: bool = True, low: float = -2.0, distinct: bool = False, **options: Any) -> Check:
+def _samples(
+    function: Callable[..., Any], empty: bool = True, low: float = -2.0, distinct: bool = False, **options: Any
+) -> Check:
     def numbers(*shape: int) -> Any:
         return A(*shape, low=low, high=2.0, distinct=distinct)
-    samples = [S(numbers(2, 3, 4)), S(numbers(2, 3, 4), axis=1), S(numbers(2, 3, 4), axis=(0, -1), keepdims=True), S(numbers(2, 3, 4), axis=1, exclude=True),
-               S(numbers(2, 3), axis=(0, 1)), S(numbers(4), axis=0), S(numbers(2, 3), keepdims=True), S(numbers(3), axis=()), S(A(2, 3, ints=9, dtype="int32"), axis=1)]
+
+    samples = [
+        S(numbers(2, 3, 4)),
+        S(numbers(2, 3, 4), axis=1),
+        S(numbers(2, 3, 4), axis=(0, -1), keepdims=True),
+        S(numbers(2, 3, 4), axis=1, exclude=True),
+        S(numbers(2, 3), axis=(0, 1)),
+        S(numbers(4), axis=0),
+        S(numbers(2, 3), keepdims=True),
+        S(numbers(3), axis=()),
+        S(A(2, 3, ints=9, dtype="int32"), axis=1),
+    ]
     if empty:
         samples.append(S(A(0, 3), axis=0))
-    return check(*samples, ref=_np_reduce(function), errors=[((A(2, 3),), {"axis": 2}, "axis"), ((A(2, 3),), {"axis": (0, 0)}, "twice")], **options)
+    return check(
+        *samples,
+        ref=_np_reduce(function),
+        errors=[((A(2, 3),), {"axis": 2}, "axis"), ((A(2, 3),), {"axis": (0, 0)}, "twice")],
+        **options,
+    )
 
 
-# -- sums and products ---------------------------------------------------------------------------------------------------------------
+# -- sums and products -----------------------------------------------------------------------------------------------
 
 
 @operator(infer=formula(reduced), name="sum", aliases=("sum_axis",), method=True, check=_samples(np.sum))
@@ -134,7 +154,14 @@ _HOLES = np.array([[1.0, np.nan, 3.0], [2.0, -1.0, np.nan]])
 
 
 def _with_holes(function: Callable[..., Any]) -> Check:
-    return check(S(A(2, 3, 4)), S(A(2, 3, 4), axis=(0, 2)), S(_HOLES, axis=1, grad=False), S(_HOLES, grad=False), S(A(0, 3), axis=0), ref=_np_reduce(function))
+    return check(
+        S(A(2, 3, 4)),
+        S(A(2, 3, 4), axis=(0, 2)),
+        S(_HOLES, axis=1, grad=False),
+        S(_HOLES, grad=False),
+        S(A(0, 3), axis=0),
+        ref=_np_reduce(function),
+    )
 
 
 @operator(infer=formula(reduced), method=True, check=_with_holes(np.nansum))
@@ -169,7 +196,7 @@ def _(c: Grad) -> Value:
     return _restored(c, c.g, _axes(c)) * c.x * 2
 
 
-# -- extremes ------------------------------------------------------------------------------------------------------------------------
+# -- extremes --------------------------------------------------------------------------------------------------------
 
 
 def _extreme_gradient(c: Grad) -> Value:
@@ -183,15 +210,32 @@ _EXTREME_ERRORS = "over an empty axis"
 
 def _nonempty(where: str, data: Tensor, axes: Sequence[int]) -> None:
     if any(data.shape[a] == 0 for a in axes):
-        raise ArgumentError(explain(where, "There is no extreme over an empty axis.", expected="sizes of at least 1", received=tuple(data.shape)))
+        raise ArgumentError(
+            explain(
+                where,
+                "There is no extreme over an empty axis.",
+                expected="sizes of at least 1",
+                received=tuple(data.shape),
+            )
+        )
 
 
 def _extreme_checks(function: Callable[..., Any]) -> Check:
     found = _samples(function, empty=False, distinct=True)
-    return check(*found.samples, ref=found.reference, errors=[*found.errors, ((A(0, 3),), {"axis": 0}, _EXTREME_ERRORS)])
+    return check(
+        *found.samples, ref=found.reference, errors=[*found.errors, ((A(0, 3),), {"axis": 0}, _EXTREME_ERRORS)]
+    )
 
 
-@operator(infer=formula(reduced), name="max", aliases=("max_axis",), method=True, own_gradient=True, gradient=_extreme_gradient, check=_extreme_checks(np.max))
+@operator(
+    infer=formula(reduced),
+    name="max",
+    aliases=("max_axis",),
+    method=True,
+    own_gradient=True,
+    gradient=_extreme_gradient,
+    check=_extreme_checks(np.max),
+)
 def max_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Take the greatest element over axes; all elements that tie get the full gradient."""
     axes = reduced_axes("max", axis, exclude, data.dim())
@@ -199,7 +243,15 @@ def max_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool 
     return _shaped(torch.amax(data, axes, keepdims)) if axes else data.clone()
 
 
-@operator(infer=formula(reduced), name="min", aliases=("min_axis",), method=True, own_gradient=True, gradient=_extreme_gradient, check=_extreme_checks(np.min))
+@operator(
+    infer=formula(reduced),
+    name="min",
+    aliases=("min_axis",),
+    method=True,
+    own_gradient=True,
+    gradient=_extreme_gradient,
+    check=_extreme_checks(np.min),
+)
 def min_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Take the smallest element over axes; all elements that tie get the full gradient."""
     axes = reduced_axes("min", axis, exclude, data.dim())
@@ -210,13 +262,22 @@ def min_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool 
 def _np_arg(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     def reference(x: np.ndarray, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
         return np.atleast_1d(function(x, axis=axis, keepdims=keepdims)).astype(x.dtype)
+
     return reference
 
 
 def _arg_checks(function: Callable[..., Any]) -> Check:
-    return check(S(A(2, 3, 4)), S(A(2, 3, 4), axis=1), S(A(2, 3, 4), axis=-1, keepdims=True), S(A(3, 4), keepdims=True), S(A(4, 6, ints=3), axis=1),
-                 S(A(4, 6, ints=3, dtype="int32"), axis=0), S(A(4), axis=0), ref=_np_arg(function),
-                 errors=[((A(2, 3),), {"axis": 2}, "axis"), ((A(0, 3),), {"axis": 0}, _EXTREME_ERRORS)])
+    return check(
+        S(A(2, 3, 4)),
+        S(A(2, 3, 4), axis=1),
+        S(A(2, 3, 4), axis=-1, keepdims=True),
+        S(A(3, 4), keepdims=True),
+        S(A(4, 6, ints=3), axis=1),
+        S(A(4, 6, ints=3, dtype="int32"), axis=0),
+        S(A(4), axis=0),
+        ref=_np_arg(function),
+        errors=[((A(2, 3),), {"axis": 2}, "axis"), ((A(0, 3),), {"axis": 0}, _EXTREME_ERRORS)],
+    )
 
 
 def _arg(where: str, function: Callable[..., Tensor], data: Tensor, axis: int | None, keepdims: bool) -> Tensor:
@@ -237,26 +298,54 @@ def argmin(data: Tensor, axis: int | None = None, keepdims: bool = False) -> Ten
     return _arg("argmin", torch.argmin, data, axis, keepdims)
 
 
-@operator(method=True, gradient=zero,
-          check=check(S(A(2, 3)), S(A(2, 3, 4)), ref=lambda x: np.argmax(x, axis=1).astype(x.dtype), errors=[((A(3),), {}, "axis")]))
+@operator(
+    method=True,
+    gradient=zero,
+    check=check(
+        S(A(2, 3)), S(A(2, 3, 4)), ref=lambda x: np.argmax(x, axis=1).astype(x.dtype), errors=[((A(3),), {}, "axis")]
+    ),
+)
 def argmax_channel(data: Tensor) -> Tensor:
     """Find the index of the greatest element along axis 1, in the data's own type."""
     return _arg("argmax_channel", torch.argmax, data, 1, False)
 
 
-# -- norms and moments ---------------------------------------------------------------------------------------------------------------
+# -- norms and moments -----------------------------------------------------------------------------------------------
 
 
-def _np_norm(x: np.ndarray, ord: int = 2, axis: Any = None, keepdims: bool = False, out_dtype: Any = None) -> np.ndarray:
+def _np_norm(
+    x: np.ndarray, ord: int = 2, axis: Any = None, keepdims: bool = False, out_dtype: Any = None
+) -> np.ndarray:
     axes = reduced_axes("reference", axis, False, x.ndim)
-    size = np.sum(np.abs(x), axis=axes, keepdims=keepdims) if ord == 1 else np.sqrt(np.sum(x * x, axis=axes, keepdims=keepdims))
+    size = (
+        np.sum(np.abs(x), axis=axes, keepdims=keepdims)
+        if ord == 1
+        else np.sqrt(np.sum(x * x, axis=axes, keepdims=keepdims))
+    )
     return np.atleast_1d(size)
 
 
-@operator(method=True, check=check(S(A(2, 3, 4)), S(A(2, 3, 4), axis=1), S(A(2, 3, 4), ord=1, axis=(0, 1), keepdims=True), S(A(2, 3), ord=1), S(A(3), axis=0), S(A(0, 3), axis=0, grad=False),
-                                   S(A(2, 3), axis=1, out_dtype="float64"), ref=_np_norm, errors=[((A(2),), {"ord": 3}, "1 or 2"), ((A(2),), {"axis": 1}, "axis")]))
-def norm(data: Tensor, ord: int = 2, axis: Axis = None, out_dtype: DType | None = None, keepdims: bool = False) -> Tensor:
-    """Compute the sum of magnitudes (ord=1) or the Euclidean length (ord=2) over axes; the gradient at a zero vector is 0."""
+@operator(
+    method=True,
+    check=check(
+        S(A(2, 3, 4)),
+        S(A(2, 3, 4), axis=1),
+        S(A(2, 3, 4), ord=1, axis=(0, 1), keepdims=True),
+        S(A(2, 3), ord=1),
+        S(A(3), axis=0),
+        S(A(0, 3), axis=0, grad=False),
+        S(A(2, 3), axis=1, out_dtype="float64"),
+        ref=_np_norm,
+        errors=[((A(2),), {"ord": 3}, "1 or 2"), ((A(2),), {"axis": 1}, "axis")],
+    ),
+)
+def norm(
+    data: Tensor, ord: int = 2, axis: Axis = None, out_dtype: DType | None = None, keepdims: bool = False
+) -> Tensor:
+    """Compute the sum of magnitudes (ord=1) or the Euclidean length (ord=2) over axes.
+
+    The gradient at a zero vector is 0.
+    """
     if ord not in (1, 2):
         raise ArgumentError(explain("norm", "There is no such order.", expected="ord = 1 or 2", received=ord))
     axes = reduced_axes("norm", axis, False, data.dim())
@@ -277,7 +366,13 @@ def _(c: Grad) -> Value:
     return _restored(c, _ratio(grad, length), axes) * c.x
 
 
-@operator(check=check(S(A(2, 3), A(2, 3, low=0.5)), S(np.array([1.0, 2.0]), np.array([0.0, 2.0]), grad=False), ref=lambda a, b: np.where(b == 0, 0, a / np.where(b == 0, 1, b))))
+@operator(
+    check=check(
+        S(A(2, 3), A(2, 3, low=0.5)),
+        S(np.array([1.0, 2.0]), np.array([0.0, 2.0]), grad=False),
+        ref=lambda a, b: np.where(b == 0, 0, a / np.where(b == 0, 1, b)),
+    )
+)
 def _ratio(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Compute lhs / rhs, and 0 where rhs is 0 (so that the gradient of a norm at 0 is 0, not NaN)."""
     none = rhs == 0
@@ -294,13 +389,28 @@ def _np_moments(x: np.ndarray, axes: Any, keepdims: bool = False) -> tuple[np.nd
     return tuple(np.atleast_1d(f(x, axis=tuple(axes), keepdims=keepdims)) for f in (np.mean, np.var))
 
 
-@operator(outputs=2, output_names=("mean", "var"),
-          check=check(S(A(2, 3, 4), axes=(0, 1)), S(A(2, 3), axes=(0,), keepdims=True), S(A(2, 3), axes=(0, 1)), ref=_np_moments,
-                      errors=[((A(2, 3),), {}, "axes"), ((A(2, 3),), {"axes": (2,)}, "axis")]))
+@operator(
+    outputs=2,
+    output_names=("mean", "var"),
+    check=check(
+        S(A(2, 3, 4), axes=(0, 1)),
+        S(A(2, 3), axes=(0,), keepdims=True),
+        S(A(2, 3), axes=(0, 1)),
+        ref=_np_moments,
+        errors=[((A(2, 3),), {}, "axes"), ((A(2, 3),), {"axes": (2,)}, "axis")],
+    ),
+)
 def moments(data: Tensor, axes: Shape | None = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """Compute mean and (biased) variance over axes."""
     if not axes:
-        raise ArgumentError(explain("moments", "The axes are missing.", expected="axes=(...), all of them for the moments of everything", received=axes))
+        raise ArgumentError(
+            explain(
+                "moments",
+                "The axes are missing.",
+                expected="axes=(...), all of them for the moments of everything",
+                received=axes,
+            )
+        )
     over = reduced_axes("moments", axes, False, data.dim())
     variance, average = torch.var_mean(data, over, correction=0, keepdim=keepdims)
     return _shaped(average), _shaped(variance)
@@ -322,9 +432,21 @@ def _np_cumsum(x: np.ndarray, axis: int | None = None, dtype: Any = None) -> np.
     return np.cumsum(x, axis, dtype or x.dtype)
 
 
-@operator(name="_np_cumsum", aliases=("cumsum",),
-          check=check(S(A(2, 3), axis=1), S(A(2, 3), axis=-2), S(A(2, 3)), S(A(0, 3), axis=0), S(A(2, 3), dtype="float64"), S(A(2, 3, ints=5, dtype="int32"), dtype="float32"),
-                      S(A(2, 3, ints=9, dtype="int32"), axis=0), ref=_np_cumsum, errors=[((A(2, 3),), {"axis": 2}, "axis")]))
+@operator(
+    name="_np_cumsum",
+    aliases=("cumsum",),
+    check=check(
+        S(A(2, 3), axis=1),
+        S(A(2, 3), axis=-2),
+        S(A(2, 3)),
+        S(A(0, 3), axis=0),
+        S(A(2, 3), dtype="float64"),
+        S(A(2, 3, ints=5, dtype="int32"), dtype="float32"),
+        S(A(2, 3, ints=9, dtype="int32"), axis=0),
+        ref=_np_cumsum,
+        errors=[((A(2, 3),), {"axis": 2}, "axis")],
+    ),
+)
 def cumsum(a: Tensor, axis: int | None = None, dtype: DType | None = None) -> Tensor:
     """Add up along an axis; without axis, along the flattened array."""
     if axis is None:

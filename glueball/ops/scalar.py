@@ -1,8 +1,9 @@
 """Arithmetic of an array with a number: what `x + 2`, `2 / x`, `x ** 3` become.
 
-The one idea: the number is cast to the array's type (an int32 array times 0.5 is 0, uint8 wraps around), so results keep the type.
-`_r…` variants have the number on the left. Comparisons with a number are in comparison.py.
+The one idea: the number is cast to the array's type (an int32 array times 0.5 is 0, uint8 wraps around), so results
+keep the type. `_r…` variants have the number on the left. Comparisons with a number are in comparison.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -17,7 +18,11 @@ from .opdef import REQUIRED, Grad, Tensor, Value, operator
 from .rules.check import A, Check, S, check
 from .rules.infer import same_shape
 
-_NARROW = {torch.uint8: (0, 256), torch.int8: (-128, 256), torch.int16: (-32768, 65536)}  # lowest value, number of values
+_NARROW = {
+    torch.uint8: (0, 256),
+    torch.int8: (-128, 256),
+    torch.int16: (-32768, 65536),
+}  # lowest value, number of values
 
 
 def cast_scalar(data: Tensor, scalar: Any) -> Any:
@@ -32,15 +37,23 @@ def cast_scalar(data: Tensor, scalar: Any) -> Any:
 
 
 def _samples(ref: Any, scalar: float = 1.5, low: float = -2.0, high: float = 2.0, ints: bool = True) -> Check:
-    samples = [S(A(2, 3, low=low, high=high), scalar=scalar), S(A(0, 3), scalar=scalar),
-               S(A(1, low=low, high=high), scalar=-scalar if low < 0 else scalar)]
+    samples = [
+        S(A(2, 3, low=low, high=high), scalar=scalar),
+        S(A(0, 3), scalar=scalar),
+        S(A(1, low=low, high=high), scalar=-scalar if low < 0 else scalar),
+    ]
     if ints:
         samples.append(S(A(2, 3, ints=5, dtype="int32"), scalar=2.7, grad=False))
-    return check(*samples, ref=lambda x, scalar: np.asarray(ref(x, scalar if x.dtype.kind == "f" else int(scalar))).astype(x.dtype),
-                 errors=[((A(2),), {}, "scalar")])
+    return check(
+        *samples,
+        ref=lambda x, scalar: np.asarray(ref(x, scalar if x.dtype.kind == "f" else int(scalar))).astype(x.dtype),
+        errors=[((A(2),), {}, "scalar")],
+    )
 
 
-@operator(aliases=("_PlusScalar", "_scatter_plus_scalar"), infer=same_shape, check=_samples(lambda x, scalar: x + scalar))
+@operator(
+    aliases=("_PlusScalar", "_scatter_plus_scalar"), infer=same_shape, check=_samples(lambda x, scalar: x + scalar)
+)
 def _plus_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True) -> Tensor:
     """Compute data + scalar."""
     return torch.add(data, cast_scalar(data, scalar))
@@ -51,7 +64,9 @@ def _(c: Grad) -> Value:
     return c.g
 
 
-@operator(aliases=("_MinusScalar", "_scatter_minus_scalar"), infer=same_shape, check=_samples(lambda x, scalar: x - scalar))
+@operator(
+    aliases=("_MinusScalar", "_scatter_minus_scalar"), infer=same_shape, check=_samples(lambda x, scalar: x - scalar)
+)
 def _minus_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True) -> Tensor:
     """Compute data - scalar."""
     return torch.sub(data, cast_scalar(data, scalar))
@@ -93,8 +108,11 @@ def _np_divide(x: Any, y: Any) -> Any:
     return np.trunc(np.divide(x, y))
 
 
-@operator(aliases=("_DivScalar",), infer=same_shape,
-          check=_samples(lambda x, scalar: x / scalar if x.dtype.kind == "f" else _np_divide(x, scalar)))
+@operator(
+    aliases=("_DivScalar",),
+    infer=same_shape,
+    check=_samples(lambda x, scalar: x / scalar if x.dtype.kind == "f" else _np_divide(x, scalar)),
+)
 def _div_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True) -> Tensor:
     """Compute data / scalar; integers drop the fraction."""
     return _divide(data, cast_scalar(data, scalar), data.dtype.is_floating_point)
@@ -130,7 +148,12 @@ def _(c: Grad) -> Value:
     return c.g
 
 
-@operator(aliases=("_RModScalar",), infer=same_shape, own_gradient=True, check=_samples(lambda x, scalar: np.mod(scalar, x), low=0.8, ints=False))
+@operator(
+    aliases=("_RModScalar",),
+    infer=same_shape,
+    own_gradient=True,
+    check=_samples(lambda x, scalar: np.mod(scalar, x), low=0.8, ints=False),
+)
 def _rmod_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True) -> Tensor:
     """Compute the remainder of scalar / data, with the sign of data; 0 where data is 0."""
     whole = torch.remainder(torch.full_like(data, cast_scalar(data, scalar)), torch.where(data == 0, 1, data))
@@ -142,9 +165,20 @@ def _(c: Grad) -> Value:
     return c.g * floor(c.attrs["scalar"] / c.x) * -1
 
 
-@operator(aliases=("_PowerScalar",), infer=same_shape,
-          check=check(S(A(2, 3, low=0.3, high=2), scalar=1.5), S(A(2, 3), scalar=2), S(A(2, 3), scalar=3.0), S(A(0, 3), scalar=2.0), S(A(2, 2), scalar=1),
-                      S(A(2, 2), scalar=0), S(A(2, 3, ints=5, dtype="int32"), scalar=2, grad=False), ref=lambda x, scalar: np.power(x, scalar)))
+@operator(
+    aliases=("_PowerScalar",),
+    infer=same_shape,
+    check=check(
+        S(A(2, 3, low=0.3, high=2), scalar=1.5),
+        S(A(2, 3), scalar=2),
+        S(A(2, 3), scalar=3.0),
+        S(A(0, 3), scalar=2.0),
+        S(A(2, 2), scalar=1),
+        S(A(2, 2), scalar=0),
+        S(A(2, 3, ints=5, dtype="int32"), scalar=2, grad=False),
+        ref=lambda x, scalar: x**scalar,
+    ),
+)
 def _power_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True) -> Tensor:
     """Compute data ** scalar."""
     if data.dtype.is_floating_point:
@@ -162,7 +196,11 @@ def _(c: Grad) -> Value:
     return c.g * c.x ** (exponent - 1) * exponent
 
 
-@operator(aliases=("_RPowerScalar",), infer=same_shape, check=_samples(lambda x, scalar: np.power(np.abs(scalar), x), low=0.1, ints=False))
+@operator(
+    aliases=("_RPowerScalar",),
+    infer=same_shape,
+    check=_samples(lambda x, scalar: np.power(np.abs(scalar), x), low=0.1, ints=False),
+)
 def _rpower_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True) -> Tensor:
     """Compute scalar ** data."""
     if data.dtype.is_floating_point:

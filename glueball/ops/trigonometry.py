@@ -2,6 +2,7 @@
 
 The one idea: a line of kernel and a line of gradient each, as in elementwise.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -156,4 +157,3 @@ def radians(data: Tensor) -> Tensor:
 @radians.grad
 def _(c: Grad) -> Value:
     return c.g * (math.pi / 180)
-

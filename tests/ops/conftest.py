@@ -1,4 +1,7 @@
-"""Lets the tests of this folder import their shared machinery (operator_matrix.py), which is no test and no part of the package."""
+"""Lets the tests of this folder import their shared machinery, operator_matrix.py.
+
+It is no test and no part of the package.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The machinery of the operator matrix: samples become arrays, an operator is run by its kernel, its rule, its numbers are compared.
+"""The machinery of the operator matrix: samples become arrays, an operator is run, its numbers are compared.
 
-The one idea: every question the matrix asks ("is the rule the derivative?") is a function of (operator, sample) here, so that
-test_matrix.py reads as a list of laws; `Ways` calls an operator as users do (eager, bound, hybridized). Nothing here knows a particular operator.
+The one idea: every question the matrix asks ("is the rule the derivative?") is a function of (operator, sample) here,
+so that test_matrix.py reads as a list of laws; `Ways` calls an operator as users do (eager, bound, hybridized).
+Nothing here knows a particular operator.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ def expected_results(op: OpDef, sample: Sample, arrays: Sequence[np.ndarray | No
 
 def differentiable(op: OpDef, arrays: Sequence[np.ndarray | None]) -> list[int]:
     """Positions of the inputs that take a gradient: float64 ones (whole numbers in samples are stored as float32)."""
+
     def name(position: int) -> str:
         return op.input_names[0] if op.variadic else op.input_names[position]
+
     return [i for i, a in enumerate(arrays) if a is not None and a.dtype == np.float64 and name(i) not in op.nondiff]
 
 
@@ -91,22 +94,36 @@ class Differentiation:
         rng = np.random.default_rng(11)
         results = run(op, sample, tensors_of(self.arrays))
         shown = op.num_visible(op.typed(sample.attrs))
-        self.heads = [torch.from_numpy(np.asarray(rng.uniform(0.5, 1.5, tuple(t.shape)))) if t.is_floating_point() and i < shown else None
-                      for i, t in enumerate(results)]
+        self.heads = [
+            torch.from_numpy(np.asarray(rng.uniform(0.5, 1.5, tuple(t.shape))))
+            if t.is_floating_point() and i < shown
+            else None
+            for i, t in enumerate(results)
+        ]
         self.heads = [h if h is None else h.to(t.dtype) for h, t in zip(self.heads, results)]
         self.directions = {i: rng.uniform(-1, 1, np.shape(self.arrays[i])) for i in self.positions}
-        self.seconds = {i: torch.from_numpy(np.asarray(rng.uniform(-1, 1, np.shape(self.arrays[i])))).to(torch.float64) for i in self.positions}
+        self.seconds = {
+            i: torch.from_numpy(np.asarray(rng.uniform(-1, 1, np.shape(self.arrays[i])))).to(torch.float64)
+            for i in self.positions
+        }
 
     @property
     def possible(self) -> bool:
         """Whether there is anything to differentiate."""
         if not self.sample.grad or isinstance(self.op.gradient, Unsupported) or self.op.mutates or self.op.random:
             return False
-        return bool(self.positions) and any(h is not None for h in self.heads) and all(np.size(self.arrays[i]) for i in self.positions)
+        return (
+            bool(self.positions)
+            and any(h is not None for h in self.heads)
+            and all(np.size(self.arrays[i]) for i in self.positions)
+        )
 
     def leaves(self, shift: float = 0.0) -> list[torch.Tensor | None]:
         """The inputs, moved by `shift` along the random direction, ready to be differentiated."""
-        moved = [a if i not in self.directions else (a + shift * self.directions[i]).astype(a.dtype) for i, a in enumerate(self.arrays)]
+        moved = [
+            a if i not in self.directions else (a + shift * self.directions[i]).astype(a.dtype)
+            for i, a in enumerate(self.arrays)
+        ]
         leaves = tensors_of(moved)
         for i in self.positions:
             leaves[i].requires_grad_()
@@ -117,13 +134,17 @@ class Differentiation:
         results = run(self.op, self.sample, leaves)
         return sum((h * t).sum() for h, t in zip(self.heads, results) if h is not None)
 
-    def tape_gradients(self, leaves: Sequence[torch.Tensor | None], create_graph: bool = False) -> dict[int, torch.Tensor]:
+    def tape_gradients(
+        self, leaves: Sequence[torch.Tensor | None], create_graph: bool = False
+    ) -> dict[int, torch.Tensor]:
         """What an eager backward pass gives."""
         with autograd.record(train_mode=self.sample.training):
             number = self.value(leaves)
             if not number.requires_grad:
                 return {i: torch.zeros_like(leaves[i]) for i in self.positions}
-            found = torch.autograd.grad(number, [leaves[i] for i in self.positions], allow_unused=True, create_graph=create_graph)
+            found = torch.autograd.grad(
+                number, [leaves[i] for i in self.positions], allow_unused=True, create_graph=create_graph
+            )
         return {i: torch.zeros_like(leaves[i]) if g is None else g for i, g in zip(self.positions, found)}
 
     def rule_gradients(self, leaves: Sequence[torch.Tensor | None]) -> dict[int, torch.Tensor]:
@@ -145,7 +166,9 @@ class Differentiation:
 
     def along(self, gradients: dict[int, torch.Tensor]) -> float:
         """The slope along the random direction."""
-        return float(sum((gradients[i].detach() * torch.from_numpy(np.asarray(d))).sum() for i, d in self.directions.items()))
+        return float(
+            sum((gradients[i].detach() * torch.from_numpy(np.asarray(d))).sum() for i, d in self.directions.items())
+        )
 
     def slope(self, function: Callable[[Sequence[torch.Tensor | None]], torch.Tensor]) -> float:
         """The central difference of a number along the random direction."""
@@ -167,11 +190,11 @@ class Differentiation:
         return {i: torch.zeros_like(leaves[i]) if g is None else g for i, g in zip(self.positions, found)}
 
 
-# -- eager, bound, hybridized --------------------------------------------------------------------------------------------------------
+# -- eager, bound, hybridized ----------------------------------------------------------------------------------------
 
 
 class Ways:
-    """One operator at one sample, called in the three ways in which users call it: on arrays, as a bound symbol, in a hybridized block."""
+    """One operator at one sample, called as users call it: on arrays, as a bound symbol, in a hybridized block."""
 
     def __init__(self, op: OpDef, sample: Sample) -> None:
         self.op, self.sample = op, sample
@@ -195,7 +218,9 @@ class Ways:
         rng = np.random.default_rng(5)
         return [nd.array(rng.uniform(0.5, 1.5, r.shape), dtype=r.dtype) for r in results]
 
-    def _recorded(self, function: Callable[..., Any], batch: int, training: bool) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    def _recorded(
+        self, function: Callable[..., Any], batch: int, training: bool
+    ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
         """Run a function of arrays under record; (results, gradients)."""
         arrays = self.arrays(batch)
         random.seed(3)
@@ -239,8 +264,13 @@ class Ways:
         first = {f"x{i}": a for i, a in enumerate(self.arrays(0)) if a is not None}
         wanted = [f"x{i}" for i in self.positions] if self.differentiable and training else []
         grads = {n: nd.zeros(first[n].shape, dtype=first[n].dtype) for n in wanted}
-        executor = symbol.bind(cpu(), {n: a for n, a in first.items() if n not in hidden}, grads or None,
-                               {n: "write" if n in wanted else "null" for n in first}, {n: a for n, a in first.items() if n in hidden})
+        executor = symbol.bind(
+            cpu(),
+            {n: a for n, a in first.items() if n not in hidden},
+            grads or None,
+            {n: "write" if n in wanted else "null" for n in first},
+            {n: a for n, a in first.items() if n in hidden},
+        )
         for batch in range(self.calls):
             for i, a in enumerate(self.arrays(batch)):
                 if a is not None:

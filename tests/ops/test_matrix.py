@@ -1,8 +1,8 @@
 """ONE matrix over every operator of the table and each of its samples.
 
-The laws: the kernel is the NumPy reference · what is inferred is what comes out · the gradient rule and the eager tape are the
-derivative, at orders 1 and 2 · calls that must fail do so in the stated words · every name of the table is a function of `nd`. The
-machinery is in operator_matrix.py, the samples stand beneath each operator's definition.
+The laws: the kernel is the NumPy reference · what is inferred is what comes out · the gradient rule and the eager
+tape are the derivative, at orders 1 and 2 · calls that must fail do so in the stated words · every name of the table
+is a function of `nd`. The machinery is in operator_matrix.py, the samples stand beneath each operator's definition.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ import re
 import numpy as np
 import pytest
 import torch
-from operator_matrix import (Differentiation, Ways, cases, expected_results, make_array, make_inputs, name_of, run, tensors_of, visible)
+from operator_matrix import (
+    Differentiation,
+    Ways,
+    cases,
+    expected_results,
+    make_array,
+    make_inputs,
+    name_of,
+    run,
+    tensors_of,
+    visible,
+)
 
 from glueball import nd
 from glueball.base.errors import MXNetError
@@ -39,8 +50,12 @@ def test_kernel_is_the_reference(op: OpDef, index: int, float_type: str) -> None
     assert len(outputs) == len(expected)
     for found, wanted in zip(outputs, expected):
         assert found.shape == wanted.shape
-        np.testing.assert_allclose(found.astype(np.float64), wanted.astype(np.float64), rtol=max(op.check.rtol, 2e-5 if single else 0),
-                                   atol=max(op.check.atol, 1e-5 if single else 0))
+        np.testing.assert_allclose(
+            found.astype(np.float64),
+            wanted.astype(np.float64),
+            rtol=max(op.check.rtol, 2e-5 if single else 0),
+            atol=max(op.check.atol, 1e-5 if single else 0),
+        )
 
 
 @every_sample
@@ -64,8 +79,12 @@ def test_first_derivative(op: OpDef, index: int) -> None:
     truth = problem.slope(problem.value)
     tolerance = {"rel": op.check.grad_rtol, "abs": 1e-6}
     leaves = problem.leaves()
-    assert problem.along(problem.rule_gradients(leaves)) == pytest.approx(truth, **tolerance), "the rule is not the derivative"
-    assert problem.along(problem.tape_gradients(problem.leaves())) == pytest.approx(truth, **tolerance), "the eager tape is not the derivative"
+    assert problem.along(problem.rule_gradients(leaves)) == pytest.approx(truth, **tolerance), (
+        "the rule is not the derivative"
+    )
+    assert problem.along(problem.tape_gradients(problem.leaves())) == pytest.approx(truth, **tolerance), (
+        "the eager tape is not the derivative"
+    )
     for position, gradient in problem.rule_gradients(leaves).items():
         assert gradient.shape == leaves[position].shape and gradient.dtype == leaves[position].dtype
 
@@ -129,6 +148,7 @@ def test_mistakes_are_explained(op: OpDef, index: int) -> None:
 @pytest.mark.parametrize("op", list(TABLE.values()), ids=name_of)
 def test_every_name_is_in_nd(op: OpDef) -> None:
     from glueball.ndarray.generate import place
+
     for name in (op.name, *op.aliases):
         namespace, public = place(name)
         home = nd

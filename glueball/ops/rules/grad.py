@@ -1,8 +1,9 @@
 """Gradient rules that many operators share.
 
-The one idea: a rule is a function of `Grad` that returns one value, or None for "no gradient", per input. Rules of a single operator
-stand beneath its definition; only those that several families need are here.
+The one idea: a rule is a function of `Grad` that returns one value, or None for "no gradient", per input. Rules of a
+single operator stand beneath its definition; only those that several families need are here.
 """
+
 from __future__ import annotations
 
 from ..opdef import Grad, Value
