@@ -168,7 +168,7 @@ def binary() -> list:
 
 def scalars() -> list:
     out = []
-    for name in BINARY + COMPARE[:6]:
+    for name in [name for name in BINARY if name != "power"] + COMPARE[:6]:  # power calls its operands base and exp
         out += [case(name, [u(0.5, 3, 3, 2)], rhs=2.0), case(name, [i(5, 4, dtype="int32", low=1)], rhs=2)]
     return out
 
