@@ -222,6 +222,47 @@ def check_hybridized_equals_eager_in_train_mode(case: Case) -> None:
         )
 
 
+def check_hybridized_before_the_first_call(case: Case) -> None:
+    for recording in (False, True):
+        layer = case.make()
+        layer.initialize()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Sequential advises HybridSequential
+            layer.hybridize()
+        with autograd.record(train_mode=False) if recording else autograd.pause():
+            out = layer(*case.inputs())
+        assert {k: tuple(p.shape) for k, p in layer._collect_params_with_prefix().items()} == case.parameters
+        layer.hybridize(False)
+        equal(layer(*case.inputs()), out, "compiled first, then eager")
+
+
+def check_gradients_of_gradients_agree_with_finite_differences(case: Case) -> None:
+    if case.random or case.integers is not None:
+        return
+    layer, inputs = case.ready("float64"), case.inputs("float64")
+    random = np.random.RandomState(17)
+    heads = nd.array(random.uniform(-1, 1, layer(*inputs).shape), dtype="float64")
+    weights = nd.array(random.uniform(-1, 1, inputs[0].shape), dtype="float64")
+    x = inputs[0]
+    x.attach_grad()
+
+    def slope() -> Any:
+        with autograd.record():
+            first = autograd.grad((layer(*inputs) * heads).sum(), [x], create_graph=True, retain_graph=True)[0]
+            return (first * weights).sum() + (x * 0).sum()
+
+    total = slope()
+    total.backward()
+    second, values, epsilon = x.grad.asnumpy(), x.asnumpy(), 1e-5
+    direction = random.standard_normal(values.shape)
+    found = []
+    for sign in (1, -1):
+        x[:] = nd.array(values + sign * epsilon * direction, dtype="float64")
+        found.append(float(slope().asscalar()))
+    expected = (found[0] - found[1]) / (2 * epsilon)
+    np.testing.assert_allclose((second * direction).sum(), expected, rtol=1e-3, atol=1e-5)
+
+
 def check_hybridized_follows_new_shapes(case: Case) -> None:
     eager, hybrid = case.ready(), case.ready()
     if not isinstance(hybrid, gluon.HybridBlock):
