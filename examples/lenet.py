@@ -47,7 +47,7 @@ def main() -> None:
     epochs = 1 if options.smoke else options.epochs
 
     mx.random.seed(1)
-    augmented = transforms.Compose([transforms.ToTensor(), transforms.RandomBrightness(0.2)])
+    augmented = transforms.Compose([transforms.RandomBrightness(0.2), transforms.ToTensor()])
     train = gluon.data.DataLoader(digits(train=True).transform_first(augmented), 32, shuffle=True, last_batch="discard")
     test = gluon.data.DataLoader(digits(train=False).transform_first(transforms.ToTensor()), 200)
 

@@ -4,25 +4,24 @@ Full MNIST when its files are found; otherwise the 1,797 optical digits that are
 The lines below this docstring are the whole program.
 """
 # fmt: off
-import sys
-
-from glueball import autograd, gluon
-from glueball.gluon import nn
+from glueball import autograd, lr_scheduler
+from glueball.gluon import Trainer, data, loss, nn
 from glueball.gluon.data.vision import digits, transforms
 
-data = [digits(train=train).transform_first(transforms.ToTensor(), lazy=False) for train in (True, False)]
+train, test = (digits(train=part).transform_first(transforms.ToTensor(), lazy=False) for part in (True, False))
+train, test = data.DataLoader(train, 32, shuffle=True), data.DataLoader(test, 100)
 net = nn.HybridSequential()
-net.add(nn.Conv2D(48, 3, padding=1, activation="relu"), nn.BatchNorm(), nn.Conv2D(64, 3, padding=1, activation="relu"),
+net.add(nn.Conv2D(32, 3, padding=1, activation="relu"), nn.BatchNorm(), nn.Conv2D(64, 3, padding=1, activation="relu"),
         nn.BatchNorm(), nn.MaxPool2D(), nn.Dropout(0.4), nn.Dense(10))
 net.initialize()
 net.hybridize()
-loss_of, trainer = gluon.loss.SoftmaxCrossEntropyLoss(), gluon.Trainer(net.collect_params(), "adam")
-for _ in range(1 if "--smoke" in sys.argv else 14):
-    for images, labels in gluon.data.DataLoader(data[0], 32, shuffle=True):
+loss_of, schedule = loss.SoftmaxCrossEntropyLoss(), lr_scheduler.CosineScheduler(12 * len(train), base_lr=3e-3)
+trainer = Trainer(net.collect_params(), "adam", {"lr_scheduler": schedule})
+for _ in range(12):
+    for images, labels in train:
         with autograd.record():
-            loss = loss_of(net(images), labels)
-        loss.backward()
+            error = loss_of(net(images), labels)
+        error.backward()
         trainer.step(len(images))
-tested = gluon.data.DataLoader(data[1], 100)
-right = sum((net(images).argmax(axis=1) == labels.astype("float32")).sum().asscalar() for images, labels in tested)
-print(f"test accuracy: {right / len(data[1]):.2%}")
+right = [(net(images).argmax(axis=1) == labels.astype("float32")).asnumpy() for images, labels in test]
+print(f"test accuracy: {sum(map(sum, right)) / sum(map(len, right)):.2%}")
