@@ -62,12 +62,12 @@ def _geometry(
                 fix="use a smaller kernel, or global_pool=True",
             )
         )
-    if all(
-        2 * p <= k and _torch_size(n, k, s, p, ceil) == out for n, k, s, p, out in zip(sizes, kernel, stride, pad, outs)
-    ):
+    rows = list(zip(sizes, kernel, stride, pad, outs))
+    fits = all(2 * p <= k and _torch_size(n, k, s, p, ceil) == out for n, k, s, p, out in rows)
+    if fits and (len(rows) < 3 or all(n >= k for n, k, *_ in rows)):  # torch's volumes must be as large as the window
         return ceil, None
     by_hand: list[int] = []
-    for n, k, s, p, out in reversed(list(zip(sizes, kernel, stride, pad, outs))):
+    for n, k, s, p, out in reversed(rows):
         by_hand += [p, max(0, (out - 1) * s + k - n - p)]
     return False, by_hand
 
@@ -116,6 +116,8 @@ def _average(
     if len(kernel) == 2:
         return aten.avg_pool2d(data, kernel, stride, pad, ceil, include, divisor)
     if len(kernel) == 3:
+        if data.dtype is torch.float16 and data.device.type == "cpu":  # no such kernel on the CPU
+            return aten.avg_pool3d(data.float(), kernel, stride, pad, ceil, include, divisor).half()
         return aten.avg_pool3d(data, kernel, stride, pad, ceil, include, divisor)
     return aten.avg_pool2d(data.unsqueeze(2), (1, *kernel), (1, *stride), (0, *pad), ceil, include, divisor).squeeze(2)
 
@@ -420,6 +422,8 @@ def _linear_backward(
             grad.unsqueeze(2), data.unsqueeze(2), (1, *kernel), (1, *stride), (0, *pad), ceil, include, divisor
         ).squeeze(2)
     backward = aten.avg_pool2d_backward if len(kernel) == 2 else aten.avg_pool3d_backward
+    if len(kernel) == 3 and grad.dtype is torch.float16 and grad.device.type == "cpu":
+        return backward(grad.float(), data.float(), kernel, stride, pad, ceil, include, divisor).half()
     return backward(grad, data, kernel, stride, pad, ceil, include, divisor)
 
 

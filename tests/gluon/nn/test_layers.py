@@ -206,8 +206,7 @@ LAYERS: dict[str, dict[str, Any]] = {
         "make": lambda **k: nn.AvgPool3D(**k),
         "shapes": [VOLUME],
         "out": (2, 3, 2, 2, 2),
-        "skip": ("half_and_double_precision",),
-    },  # torch has no float16 kernel for it on the CPU
+    },
     "GlobalMaxPool1D": {"make": lambda **k: nn.GlobalMaxPool1D(**k), "shapes": [SERIES], "out": (2, 3, 1)},
     "GlobalMaxPool2D": {"make": lambda **k: nn.GlobalMaxPool2D(**k), "shapes": [IMAGE], "out": (2, 3, 1, 1)},
     "GlobalMaxPool3D": {"make": lambda **k: nn.GlobalMaxPool3D(**k), "shapes": [VOLUME], "out": (2, 3, 1, 1, 1)},
