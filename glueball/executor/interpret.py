@@ -8,7 +8,7 @@ import torch
 
 from ..dispatch import explain_failure
 from ..ops.opdef import OpDef
-from ..symbol.graph import Node, Value, present, topological
+from ..symbol.graph import Node, Value, execution_order, present
 
 __all__ = ["interpret", "run_node", "run_operator"]
 
@@ -36,7 +36,7 @@ def run_node(node: Node, tensors: Sequence[torch.Tensor], training: bool) -> tup
 def interpret(outputs: Sequence[Value], inputs: Mapping[Node, torch.Tensor], training: bool) -> list[torch.Tensor]:
     """Return the outputs for the given values of all variables; on torch's tape when it is on."""
     results: dict[Node, tuple[torch.Tensor, ...]] = {node: (tensor,) for node, tensor in inputs.items()}
-    for node in topological(outputs):
+    for node in execution_order(outputs):
         if node not in results:
             results[node] = run_node(node, [results[v.node][v.index] for v in node.inputs], training)
     return [results[v.node][v.index] for v in outputs]

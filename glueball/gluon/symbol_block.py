@@ -14,7 +14,7 @@ from ..dispatch import Symbolic, invoke
 from ..ndarray import NDArray, serialize
 from ..ops.opdef import TensorType
 from ..passes.sizes import has_open_size, with_sizes
-from ..symbol.graph import Node, present, topological, variables
+from ..symbol.graph import Node, execution_order, present, topological, variables
 from ..symbol.infer import infer
 from ..symbol.rewrite import substitute
 from ..symbol.symbol import Symbol, declared_type
@@ -124,7 +124,7 @@ class SymbolBlock(HybridBlock):
         for node, parameter in self._nodes.items():
             values[node] = [params[parameter.name]]
         outputs = self._sized({node: TensorType(row[0].shape, row[0]._t.dtype) for node, row in values.items()})
-        for node in topological(outputs):
+        for node in execution_order(outputs):
             if node not in values:
                 values[node] = _run(node, [values[v.node][v.index] for v in node.inputs])
         return _grouped([values[v.node][v.index] for v in outputs])

@@ -27,7 +27,7 @@ def merge_common(program: Program) -> Program:
             return None
         if found is not None:
             return Value(found, 0)
-        new = node if inputs == node.inputs else Node(op, node.name, inputs, node.attrs, node.hints, node.origin)
+        new = node if inputs == node.inputs else Node(op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
         seen[key] = new
         return Value(new, 0)
 

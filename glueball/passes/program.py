@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from ..ops.opdef import TensorType
-from ..symbol.graph import Node, Value, topological
+from ..symbol.graph import Node, Value, execution_order
 
 __all__ = ["Program", "rebuild"]
 
@@ -30,7 +30,7 @@ class Program:
     @property
     def order(self) -> list[Node]:
         """Nodes in execution order."""
-        return topological([v for v in self.outputs if v is not None])
+        return execution_order([v for v in self.outputs if v is not None])
 
     def type_of(self, value: Value) -> TensorType:
         """The type of a value."""
@@ -62,7 +62,7 @@ def rebuild(program: Program, visit: Visit) -> Program:
             instead[node] = answer
             types.setdefault(answer.node, types[node])
             continue
-        new = node if inputs == node.inputs else Node(node.op, node.name, inputs, node.attrs, node.hints, node.origin)
+        new = node if inputs == node.inputs else Node(node.op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
         types[new] = types[node]
         made[node] = new
     return Program(tuple(None if v is None else place(v) for v in program.outputs), types, program.training, program.constants)

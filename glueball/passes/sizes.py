@@ -31,6 +31,6 @@ def with_sizes(outputs: Sequence[Value], types: Mapping[Node, tuple[TensorType, 
         if not has_open_size(node):
             return None
         found = tuple(size or 0 for size in known[node][0].shape or ())
-        return Value(Node(node.op, node.name, (), {**node.attrs, "shape": found}, node.hints, node.origin))
+        return Value(Node(node.op, node.name, (), {**node.attrs, "shape": found}, node.hints, node.origin, node.serial))
     program = rebuild(Program(tuple(outputs), types, False), visit)
     return [value for value in program.outputs if value is not None], program.types

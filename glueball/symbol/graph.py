@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, final
 
 from ..ops.opdef import OpDef, TensorType
 
-__all__ = ["Node", "Value", "Graph", "topological", "variables"]
+__all__ = ["Node", "Value", "Graph", "topological", "execution_order", "variables"]
 
 
 _serial = itertools.count()
@@ -23,20 +23,20 @@ class Node:
     """One operator call or variable.
 
     attrs : typed values, complete (defaults filled in). hints : textual attributes (`__shape__`, `__lr_mult__`, user attributes).
-    origin : `file:line` of the user's code that made it, for error messages. serial : counts nodes in the order they were made.
+    origin : `file:line` of the user's code that made it, for error messages. serial : counts nodes in the order they were made; a copy keeps it.
     """
 
     __slots__ = ("op", "name", "inputs", "attrs", "hints", "origin", "serial", "_key")
 
     def __init__(self, op: OpDef | None, name: str, inputs: tuple[Value, ...] = (), attrs: Mapping[str, Any] | None = None,
-                 hints: Mapping[str, str] | None = None, origin: str = "") -> None:
+                 hints: Mapping[str, str] | None = None, origin: str = "", serial: int | None = None) -> None:
         self.op = op
         self.name = name
         self.inputs = inputs
         self.attrs: Mapping[str, Any] = attrs or {}
         self.hints: Mapping[str, str] = hints or {}
         self.origin = origin
-        self.serial = next(_serial)
+        self.serial = next(_serial) if serial is None else serial
         self._key: tuple[Any, ...] | None = None
 
     @property
@@ -111,6 +111,14 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
             else:
                 order.append(node)
     return order
+
+
+def execution_order(outputs: Sequence[Value]) -> list[Node]:
+    """Return the nodes in an order to run them: as `topological`, but random numbers are drawn in the order of the traced program."""
+    order = topological(outputs)
+    drawing = [node for node in order if node.op is not None and node.op.random]
+    in_turn = sorted(drawing, key=lambda node: node.serial)
+    return order if drawing == in_turn else topological([*[Value(node) for node in in_turn], *outputs])
 
 
 def variables(order: Sequence[Node]) -> tuple[list[Node], list[Node]]:

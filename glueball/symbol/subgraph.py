@@ -72,7 +72,7 @@ def _replace(outputs: Sequence[Value], captured: dict[Value, Node], inside: set[
 
     for node in topological(outputs):
         if node in inside:
-            made[node] = Node(node.op, node.name, tuple(place(v) for v in node.inputs), node.attrs, node.hints, node.origin)
+            made[node] = Node(node.op, node.name, tuple(place(v) for v in node.inputs), node.attrs, node.hints, node.origin, node.serial)
     return [place(v) for v in outputs]
 
 
