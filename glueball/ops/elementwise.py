@@ -103,6 +103,7 @@ def _(c: Grad) -> Value:
 
 @operator(
     infer=same_shape,
+    own_gradient=True,
     check=check(
         S(A(2, 3)),
         S(A(2, 3, low=-5, high=5), alpha=0.3, beta=0.25),
