@@ -442,6 +442,7 @@ class MXIndexedRecordIO(MXRecordIO):
 
 
 def read_index(path: str, key_type: Callable[[str], Any], file_size: int) -> dict[Any, int]:
+    """Return the index file at `path`, key to byte offset, checked against the size of the record file."""
     if not os.path.exists(path):
         raise FileNotFoundError(
             explain(

@@ -252,10 +252,8 @@ def download(
     Examples
     --------
     >>> folder = tempfile.mkdtemp()
-    >>> source = os.path.join(folder, "source.txt")
-    >>> _ = open(source, "w").write("content")
-    >>> os.path.basename(download("file://" + source, os.path.join(folder, "copy.txt")))
-    'copy.txt'
+    >>> os.path.basename(download("file://" + __file__, os.path.join(folder, "copy.py")))
+    'copy.py'
     """
     target = _target_path(url, path)
     if retries < 0:

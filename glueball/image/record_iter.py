@@ -237,25 +237,7 @@ class ImageRecordIter(DataIter):
         )
         self._file = recordio.RecordFile(os.fspath(path_imgrec))
         self._labels_of = read_lst(path_imglist) if path_imglist else None
-        offsets = (
-            recordio.read_index(os.fspath(path_imgidx), int, self._file.size)
-            if path_imgidx
-            else dict(enumerate(self._file.offsets()))
-        )
-        if not 0 <= part_index < num_parts:
-            raise ArgumentError(
-                explain(
-                    where, "part_index is out of range.", expected=f"0 <= part_index < {num_parts}", received=part_index
-                )
-            )
-        bounds = [len(offsets) * part // num_parts for part in (part_index, part_index + 1)]
-        self._offsets = list(offsets.values())[slice(*bounds)]
-        if not self._offsets:
-            raise ArgumentError(
-                explain(
-                    where, "There are no images in this part.", received=f"{len(offsets)} images in {num_parts} parts"
-                )
-            )
+        self._offsets = self._find_records(path_imgidx, part_index, num_parts)
         self._order_seed, self._seeds, self._start = random.Random(seed), random.Random(seed + 1), 0
         self._threads = ThreadPoolExecutor(
             positive(preprocess_threads, where, "preprocess_threads"), thread_name_prefix=where
@@ -265,6 +247,22 @@ class ImageRecordIter(DataIter):
         self.provide_data = [DataDesc(data_name, (batch_size, *self._shape), np.dtype(dtype).type)]
         self.provide_label = [DataDesc(label_name, (batch_size,) if label_width == 1 else (batch_size, label_width))]
         self._begin()
+
+    def _find_records(self, path_imgidx: Any, part_index: int, num_parts: int) -> list[int]:
+        """Return where the records of this part begin."""
+        where = type(self).__name__
+        if not 0 <= part_index < num_parts:
+            expected = f"0 <= part_index < {num_parts}"
+            raise ArgumentError(explain(where, "part_index is out of range.", expected=expected, received=part_index))
+        if path_imgidx:
+            offsets = list(recordio.read_index(os.fspath(path_imgidx), int, self._file.size).values())
+        else:
+            offsets = list(self._file.offsets())
+        part = offsets[len(offsets) * part_index // num_parts : len(offsets) * (part_index + 1) // num_parts]
+        if not part:
+            received = f"{len(offsets)} images in {num_parts} parts"
+            raise ArgumentError(explain(where, "There are no images in this part.", received=received))
+        return part
 
     def _begin(self) -> None:
         self._order = list(self._offsets)

@@ -38,10 +38,8 @@ def default_batchify_fn(data: Sequence[Any]) -> Any:
     Examples
     --------
     >>> data, label = default_batchify_fn([(np.zeros(3), 0), (np.ones(3), 1)])
-    >>> data.shape, label
-    ((2, 3),
-    [0 1]
-    <NDArray 2 @cpu(0)>)
+    >>> data.shape, label.asnumpy()
+    ((2, 3), array([0, 1]))
     """
     return _default(data, "sample")
 
