@@ -1,4 +1,4 @@
-"""The networks of the round trip with the oracle, as functions of the package (`mxnet` or `glueball`): one text for both."""
+"""The networks of the round trip with the oracle, as functions of the package (`mxnet` or `glueball`)."""
 
 from __future__ import annotations
 
