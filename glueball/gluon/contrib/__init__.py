@@ -1,11 +1,11 @@
-"""Rarer parts of Gluon: layers (`contrib.nn`), recurrent cells (`contrib.rnn`); each is imported when first used."""
+"""Rarer parts of Gluon: layers (`contrib.nn`), recurrent cells (`contrib.rnn`), a sampler (`contrib.data`); each is imported when first used."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-__all__ = ["nn", "rnn"]
+__all__ = ["data", "nn", "rnn"]
 
 
 def __getattr__(name: str) -> Any:
