@@ -103,9 +103,10 @@ class _Writer:
     def write(self, node: Node, overwrite: bool) -> None:
         """Append the line(s) of a node."""
         if overwrite:
-            assert node.op is not None and node.op.inplace is not None  # the caller looked
+            template = None if node.op is None else node.op.overwrites(node.attrs)
+            assert template is not None  # the caller looked
             self.inplace += 1
-            self.lines.append(f"{self.name(Value(node, 0))} = {node.op.inplace.format(*[self.name(v) for v in node.inputs])}")
+            self.lines.append(f"{self.name(Value(node, 0))} = {template.format(*[self.name(v) for v in node.inputs])}")
             return
         targets = [self.name(Value(node, i)) for i in range(node.num_outputs)]
         call = self.call(node)
@@ -169,7 +170,7 @@ def _can_overwrite(node: Node, position: int, readers: Mapping[Value, list[int]]
                    types: Mapping[Node, Any]) -> bool:
     """Whether a node may write its result over its first input's memory."""
     op = node.op
-    if op is None or op.inplace is None:
+    if op is None or op.inplace is None or op.overwrites(node.attrs) is None:
         return False
     source = node.inputs[0]
     if source not in owned or source.node.op is None or source.node.op.name not in FRESH or root_of(source) != source or source in kept_roots:

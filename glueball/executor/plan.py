@@ -15,7 +15,7 @@ import torch
 from ..base import config
 from ..ops.opdef import TensorType
 from ..passes.gradient import differentiate
-from ..passes.pipeline import optimise
+from ..passes.pipeline import optimise, prepare
 from ..passes.program import Program
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
@@ -69,6 +69,10 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     """
     start = time.perf_counter()
     outputs, types = with_sizes(outputs, types)
+    if config.get("GLUEBALL_PASSES"):
+        prepared = prepare(Program((*outputs, *effects), types, training))
+        found = [v for v in prepared.outputs if v is not None]
+        outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
     heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
     grads: list[Value | None] = []

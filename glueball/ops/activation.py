@@ -63,9 +63,15 @@ def _emit_activation(args: Sequence[str], attrs: Mapping[str, Any], training: bo
     return function and f"{function}({args[0]})"
 
 
+def _overwrite_activation(attrs: Mapping[str, Any]) -> str | None:
+    name = attrs["act_type"]
+    return f"{{0}}.{name}_()" if name in ("relu", "sigmoid", "tanh") else None
+
+
 @operator(
     infer=same_shape,
     emit=_emit_activation,
+    inplace=_overwrite_activation,
     check=check(
         *(S(A(2, 3, low=-2, high=2), act_type=name) for name in _NP),
         S(A(0, 3), act_type="relu"),
@@ -147,7 +153,7 @@ def _np_leaky(
     lower_bound: float = 0.125,
     upper_bound: float = 0.334,
 ) -> np.ndarray:
-    if act_type == "prelu":
+    if gamma is not None:
         slopes = (
             gamma.reshape([-1 if i == min(1, x.ndim - 1) else 1 for i in range(x.ndim)]) if gamma.ndim == 1 else gamma
         )

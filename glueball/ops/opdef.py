@@ -170,7 +170,7 @@ class OpDef:
     gradient: Any = None
     own_gradient: bool = False
     view: str | None = None
-    inplace: str | None = None
+    inplace: str | Callable[[Mapping[str, Any]], str | None] | None = None
     emit: Callable[..., str | None] | None = None
     check: Any = None
     nondiff: tuple[str, ...] = ()
@@ -198,6 +198,10 @@ class OpDef:
         """Give the rule `(attrs, shapes) -> shapes` that completes unknown parameter sizes from the data's (deferred initialisation)."""
         self.filler = rule
         return rule
+
+    def overwrites(self, attrs: Mapping[str, Any]) -> str | None:
+        """Return the template that writes the result over input 0, if there is one for these attributes."""
+        return self.inplace(attrs) if callable(self.inplace) else self.inplace
 
     # -- schema ----------------------------------------------------------------------------------------------------------------------
     @property
@@ -318,7 +322,8 @@ def operator(*, name: str | None = None, aliases: Sequence[str] = (), when: Mapp
     view : the kernel may return a view of input 0. "copy": an eager call copies it (writes to one never show in the other, as in Gluon 1.x);
         "share": the view is meant (reshape). Compiled plans use views in both cases.
     nondiff : names of float inputs that take no gradient (labels, indices, masks).
-    inplace : an expression template such as ``"{0}.relu_()"`` that overwrites input 0 when its buffer is dead.
+    inplace : an expression template such as ``"{0}.relu_()"`` that overwrites input 0 when its buffer is dead,
+        or attrs -> such a template.
     emit : `(args: list[str], attrs, training) -> str | None` source text of a call faster than the kernel; None: call the kernel.
     random : the kernel draws random numbers. dynamic : why the output shape depends on values (such an operator cannot be traced).
     check : samples and a NumPy reference for the operator matrix (rules/check.py).

@@ -38,4 +38,5 @@ def fold_constants(program: Program, run: Callable[[OpDef, Sequence[Any], Any], 
         return Value(made, 0)
 
     result = rebuild(program, visit)
-    return Program(result.outputs, result.types, result.training, constants)
+    read = set(result.order)
+    return Program(result.outputs, result.types, result.training, {n: v for n, v in constants.items() if n in read})

@@ -7,10 +7,11 @@ from typing import Any
 from ..ops.opdef import OpDef
 from .common import merge_common
 from .constants import fold_constants
+from .pooling import pool_first
 from .program import Program
 from .simplify import simplify
 
-__all__ = ["optimise", "PASSES"]
+__all__ = ["prepare", "optimise", "PASSES"]
 
 Run = Callable[[OpDef, Sequence[Any], Any], Any]
 
@@ -22,6 +23,14 @@ PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
 )
 # dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by executor/codegen.py, which
 # alone knows the order of execution.
+
+
+def prepare(program: Program) -> Program:
+    """Return the forward program with the rewrites that backward should profit from; run before differentiation.
+
+    Nothing here may touch operators that say how gradients flow (BlockGrad, make_loss).
+    """
+    return pool_first(program)
 
 
 def optimise(program: Program, run: Run) -> tuple[Program, list[tuple[str, int]]]:
