@@ -121,7 +121,7 @@ def _places(
     """Where each kernel point looks: y and x (N·groups, K, H', W') in pixels."""
     rows, columns = offset.shape[2:]
     (dy, dx), (sy, sx), (py, px) = _each(dilate, 1), _each(stride, 1), _each(pad, 0)
-    options = {"dtype": data.dtype, "device": data.device}
+    options: dict[str, Any] = {"dtype": data.dtype, "device": data.device}
     shifts = offset.view(-1, kernel[0] * kernel[1], 2, rows, columns)
     point = torch.arange(kernel[0] * kernel[1], **options)
     y = (torch.arange(rows, **options) * sy - py)[None, :, None] + (
@@ -253,7 +253,14 @@ def _fill_deformed(attrs: Mapping[str, Any], shapes: Sequence[Any], before: int)
     return [*shapes[:before], weight, (attrs["num_filter"],)][: len(shapes)]
 
 
-_SMALL = {"kernel": (2, 2), "num_filter": 2, "pad": (1, 1), "stride": (2, 2), "num_deformable_group": 2, "num_group": 2}
+_SMALL: dict[str, Any] = {
+    "kernel": (2, 2),
+    "num_filter": 2,
+    "pad": (1, 1),
+    "stride": (2, 2),
+    "num_deformable_group": 2,
+    "num_group": 2,
+}
 
 
 @operator(

@@ -290,8 +290,9 @@ def _backward_types(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Seq
 
 def _np_convolution_backward(g: np.ndarray, x: np.ndarray, w: np.ndarray, **attrs: Any) -> tuple[np.ndarray, ...]:
     """By the definition of a gradient: the forward pass is linear in each of its inputs."""
-    call = {"kernel": w.shape[2:], "num_filter": w.shape[0], **{k: v for k, v in attrs.items() if k != "output_mask"}}
-    found = []
+    call: dict[str, Any] = {k: v for k, v in attrs.items() if k != "output_mask"}
+    call |= {"kernel": w.shape[2:], "num_filter": w.shape[0]}
+    found: list[np.ndarray] = []
     for array, forward in ((x, lambda v: _np_convolution(v, w, **call)), (w, lambda v: _np_convolution(x, v, **call))):
         units = np.eye(array.size).reshape(array.size, *array.shape)
         found.append(np.array([(g * forward(unit)).sum() for unit in units]).reshape(array.shape))

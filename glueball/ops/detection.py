@@ -104,7 +104,7 @@ def MultiBoxPrior(
         )
     rows, columns = data.shape[2:]
     down, across = (step if step > 0 else 1 / n for step, n in zip(steps, (rows, columns)))
-    options = {"dtype": data.dtype, "device": data.device}
+    options: dict[str, Any] = {"dtype": data.dtype, "device": data.device}
     y, x = (torch.arange(rows, **options) + offsets[0]) * down, (torch.arange(columns, **options) + offsets[1]) * across
     half = torch.tensor(
         [(width * rows / columns / 2, height / 2) for width, height in _shapes(sizes, ratios)], **options

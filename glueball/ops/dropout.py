@@ -22,7 +22,7 @@ from .rules.layers import formula
 from .rules.shapes import like_first
 
 
-def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: dict) -> bool:
+def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> bool:
     """Every element is 0 or scaled, the scale is 1/(1 − p), and axes share what is dropped."""
     x, y = inputs[0].astype(np.float64), outputs[0].astype(np.float64)
     if attrs["mode"] == "training" and attrs["p"] < 0.02:

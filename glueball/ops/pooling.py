@@ -255,7 +255,7 @@ def _np_pooling(
         axes = tuple(range(2, n + 2))
         if pool_type == "max":
             value = window.max(axes)
-        elif pool_type == "lp":
+        elif pool_type == "lp" and p_value:
             total = (window**p_value).sum(axes)
             value = np.sign(total) * np.abs(total) ** (1 / p_value)
         else:
@@ -369,7 +369,7 @@ def Pooling(
         found = tuple(t.movedim(1, -1) for t in found)
     else:
         found = _pool(data, kernel, pool_type, global_pool, pooling_convention, stride, pad, p_value, include)
-    return found if len(found) > 1 else found[0]
+    return found if pool_type == "max" else found[0]
 
 
 @Pooling.grad
@@ -529,13 +529,8 @@ def AdaptiveAvgPooling2D(data: Tensor, output_size: Shape = ()) -> Tensor:
     """Average the windows ⌊i·size/out⌋ … ⌈(i + 1)·size/out⌉ of data (N, C, H, W); `output_size` defaults to (1, 1),
     one number means a square.
     """
-    size = (
-        (1, 1)
-        if not output_size
-        else (output_size, output_size)
-        if isinstance(output_size, int)
-        else tuple(output_size) * (2 // len(output_size))
-    )
+    size: Any = (output_size,) if isinstance(output_size, int) else tuple(output_size) or (1,)
+    size = size * 2 if len(size) == 1 else size
     return torch.nn.functional.adaptive_avg_pool2d(data, size)
 
 

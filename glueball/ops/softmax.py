@@ -67,7 +67,7 @@ def _emit_softmax(function: str) -> Any:
 
 
 _SAMPLES = (S(A(2, 3)), S(A(2, 3, 4), axis=1), S(A(2, 3), axis=0, temperature=2.5), S(A(0, 3)), S(A(3, 0, 2)))
-_SIZED = {
+_SIZED: dict[str, Any] = {
     "when": {"length": lambda a: a["use_length"]},
     "nondiff": ("length",),
     "infer": Probing(result=like_data_as_asked),

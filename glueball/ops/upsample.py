@@ -34,7 +34,7 @@ def _np_upsampling(
     if sample_type == "nearest":
         height = data[0].shape[2] * scale
         parts = [x.repeat(height // x.shape[2], 2).repeat(height // x.shape[2], 3) for x in data]
-        return np.concatenate(parts, 1) if multi_input_mode == "concat" else sum(parts)
+        return np.concatenate(parts, 1) if multi_input_mode == "concat" else np.sum(parts, axis=0)
     x, w = data
     k, pad = w.shape[2], -(-(scale - 1) // 2)
     full = np.zeros((*x.shape[:2], scale * (x.shape[2] - 1) + k, scale * (x.shape[3] - 1) + k))

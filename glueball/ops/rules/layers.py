@@ -85,7 +85,7 @@ class Probing(InferRule):
 class Formula(InferRule):
     """Results from a formula `(attrs, shapes, dtypes) -> [(shape, dtype), …]`, for kernels that need values."""
 
-    def __init__(self, compute: Callable[..., list[tuple[tuple[int, ...], Any]]]) -> None:
+    def __init__(self, compute: Callable[..., list[tuple[tuple[int, ...], Any]] | None]) -> None:
         self._compute = compute
 
     def forward(
