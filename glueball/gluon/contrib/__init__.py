@@ -1,4 +1,7 @@
-"""Rarer parts of Gluon: layers (`contrib.nn`), recurrent cells (`contrib.rnn`), a sampler (`contrib.data`); each is imported when first used."""
+"""Rarer parts of Gluon: layers (`contrib.nn`), recurrent cells (`contrib.rnn`), a sampler (`contrib.data`).
+
+Each is imported when first used.
+"""
 
 from __future__ import annotations
 

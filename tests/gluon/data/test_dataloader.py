@@ -137,6 +137,16 @@ def test_all_structures_and_dtypes_survive_the_way_through_shared_memory():
     assert back["nested"][1]["a"].asnumpy().tolist() == [[7, 7], [7, 7]]
 
 
+def test_where_descriptors_cannot_be_sent_batches_go_through_the_pipe(monkeypatch):
+    from glueball.gluon.data import transport
+
+    monkeypatch.setattr(transport, "_DESCRIPTORS", False)
+    loader = data.DataLoader(Squares(40, 100_000), 4, num_workers=2, prefetch=10)
+    seen = [index for values, labels in loader for index in labels.asnumpy().tolist() if values[0, -1] >= 0]
+    assert seen == list(range(40))
+    loader.clean()
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("how", ["raise", "unpicklable"])
 def test_an_exception_names_the_sample_and_carries_the_traceback(mode, how):

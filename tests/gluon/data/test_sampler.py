@@ -87,3 +87,9 @@ def test_a_sampler_must_say_its_order():
         type("Mine", (data.Sampler,), {})().__iter__()
     with pytest.raises(NotImplementedError, match="Mine: A sampler defines __len__"):
         len(type("Mine", (data.Sampler,), {})())
+
+
+def test_the_old_place_of_the_interval_sampler():
+    from glueball.gluon import contrib
+
+    assert contrib.data.IntervalSampler is data.IntervalSampler
