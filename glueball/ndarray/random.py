@@ -4,6 +4,7 @@ The one idea: the functions are written once for arrays and symbols (ops/distrib
 Seeds: `mx.random.seed` (random.py). The generated operators (`nd.random_uniform`, `nd.sample_normal`, …) stand in
 `nd` itself.
 
+>>> from glueball import nd
 >>> nd.random.uniform(shape=(2, 3)).shape
 (2, 3)
 """

@@ -75,6 +75,7 @@ class Distributions:
     ) -> Any:
         """Draw uniformly from [low, high).
 
+        >>> from glueball import nd
         >>> nd.random.uniform(0, 1, shape=(2, 3)).shape
         (2, 3)
         """
@@ -92,6 +93,7 @@ class Distributions:
     ) -> Any:
         """Draw from the normal distribution with mean `loc` and standard deviation `scale`.
 
+        >>> from glueball import nd
         >>> nd.random.normal(nd.array([0, 10]), nd.array([1, 1]), shape=3).shape
         (2, 3)
         """
@@ -109,6 +111,7 @@ class Distributions:
     ) -> Any:
         """Draw from the normal distribution; the sizes are positional arguments.
 
+        >>> from glueball import nd
         >>> nd.random.randn(2, 3).shape
         (2, 3)
         """
@@ -171,6 +174,7 @@ class Distributions:
         """Draw indices with the probabilities along the last axis of `data`; with `get_prob` also the logarithms of
         their probabilities.
 
+        >>> from glueball import nd
         >>> nd.random.multinomial(nd.array([[0, 1], [1, 0]])).asnumpy().tolist()
         [1, 0]
         """
@@ -184,6 +188,7 @@ class Distributions:
     ) -> Any:
         """Draw integers from low, …, high - 1 (int32 unless `dtype` says otherwise).
 
+        >>> from glueball import nd
         >>> int(nd.random.randint(3, 4).asscalar())
         3
         """

@@ -210,14 +210,14 @@ class _RNNLayer(HybridBlock):
                 for name, shape in self._shapes(features):
                     getattr(self, name).shape = shape
                 self._input_size = features
+        if isinstance(inputs, NDArray):
+            self._verify(inputs, states, self._layout.find("N"))
         return super().forward(inputs, states, sequence_length)
 
     def hybrid_forward(self, F: Any, x: Any, states: Any = None, sequence_length: Any = None, **params: Any) -> Any:  # type: ignore[override]
         """Join the parameters and run the operator."""
         returns_states = states is not None
         batch_axis = self._layout.find("N")
-        if isinstance(x, NDArray):
-            self._verify(x, states, batch_axis)
         if self._use_sequence_length and sequence_length is None:
             raise ArgumentError(
                 explain(

@@ -114,6 +114,7 @@ class SequentialRNNCell(_Stack):
     """A stack of cells.
 
     >>> from glueball import nd
+    >>> from glueball.gluon.rnn import GRUCell, LSTMCell
     >>> stack = SequentialRNNCell()
     >>> stack.add(LSTMCell(4)); stack.add(GRUCell(3)); stack.initialize()
     >>> output, states = stack(nd.ones((2, 5)), stack.begin_state(batch_size=2))
@@ -311,6 +312,7 @@ class BidirectionalCell(HybridRecurrentCell):
     """Runs one cell forward and one backward in time and joins their outputs; only `unroll` makes sense.
 
     >>> from glueball import nd
+    >>> from glueball.gluon.rnn import LSTMCell
     >>> both = BidirectionalCell(LSTMCell(4), LSTMCell(4)); both.initialize()
     >>> both.unroll(3, nd.ones((2, 3, 5)), merge_outputs=True)[0].shape
     (2, 3, 8)
