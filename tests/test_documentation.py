@@ -12,7 +12,10 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy
 import pytest
+
+import glueball
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted(
@@ -25,6 +28,7 @@ PAGES = sorted(
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     if "```python" in page.read_text(encoding="utf-8")
 )
+USUAL = {"mx": glueball, "nd": glueball.nd, "sym": glueball.sym, "np": numpy}  # what every reader has imported
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
@@ -32,7 +36,7 @@ BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 def test_docstring_examples(name: str, in_tmp_path: Path) -> None:
     """Examples in docstrings print what they say."""
     module = importlib.import_module(name)
-    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    result = doctest.testmod(module, extraglobs=USUAL, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0, (
         f"{result.failed} of {result.attempted} examples in {name} differ (see the captured output)"
     )

@@ -61,7 +61,8 @@ def has(place: Any, name: str) -> bool:
     """Return whether a module or class has a name; a class also when its methods set the attribute."""
     if hasattr(place, name) or not inspect.isclass(place):
         return hasattr(place, name)
-    return any(f"self.{name}" in inspect.getsource(each) for each in place.__mro__ if each.__module__.startswith("glueball"))
+    return any(f"self.{name}" in inspect.getsource(each) for each in place.__mro__
+               if each.__module__.startswith("glueball"))
 
 
 def absent() -> Iterator[tuple[str, str, str]]:
