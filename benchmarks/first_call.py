@@ -1,7 +1,9 @@
-"""Claim: hybridize() makes the first call milliseconds longer: extra time of the first compiled forward + backward beyond an imperative one.
+"""Claim: hybridize() makes the first call milliseconds longer: extra time of the first compiled forward + backward
+beyond an imperative one.
 
-The imperative time is the median of several steps (everything warm); each compiled time is of a fresh network, so tracing, differentiation,
-passes and code generation all count. The very first compilation of the process is reported apart: it imports our compiler, too.
+The imperative time is the median of several steps (everything warm); each compiled time is of a fresh network, so
+tracing, differentiation, passes and code generation all count. The very first compilation of the process is reported
+apart: it imports our compiler, too.
 """
 from __future__ import annotations
 
@@ -53,10 +55,12 @@ def measure(make: Callable[[], tuple[Any, Any]], repeats: int) -> dict[str, floa
         extras.append((once(net, x) - imperative) * 1e3)
         plain.append(imperative * 1e3)
     rest = extras[1:] or extras
-    return {"imperative step": statistics.median(plain), "extra of a first compiled step": statistics.median(rest), "extra, first of the process": extras[0]}
+    return {"imperative step": statistics.median(plain), "extra of a first compiled step": statistics.median(rest),
+            "extra, first of the process": extras[0]}
 
 
 if __name__ == "__main__":
-    for title, make, target in (("first hybridized call, MLP", mlp, "≤ 100 ms (aim 20)"), ("first hybridized call, ResNet-50", resnet, "≤ 2000 ms (aim 500)")):
+    for title, make, target in (("first hybridized call, MLP", mlp, "≤ 100 ms (aim 20)"),
+                                ("first hybridized call, ResNet-50", resnet, "≤ 2000 ms (aim 500)")):
         found = measure(make, 5)
         report(f"{title}: target {target}", found, {}, unit="ms")
