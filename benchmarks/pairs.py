@@ -1,8 +1,10 @@
-"""Fair timing for benchmarks: all sides in one process, alternating, medians and ratios; JSON with machine and versions.
+"""Fair timing for benchmarks: all sides in one process, alternating, medians and ratios; JSON with machine and
+versions.
 
-The one idea: machines drift, so only ratios of measurements taken in turn are quoted. `compare` runs A B C A B C …, each a small batch of
-calls, and reports the median over rounds. Threads are fixed for all sides (OMP_NUM_THREADS, 2 unless set). `--smoke` runs everything once,
-to prove that it runs; its figures mean nothing. `--json FILE` appends a record.
+The one idea: machines drift, so only ratios of measurements taken in turn are quoted. `compare` runs A B C A B C …,
+each a small batch of calls, and reports the median over rounds. Threads are fixed for all sides (OMP_NUM_THREADS, 2
+unless set). `--smoke` runs everything once, to prove that it runs; its figures mean nothing. `--json FILE` appends a
+record.
 """
 from __future__ import annotations
 
@@ -31,12 +33,15 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")), model)
-    return {"cpu": model, "cores": os.cpu_count(), "threads": THREADS, "python": platform.python_version(), "torch": torch.__version__,
+        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines()
+                      if line.startswith("model name")), model)
+    return {"cpu": model, "cores": os.cpu_count(), "threads": THREADS, "python": platform.python_version(),
+            "torch": torch.__version__,
             "glueball": glueball.__version__}
 
 
-def compare(sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup: int = 3, unit: str = "µs") -> dict[str, float]:
+def compare(sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup: int = 3,
+            unit: str = "µs") -> dict[str, float]:
     """Time the sides in turn; returns the median time per call of each, in microseconds (or milliseconds)."""
     import torch
     torch.set_num_threads(THREADS)
@@ -57,7 +62,9 @@ def compare(sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup
 
 
 def report(title: str, medians: dict[str, float], ratios: dict[str, tuple[str, str, str]], unit: str = "µs") -> None:
-    """Print medians and ratios `label: (numerator, denominator, target)`, and append them to the JSON file when one is asked for."""
+    """Print medians and ratios `label: (numerator, denominator, target)`, and append them to the JSON file when one
+    is asked for.
+    """
     print(f"\n{title}" + (" (smoke: figures mean nothing)" if SMOKE else ""))
     for name, value in medians.items():
         print(f"  {name:<28}{value:>12.2f} {unit}")
@@ -70,4 +77,5 @@ def report(title: str, medians: dict[str, float], ratios: dict[str, tuple[str, s
     path = parser.parse_known_args()[0].json
     if path and not SMOKE:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"benchmark": title, "unit": unit, "medians": medians, "ratios": found, **machine()}) + "\n")
+            file.write(json.dumps({"benchmark": title, "unit": unit, "medians": medians, "ratios": found,
+                                   **machine()}) + "\n")
