@@ -1,7 +1,8 @@
-"""Claim: a hybridized ResNet-18 training step needs no more memory than torch eager; peak resident size of a process of its own each.
+"""Claim: a hybridized ResNet-18 training step needs no more memory than torch eager; peak resident size of a process
+of its own each.
 
-Both sides: batch 16, 3×224×224 (32×32 with --smoke), SGD with momentum, three steps. What the process needs before the first step
-(libraries, weights, data) is subtracted.
+Both sides: batch 16, 3×224×224 (32×32 with --smoke), SGD with momentum, three steps. What the process needs before
+the first step (libraries, weights, data) is subtracted.
 """
 from __future__ import annotations
 
@@ -59,11 +60,15 @@ print(peak() - before)
 def megabytes(program: str) -> float:
     """Return what a fresh interpreter prints."""
     root = Path(__file__).resolve().parent.parent
-    return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root).stdout)
+    return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
+                                cwd=root).stdout)
 
 
 if __name__ == "__main__":
     found = {"torch eager": megabytes(TORCH), "ours imperative": megabytes(OURS.replace("HYBRID", "False")),
              "ours hybridized": megabytes(OURS.replace("HYBRID", "True"))}
-    report("peak memory of a ResNet-18 training step", found, {"hybridized / torch eager": ("ours hybridized", "torch eager", "≤ 1.0 (aim 0.8)"),
-                                                               "imperative / torch eager": ("ours imperative", "torch eager", "—")}, unit="MB")
+    report("peak memory of a ResNet-18 training step", found,
+           {"hybridized / torch eager": ("ours hybridized", "torch eager", "≤ 1.0 (aim 0.8)"),
+                                                               "imperative / torch eager": ("ours imperative",
+                                                                                            "torch eager", "—")},
+                                                                                            unit="MB")
