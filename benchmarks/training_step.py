@@ -1,4 +1,6 @@
-"""Claim: an imperative training step keeps up with torch eager, and hybridizing makes it quicker (MLP with SGD, LeNet with Adam, batch 64)."""
+"""Claim: an imperative training step keeps up with torch eager, and hybridizing makes it quicker (MLP with SGD, LeNet
+with Adam, batch 64).
+"""
 from __future__ import annotations
 
 from pairs import compare, report
