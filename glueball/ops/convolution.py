@@ -25,6 +25,7 @@ from .rules.shapes import convolved
 
 _FORWARD: Mapping[int, Any] = {3: torch.conv1d, 4: torch.conv2d, 5: torch.conv3d}
 CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
+_LOOKS_LAST = "the data look like NHWC (channels last): use layout='NHWC', or x.transpose((0, 3, 1, 2))"
 LAYOUTS = (None, "None", "NCW", "NCHW", "NCDHW", *CHANNELS_LAST)
 
 
@@ -72,7 +73,7 @@ def misfit(
     if channels != inputs:
         fix = "leave in_channels out: the layer infers it from the first batch"
         if not last and data.shape[-1] == inputs and len(kernel) > 1:
-            fix = "the data look like NHWC (channels last): use layout='NHWC', or x.transpose((0, 3, 1, 2))"
+            fix = _LOOKS_LAST
         elif last and data.shape[1] == inputs:
             fix = "the data look like NCHW (channels first): use layout='NCHW', or x.transpose((0, 2, 3, 1))"
         return ShapeError(
@@ -94,9 +95,18 @@ def misfit(
                 received=received,
             )
         )
-    return ShapeError(
-        explain(where, str(error).splitlines()[0] if error else "The inputs do not fit.", received=received)
-    )
+    return _unknown_misfit(where, data, last, received, error)
+
+
+def _unknown_misfit(where: str, data: Tensor, last: bool, received: str, error: Exception | None) -> Exception:
+    """What torch says; for a kernel larger than the data in our words, with the likeliest reason."""
+    text = str(error).splitlines()[0] if error else "The inputs do not fit."
+    if "greater than actual input size" not in text:
+        return ShapeError(explain(where, text, received=received))
+    fix = "use a smaller kernel, or pad="
+    if not last and data.dim() == 4 and data.shape[-1] <= 4 < min(data.shape[1:3]):
+        fix = _LOOKS_LAST
+    return ShapeError(explain(where, "The kernel is larger than the padded data.", received=received, fix=fix))
 
 
 def weight_shape(
@@ -207,6 +217,8 @@ def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: b
             ),
             ((A(4, 3, 8, 8, dtype="uint8"), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "ToTensor"),
             ((A(3, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "needs data of 4 axes"),
+            ((A(4, 28, 28, 1), A(8, 28, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "look like NHWC"),
+            ((A(4, 3, 2, 2), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "use a smaller kernel"),
         ],
     ),
 )
