@@ -3,7 +3,8 @@
     import glueball as mx
     from glueball import autograd, gluon, nd
 
-The one idea: `nd` and `autograd` are imported at once; every other module when it is first used, so that import stays quick.
+The one idea: `nd` and `autograd` are imported at once; every other module when it is first used, so that import stays
+quick.
 """
 from __future__ import annotations
 
@@ -21,12 +22,14 @@ __version__ = "0.1.0"
 
 # public name -> module below this package that holds it
 _LAZY = {
-    "symbol": "symbol", "sym": "symbol", "gluon": "gluon", "initializer": "initializer", "init": "initializer", "optimizer": "optimizer",
-    "opt": "optimizer", "lr_scheduler": "lr_scheduler", "metric": "metric", "kvstore": "kvstore", "kv": "kvstore", "callback": "callback",
-    "random": "random", "rnd": "random", "image": "image", "img": "image", "io": "io", "recordio": "recordio", "profiler": "profiler",
-    "visualization": "visualization", "viz": "visualization", "test_utils": "test_utils", "model": "model", "executor": "executor",
-    "operator": "operator", "contrib": "contrib", "name": "name", "attribute": "attribute", "runtime": "runtime", "util": "util", "engine": "engine",
-    "monitor": "monitor", "mon": "monitor", "rnn": "rnn", "compat": "compat", "ops": "ops",
+    "symbol": "symbol", "sym": "symbol", "gluon": "gluon", "initializer": "initializer", "init": "initializer",
+    "optimizer": "optimizer", "opt": "optimizer", "lr_scheduler": "lr_scheduler", "metric": "metric",
+    "kvstore": "kvstore", "kv": "kvstore", "callback": "callback", "random": "random", "rnd": "random",
+    "image": "image", "img": "image", "io": "io", "recordio": "recordio", "profiler": "profiler",
+    "visualization": "visualization", "viz": "visualization", "test_utils": "test_utils", "model": "model",
+    "executor": "executor", "operator": "operator", "contrib": "contrib", "name": "name", "attribute": "attribute",
+    "runtime": "runtime", "util": "util", "engine": "engine", "monitor": "monitor", "mon": "monitor", "rnn": "rnn",
+    "compat": "compat", "ops": "ops",
 }
 
 
@@ -34,7 +37,8 @@ def __getattr__(name: str) -> Any:
     module = _LAZY.get(name)
     if module is None:
         from .base.registry import closest
-        raise AttributeError(f"glueball has no attribute {name!r}; {closest(name, [*_LAZY, 'nd', 'autograd', 'cpu', 'gpu'])}")
+        raise AttributeError(f"glueball has no attribute {name!r}; "
+                             f"{closest(name, [*_LAZY, 'nd', 'autograd', 'cpu', 'gpu'])}")
     try:
         found = importlib.import_module(f"{__name__}.{module}")
     except ModuleNotFoundError as error:
