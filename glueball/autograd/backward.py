@@ -1,7 +1,7 @@
 """Gradients: `backward` fills attached gradient arrays, `grad` returns gradients.
 
-The one idea: the tape is torch's, so a backward pass is one call into it; what is ours is the meaning: ones as default head gradients, one
-backward per recording unless `retain_graph`, and errors that say what to do.
+The one idea: the tape is torch's, so a backward pass is one call into it; what is ours is the meaning: ones as
+default head gradients, one backward per recording unless `retain_graph`, and errors that say what to do.
 """
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _heads(heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def _heads(heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str) -> tuple[list[torch.Tensor],
+                                                                                        list[torch.Tensor]]:
     tensors: list[torch.Tensor] = []
     grads: list[torch.Tensor] = []
     given = [None] * len(heads) if head_grads is None else list(head_grads)
     if len(given) != len(heads):
-        raise MXNetError(explain(where, "There must be one head gradient per head.", expected=len(heads), received=len(given)))
+        raise MXNetError(explain(where, "There must be one head gradient per head.", expected=len(heads),
+                                 received=len(given)))
     for head, head_grad in zip(heads, given):
         if not isinstance(head, NDArray):
             raise MXNetError(explain(where, "Only NDArrays can be differentiated.", received=type(head).__name__))
         if not head._t.requires_grad:
             raise AutogradError(explain(where, "This array was not recorded, so there is nothing to differentiate.",
-                                        fix="compute it inside `with autograd.record():`, from arrays with attach_grad() or from parameters "
+                                        fix="compute it inside `with autograd.record():`, from arrays with "
+                                            "attach_grad() or from parameters "
                                             "of an initialised network"))
         if head._ag == _SPENT:
             raise AutogradError(explain(where, "The tape of this array has been used up by an earlier backward().",
@@ -45,7 +48,8 @@ def _heads(heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str) -
             grads.append(torch.ones_like(head._t))
         else:
             if head_grad.shape != head.shape:
-                raise ShapeError(explain(where, "A head gradient must have its head's shape.", expected=head.shape, received=head_grad.shape))
+                raise ShapeError(explain(where, "A head gradient must have its head's shape.", expected=head.shape,
+                                         received=head_grad.shape))
             grads.append(head_grad._t)
         tensors.append(head._t)
     return tensors, grads
@@ -55,9 +59,11 @@ def _failed(where: str, error: RuntimeError) -> MXNetError:
     text = str(error).splitlines()[0]
     if "second time" in text:
         return AutogradError(explain(where, "Part of this tape has been used up by an earlier backward().",
-                                     fix="pass retain_graph=True to the first backward(), or add the losses up and call backward() once"))
+                                     fix="pass retain_graph=True to the first backward(), or add the losses up and "
+                                         "call backward() once"))
     if "modified by an inplace" in text:
-        return AutogradError(explain(where, "An array that backward() needs was changed in place after it was recorded.",
+        return AutogradError(explain(where,
+                                     "An array that backward() needs was changed in place after it was recorded.",
                                      fix="write y = x + 1 instead of x += 1, or update parameters only after backward()"))
     return AutogradError(explain(where, text))
 
@@ -94,8 +100,8 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
                 head._ag = _SPENT
 
 
-def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-         train_mode: bool = True) -> Any:
+def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, train_mode: bool = True) -> Any:
     """Return the list of gradients of `heads` with respect to `variables`, without touching attached gradient arrays.
 
     A single variable gives a list of one, as in Gluon 1.x.
@@ -108,7 +114,8 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
     tensors, grads = _heads(_list(heads), None if head_grads is None else _list(head_grads), "autograd.grad")
     for variable in wanted:
         if not variable._t.requires_grad:
-            raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.", received=f"shape {variable.shape}",
+            raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.",
+                                        received=f"shape {variable.shape}",
                                         fix="call variable.attach_grad() before autograd.record()"))
     keep = create_graph if retain_graph is None else retain_graph
     before, RETAINING.value = RETAINING.value, bool(keep)
@@ -139,7 +146,8 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
 
 def get_symbol(x: NDArray) -> Any:
     """Refuse: the tape keeps no symbols."""
-    raise UnsupportedError(explain("autograd.get_symbol", "A recorded computation has no symbol here: the tape is not a graph of operators.",
+    raise UnsupportedError(explain("autograd.get_symbol",
+                                   "A recorded computation has no symbol here: the tape is not a graph of operators.",
                                    fix="hybridize() the block and use net(sym.Variable('data')), or net.export(path)"))
 
 
