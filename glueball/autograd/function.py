@@ -1,7 +1,7 @@
 """Function: an operation whose gradient the user writes.
 
-The one idea: forward runs unrecorded on NDArrays, one node goes on the tape, and backward is called with the output gradients when the
-tape comes to it.
+The one idea: forward runs unrecorded on NDArrays, one node goes on the tape, and backward is called with the output
+gradients when the tape comes to it.
 """
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Function:
 
     def __call__(self, *inputs: NDArray) -> Any:
         if getattr(self, "_used", False):
-            raise AutogradError(explain(type(self).__name__, "A Function instance serves one call.", fix="make a new instance for each call"))
+            raise AutogradError(explain(type(self).__name__, "A Function instance serves one call.",
+                                        fix="make a new instance for each call"))
         self._used = True
         with pause(train_mode=True):
             result = self.forward(*[x.detach() for x in inputs])
@@ -70,7 +71,8 @@ class Function:
 
 class _Node(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, function: Function, results: Sequence[torch.Tensor], context: Any, *inputs: torch.Tensor) -> Any:
+    def forward(ctx: Any, function: Function, results: Sequence[torch.Tensor], context: Any,
+                *inputs: torch.Tensor) -> Any:
         ctx.function, ctx.context, ctx.count = function, context, len(inputs)
         return tuple(t.view_as(t) if any(t.data_ptr() == x.data_ptr() for x in inputs) else t for t in results)
 
@@ -83,6 +85,6 @@ class _Node(torch.autograd.Function):
             RECORDING.reset(token)
         found = list(found) if isinstance(found, (list, tuple)) else [found]
         if len(found) != ctx.count:
-            raise AutogradError(explain(type(ctx.function).__name__, "backward must return one gradient per input.", expected=ctx.count,
-                                        received=len(found)))
+            raise AutogradError(explain(type(ctx.function).__name__, "backward must return one gradient per input.",
+                                        expected=ctx.count, received=len(found)))
         return (None, None, None, *(None if g is None else g._t for g in found))
