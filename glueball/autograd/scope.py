@@ -1,7 +1,8 @@
 """The scopes `record`, `pause`, `train_mode`, `predict_mode`, and the switches behind them.
 
-The one idea: a scope is a small reusable object that sets RECORDING and/or TRAINING (None: leaves it) and puts them back; it also works as
-a decorator. torch's grad mode follows RECORDING inside a scope only, so that torch code of the same program is left alone.
+The one idea: a scope is a small reusable object that sets RECORDING and/or TRAINING (None: leaves it) and puts them
+back; it also works as a decorator. torch's grad mode follows RECORDING inside a scope only, so that torch code of the
+same program is left alone.
 """
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ import torch
 
 from ..base.modes import RECORDING, TRAINING, is_recording, is_training
 
-__all__ = ["record", "pause", "train_mode", "predict_mode", "is_recording", "is_training", "set_recording", "set_training"]
+__all__ = ["record", "pause", "train_mode", "predict_mode", "is_recording", "is_training", "set_recording",
+           "set_training"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
