@@ -33,9 +33,12 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
     ConfigVar("GLUEBALL_HOME", str, "~/.glueball", "where data sets and caches are kept", ("MXNET_HOME",)),
     ConfigVar("GLUEBALL_REPOSITORY", str, "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/",
               "first place that data sets are downloaded from", ("MXNET_GLUON_REPO",)),
-    ConfigVar("GLUEBALL_HYBRIDIZE", _flag, True, "0 makes hybridize() a no-op, for debugging with plain imperative code"),
-    ConfigVar("GLUEBALL_PASSES", _flag, True, "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
-    ConfigVar("GLUEBALL_PLAN", str, "codegen", "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
+    ConfigVar("GLUEBALL_HYBRIDIZE", _flag, True,
+              "0 makes hybridize() a no-op, for debugging with plain imperative code"),
+    ConfigVar("GLUEBALL_PASSES", _flag, True,
+              "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
+    ConfigVar("GLUEBALL_PLAN", str, "codegen",
+              "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
     ConfigVar("GLUEBALL_SUBGRAPH_DEBUG", _flag, False, "1 prints every generated plan"),
     ConfigVar("GLUEBALL_PROFILE", _flag, False, "1 starts the profiler at import", ("MXNET_PROFILER_AUTOSTART",)),
 )}
@@ -50,7 +53,8 @@ def get(name: str) -> Any:
             try:
                 return row.parse(text)
             except ValueError as error:
-                raise ArgumentError(explain(key, f"The environment variable cannot be read: {error}.", received=repr(text))) from None
+                raise ArgumentError(explain(key, f"The environment variable cannot be read: {error}.",
+                                            received=repr(text))) from None
     return row.default
 
 
