@@ -1,8 +1,9 @@
 """Devices: `cpu()`, `gpu(i)`, `cpu_pinned()` and the current one.
 
-The one idea: a Context is interned, so that comparing devices is `is`. `cpu(0)` and `cpu(1)` share the same memory but count as two
-devices everywhere (arrays refuse to mix, Trainer and KVStore reduce between them), so multi-device code is tested without a GPU.
-`gpu(i)` is CUDA device i; asking for one that is absent is an error that says so at the moment an array is made there.
+The one idea: a Context is interned, so that comparing devices is `is`. `cpu(0)` and `cpu(1)` share the same memory
+but count as two devices everywhere (arrays refuse to mix, Trainer and KVStore reduce between them), so multi-device
+code is tested without a GPU. `gpu(i)` is CUDA device i; asking for one that is absent is an error that says so at the
+moment an array is made there.
 """
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ import torch
 
 from .errors import ContextError, explain
 
-__all__ = ["Context", "cpu", "gpu", "cpu_pinned", "cpu_shared", "current_context", "num_gpus", "gpu_memory_info", "of_tensor", "as_context"]
+__all__ = ["Context", "cpu", "gpu", "cpu_pinned", "cpu_shared", "current_context", "num_gpus", "gpu_memory_info",
+           "of_tensor", "as_context"]
 
 
 @final
@@ -43,7 +45,8 @@ class Context:
         if isinstance(device_type, int):
             device_type = cls.devtype2str.get(device_type, device_type)
         if device_type not in cls.devstr2type:
-            raise ContextError(explain("Context", "Unknown device type.", expected=" or ".join(cls.devstr2type), received=device_type))
+            raise ContextError(explain("Context", "Unknown device type.", expected=" or ".join(cls.devstr2type),
+                                       received=device_type))
         key = (device_type, int(device_id))
         found = cls._interned.get(key)
         if found is None:
@@ -64,9 +67,11 @@ class Context:
         if self.device_type == "gpu" and self.device_id >= num_gpus():
             count = num_gpus()
             raise ContextError(explain(
-                f"gpu({self.device_id})", "This GPU is not available.", expected=f"a device number below {count}" if count else "a CUDA GPU",
+                f"gpu({self.device_id})", "This GPU is not available.", expected=f"a device number below {count}"
+                if count else "a CUDA GPU",
                 received=f"{count} CUDA device(s) on this machine, torch {torch.__version__}",
-                fix="use mx.cpu(), or choose with `ctx = mx.gpu() if mx.num_gpus() else mx.cpu()`; a CUDA build of torch is needed for GPUs"))
+                fix="use mx.cpu(), or choose with `ctx = mx.gpu() if mx.num_gpus() else mx.cpu()`; a CUDA build of "
+                    "torch is needed for GPUs"))
         return self.torch_device
 
     def empty_cache(self) -> None:
@@ -142,7 +147,9 @@ def of_tensor(tensor: torch.Tensor) -> Context:
 
 
 def as_context(ctx: Any) -> Context:
-    """Return a Context for whatever a user passes: None (the current one), a Context, "gpu", "cpu(1)" or a torch device."""
+    """Return a Context for whatever a user passes: None (the current one), a Context, "gpu", "cpu(1)" or a torch
+    device.
+    """
     if ctx is None:
         return _current.get()
     if isinstance(ctx, Context):
@@ -152,5 +159,5 @@ def as_context(ctx: Any) -> Context:
     if isinstance(ctx, str):
         kind, _, number = ctx.rstrip(")").partition("(")
         return Context(kind, int(number or 0))
-    raise ContextError(explain("context", "A device is expected.", expected="mx.cpu(), mx.gpu(0), or a name such as 'gpu(0)'",
-                               received=repr(ctx)))
+    raise ContextError(explain("context", "A device is expected.",
+                               expected="mx.cpu(), mx.gpu(0), or a name such as 'gpu(0)'", received=repr(ctx)))
