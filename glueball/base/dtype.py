@@ -1,7 +1,8 @@
 """Element types: one table that ties together the public name, NumPy, torch and the flag written in model files.
 
-The one idea: `as_torch` and `as_numpy` accept whatever a user writes ("float32", np.float32, nd.float32, torch.float32, a type flag)
-and everything else in the package holds torch dtypes. No promotion rules live here: operators of unequal types refuse (see ops/).
+The one idea: `as_torch` and `as_numpy` accept whatever a user writes ("float32", np.float32, nd.float32,
+torch.float32, a type flag) and everything else in the package holds torch dtypes. No promotion rules live here:
+operators of unequal types refuse (see ops/).
 """
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def as_torch(dtype: Any) -> torch.dtype:
         return _BY_NAME[np.dtype(dtype).name].torch
     except (TypeError, KeyError):
         names = ", ".join(row.name for row in TABLE)
-        raise DTypeError(explain("dtype", "This is not an element type.", expected=f"one of {names}", received=repr(dtype))) from None
+        raise DTypeError(explain("dtype", "This is not an element type.", expected=f"one of {names}",
+                                 received=repr(dtype))) from None
 
 
 def as_numpy(dtype: Any) -> Any:
