@@ -1,8 +1,8 @@
 """Every error class of Glueball, as one tree.
 
-The one idea: an error is prose. A message names the operator or layer, says what was expected, what was received, and how to fix it;
-`explain` builds such a message from its parts so that all of them read alike. Classes also derive from the built-in exception that
-a Python programmer would catch (`ValueError`, `TypeError`, `IndexError`).
+The one idea: an error is prose. A message names the operator or layer, says what was expected, what was received, and
+how to fix it; `explain` builds such a message from its parts so that all of them read alike. Classes also derive from
+the built-in exception that a Python programmer would catch (`ValueError`, `TypeError`, `IndexError`).
 
     MXNetError(RuntimeError)            kept under its compatible name; also exported as GlueballError
     ├── ShapeError (ValueError)         sizes that do not fit
@@ -21,8 +21,9 @@ from __future__ import annotations
 import sys
 
 __all__ = [
-    "MXNetError", "GlueballError", "ShapeError", "DTypeError", "ArgumentError", "ContextError", "AutogradError", "TraceError",
-    "UninitializedError", "DeferredInitializationError", "FileFormatError", "UnsupportedError", "explain", "user_frame",
+    "MXNetError", "GlueballError", "ShapeError", "DTypeError", "ArgumentError", "ContextError", "AutogradError",
+    "TraceError", "UninitializedError", "DeferredInitializationError", "FileFormatError", "UnsupportedError", "explain",
+    "user_frame",
 ]
 
 
@@ -73,7 +74,8 @@ class UnsupportedError(MXNetError):
     """Something that Glueball does not do; the message says why and what to use instead."""
 
 
-def explain(where: str, problem: str, *, expected: object = None, received: object = None, fix: str | None = None) -> str:
+def explain(where: str, problem: str, *, expected: object = None, received: object = None,
+            fix: str | None = None) -> str:
     """Build an error message from its parts.
 
     >>> print(explain("dot", "The inner sizes differ.", expected=3, received=4, fix="Transpose one of them."))
