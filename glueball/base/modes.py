@@ -1,6 +1,8 @@
-"""The two modes a program is in: recording (is a tape kept?) and training (do Dropout and BatchNorm act as in training?).
+"""The two modes a program is in: recording (is a tape kept?) and training (do Dropout and BatchNorm act as in
+training?).
 
-The one idea: each is one ContextVar, so threads and async tasks have their own; `autograd` sets them, kernels and plans read them.
+The one idea: each is one ContextVar, so threads and async tasks have their own; `autograd` sets them, kernels and
+plans read them.
 """
 from __future__ import annotations
 
