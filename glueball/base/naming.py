@@ -1,7 +1,7 @@
 """Names: automatic ones, prefixes of name scopes, and attributes that a scope gives to the symbols made in it.
 
-The one idea: the current NameManager (a ContextVar) turns a hint such as "fullyconnected" into "fullyconnected0"; `Prefix` puts a block's
-prefix before every name; `AttrScope` adds textual attributes.
+The one idea: the current NameManager (a ContextVar) turns a hint such as "fullyconnected" into "fullyconnected0";
+`Prefix` puts a block's prefix before every name; `AttrScope` adds textual attributes.
 """
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = ["Hint", "NameManager", "Prefix", "AttrScope", "current_names", "curre
 
 
 class Hint(str):
-    """Given in place of a name, it asks for a name made of it and a counter: the public name that an operator was called by."""
+    """Given in place of a name, it asks for a name made of it and a counter: the public name that an operator was
+    called by.
+    """
 
     __slots__ = ()
 
