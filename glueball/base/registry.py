@@ -1,4 +1,5 @@
-"""Named factories: `register` a class under its lower-case name and aliases, `create` it from a name, JSON text, or an instance.
+"""Named factories: `register` a class under its lower-case name and aliases, `create` it from a name, JSON text, or
+an instance.
 
 Used for initialisers, optimisers, metrics and schedulers. An unknown name is answered with the closest known ones.
 """
@@ -52,5 +53,6 @@ class Registry(Generic[T]):
             found = self.classes.get(spec.lower())
             if found is not None:
                 return found(*args, **kwargs)
-            raise ArgumentError(explain(self.kind, "There is none of this name.", received=repr(spec), fix=closest(spec.lower(), list(self.classes))))
+            raise ArgumentError(explain(self.kind, "There is none of this name.", received=repr(spec),
+                                        fix=closest(spec.lower(), list(self.classes))))
         raise ArgumentError(explain(self.kind, f"A name or a {self.base.__name__} is expected.", received=repr(spec)))
