@@ -1,9 +1,10 @@
 """Resizing of images on NumPy arrays, with OpenCV's conventions, so that the pixels agree with what MXNet 1.x computed.
 
-The one idea: along one axis every method is a table of *taps*, which source positions and with which weights make each output pixel;
-an image is resized by applying the taps along its height and then its width. Pixel centres lie at half-integers and borders repeat.
-Methods: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos; 9 chooses by the sizes and 10 at random. The operator that applies the same taps
-to arrays on any device is in ops/image_ops.py; decoding is in image/codec.py.
+The one idea: along one axis every method is a table of *taps*, which source positions and with which weights make
+each output pixel; an image is resized by applying the taps along its height and then its width. Pixel centres lie at
+half-integers and borders repeat. Methods: 0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos; 9 chooses by the sizes and
+10 at random. The operator that applies the same taps to arrays on any device is in ops/image_ops.py; decoding is in
+image/codec.py.
 """
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Taps(NamedTuple):
 
 
 def choose_method(interp: int, old: tuple[int, int] | None = None, new: tuple[int, int] | None = None) -> int:
-    """Return the method 0..4 for `interp`; 9 is cubic to enlarge, area to shrink, linear otherwise (sizes: height, width).
+    """Return the method 0..4 for `interp`; 9 is cubic to enlarge, area to shrink, linear otherwise (sizes: height,
+    width).
 
     >>> choose_method(9, (100, 100), (50, 50))
     3
@@ -107,7 +109,8 @@ def resize(pixels: np.ndarray, width: int, height: int, interp: int = LINEAR) ->
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise ShapeError(explain("image resize", "An image is height × width × channels.", received=pixels.shape))
     if width < 1 or height < 1:
-        raise ArgumentError(explain("image resize", "The new size is positive.", received=f"width {width}, height {height}"))
+        raise ArgumentError(explain("image resize", "The new size is positive.",
+                                    received=f"width {width}, height {height}"))
     old_height, old_width = pixels.shape[:2]
     if (old_height, old_width) == (height, width):
         return pixels.copy()
