@@ -1,7 +1,8 @@
 """Nested arguments: lists, tuples and dicts of arrays, taken apart into leaves and put together again.
 
-The one idea: `flatten` returns the leaves and a hashable description of the structure around them; two calls of equal structure have equal
-descriptions, so the description is part of a signature. None and numbers are part of the structure, not leaves.
+The one idea: `flatten` returns the leaves and a hashable description of the structure around them; two calls of equal
+structure have equal descriptions, so the description is part of a signature. None and numbers are part of the
+structure, not leaves.
 """
 from __future__ import annotations
 
