@@ -157,7 +157,8 @@ class _SameModuleLoader(Loader):
         for key in _LABELS:
             module.__dict__.pop(key, None)
         module.__dict__.update(self.labels)
-        if not hasattr(module, "__path__"):  # mxnet.image.image is our file image.py: no package, so it cannot be searched
+        # mxnet.image.image is our file image.py: no package, so it cannot be searched
+        if not hasattr(module, "__path__"):
             for alias, candidates in ALIASES.items():
                 if alias.startswith(door_name + ".") and candidates[-1] == self.ours:
                     sys.modules.setdefault(alias, module)
