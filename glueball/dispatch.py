@@ -1,8 +1,9 @@
 """The one door through which every operator call goes, and the interpreters that stand behind it.
 
-The one idea: `invoke(op, inputs, attrs)` looks once at who is listening. An interpreter in the ContextVar `CURRENT` (the tracer, the
-folder) gets the call; symbols are composed; anything else runs eagerly on torch, where recording is torch's own tape. The functions of
-`nd.*` are generated (ndarray/generate.py) so that the common eager call skips even this.
+The one idea: `invoke(op, inputs, attrs)` looks once at who is listening. An interpreter in the ContextVar `CURRENT`
+(the tracer, the folder) gets the call; symbols are composed; anything else runs eagerly on torch, where recording is
+torch's own tape. The functions of `nd.*` are generated (ndarray/generate.py) so that the common eager call skips even
+this.
 
 Not here: what an operator is (ops/opdef.py), the array class (ndarray/), what record() does (autograd/).
 """
@@ -19,7 +20,8 @@ from .base.errors import AutogradError, ContextError, DTypeError, MXNetError, Sh
 from .base.modes import RECORDING, TRAINING
 from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
 
-__all__ = ["Interpreter", "CURRENT", "Symbolic", "invoke", "run_kernel", "finish", "explain_failure", "set_array", "set_composer"]
+__all__ = ["Interpreter", "CURRENT", "Symbolic", "invoke", "run_kernel", "finish", "explain_failure", "set_array",
+           "set_composer"]
 
 
 class Interpreter(Protocol):
@@ -81,9 +83,11 @@ open_door(invoke)
 
 
 def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any) -> Any:
-    typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr") and (k != op.variadic_count or k in op.attr_by_name)})
+    typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr")
+                      and (k != op.variadic_count or k in op.attr_by_name)})
     context = next((v._ctx for v in inputs if isinstance(v, _array)), None)
-    if context is None and not op.inputs:  # numbers out of nothing (random, zeros): made on the device asked for, or the current one
+    # numbers out of nothing (random, zeros): made on the device asked for, or the current one
+    if context is None and not op.inputs:
         with as_context(attrs.get("ctx") or None) as context:
             return finish(op, typed, run_kernel(op, (), typed), context, out)
     arrays = [v if v is None or type(v) is _array else _to_array(v, context) for v in inputs]
@@ -96,7 +100,8 @@ def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out
     if not op.variadic:
         required = sum(1 for spec in op.inputs if not spec.optional)
         if len(arrays) < required or len(arrays) > len(op.inputs):
-            raise MXNetError(explain(op.name, "The number of array inputs does not fit.", expected=", ".join(op.input_names), received=len(arrays)))
+            raise MXNetError(explain(op.name, "The number of array inputs does not fit.",
+                                     expected=", ".join(op.input_names), received=len(arrays)))
     tensors = [None if v is None else v._t for v in arrays]
     result = run_kernel(op, tensors, typed)
     return finish(op, typed, result, context, out)
@@ -120,12 +125,14 @@ def finish(op: OpDef, typed: Mapping[str, Any], result: Any, context: Any, out: 
     return out
 
 
-def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping[str, Any], training: bool | None = None) -> Any:
+def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping[str, Any],
+               training: bool | None = None) -> Any:
     """Run the kernel on torch tensors with typed attributes; errors come back in the operator's words."""
     if op.takes_training:
         typed = {**typed, "training": TRAINING.get() if training is None else training}
     try:
-        if op.own_gradient and RECORDING.get() and torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        if op.own_gradient and RECORDING.get() and torch.is_grad_enabled() and any(t is not None and t.requires_grad
+                                                                                   for t in tensors):
             return _OwnGradient.apply(op, typed, *tensors)
         result = op.kernel(*tensors, **typed) if op.variadic else op.kernel(*tensors, **typed)
         return copy_views(result) if op.view == "copy" else result
@@ -171,7 +178,8 @@ class _OwnGradient(torch.autograd.Function):
             out_types = [TensorType(tuple(v._t.shape), v._t.dtype) for v in outs]
             attrs = {k: v for k, v in ctx.typed.items() if k != "training"}
             given = [None if g is None else wrap(g, None) for g in grads]
-            found = ctx.op.gradient(Grad(ctx.op, ins, outs, given, attrs, types, out_types, ctx.typed.get("training", True),
+            found = ctx.op.gradient(Grad(ctx.op, ins, outs, given, attrs, types, out_types,
+                                         ctx.typed.get("training", True),
                                              ctx.needs_input_grad[2:]))
         finally:
             RECORDING.reset(token)
@@ -183,14 +191,16 @@ class _OwnGradient(torch.autograd.Function):
 def mixed_contexts(op: OpDef, arrays: Sequence[Any]) -> ContextError:
     """The error for arrays of two devices in one call."""
     received = ", ".join(str(v._ctx) for v in arrays if v is not None)
-    return ContextError(explain(op.name, "The arrays live on different devices.", expected="one device", received=received,
-                                fix="copy one of them with .as_in_context(ctx)"))
+    return ContextError(explain(op.name, "The arrays live on different devices.", expected="one device",
+                                received=received, fix="copy one of them with .as_in_context(ctx)"))
 
 
-def explain_failure(op: OpDef, tensors: Sequence[torch.Tensor | None], attrs: Mapping[str, Any], error: Exception) -> MXNetError:
+def explain_failure(op: OpDef, tensors: Sequence[torch.Tensor | None], attrs: Mapping[str, Any],
+                    error: Exception) -> MXNetError:
     """Turn a kernel's exception into an error of ours that names the operator, its inputs and attributes."""
     names = [op.input_names[0]] * len(tensors) if op.variadic else op.input_names
-    received = ", ".join(f"{n} {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for n, t in zip(names, tensors) if t is not None)
+    received = ", ".join(f"{n} {tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for n,
+                         t in zip(names, tensors) if t is not None)
     given = ", ".join(f"{k}={v!r}" for k, v in attrs.items() if op.defaults.get(k, None) != v and k != "training")
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     dtypes = {t.dtype for t in tensors if t is not None}
