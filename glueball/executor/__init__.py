@@ -1,5 +1,6 @@
-"""Running graphs: interpret.py is the oracle (one loop), codegen.py writes a plan as Python source, plan.py joins forward and backward,
-cached_op.py keeps plans per signature for hybridized blocks, executor.py is the compatible bind/forward/backward interface."""
+"""Running graphs: interpret.py is the oracle (one loop), codegen.py writes a plan as Python source, plan.py joins
+forward and backward, cached_op.py keeps plans per signature for hybridized blocks, executor.py is the compatible
+bind/forward/backward interface."""
 from __future__ import annotations
 
 from ..symbol.subgraph import Subgraph
