@@ -1,8 +1,9 @@
 """CachedOp: a hybridized block's callable: signature → plan, built at the first call of each signature.
 
-The one idea: what a plan depends on (structure, shapes and dtypes of the arguments, mode, device, which inputs need gradients) is a key; a hit
-costs a dictionary look-up. Recorded calls put ONE node on torch's tape whose backward is the plan's; gradients of gradients replay the
-graph through the interpreter. Statistics and `explain()` are here, too. How a block is traced is gluon/trace.py.
+The one idea: what a plan depends on (structure, shapes and dtypes of the arguments, mode, device, which inputs need
+gradients) is a key; a hit costs a dictionary look-up. Recorded calls put ONE node on torch's tape whose backward is
+the plan's; gradients of gradients replay the graph through the interpreter. Statistics and `explain()` are here, too.
+How a block is traced is gluon/trace.py.
 """
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ class CachedOp:
             args = tuple(to_array(a) if isinstance(a, np.ndarray) else a for a in args)
             found, structure = flatten(list(args), NDArray)
             if not found:
-                raise MXNetError(explain(self.name, "A hybridized block needs at least one array.", received=repr(args)))
+                raise MXNetError(explain(self.name, "A hybridized block needs at least one array.",
+                                         received=repr(args)))
         training = is_training()
         ctx = found[0]._ctx
         tensors = [a._t for a in found]
@@ -84,7 +86,8 @@ class CachedOp:
             entry = self.entries.get(key)
         except TypeError:
             raise MXNetError(explain(self.name, "An argument of a hybridized block cannot be part of its signature.",
-                                     expected="arrays, None, numbers, text, and lists, tuples or dicts of these", received=repr(args)[:200])) from None
+                                     expected="arrays, None, numbers, text, and lists, tuples or dicts of these",
+                                     received=repr(args)[:200])) from None
         if entry is None:
             entry = self._trace(key, args, training)
         entry.calls += 1
@@ -105,7 +108,9 @@ class CachedOp:
         entry = self.entries[key] = _Entry(graph, training, time.perf_counter() - start, one=graph.structure == _LEAF)
         found, structure = flatten(list(args), NDArray)
         # enough to trace once more (export), without holding the caller's data
-        self.last_args = tuple(unflatten(structure, [NDArray(torch.empty_like(a._t.detach(), device="cpu"), a._ctx) for a in found]))
+        self.last_args = tuple(unflatten(structure,
+                                         [NDArray(torch.empty_like(a._t.detach(), device="cpu"), a._ctx)
+                                          for a in found]))
         return entry
 
     def _run(self, entry: _Entry, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
@@ -115,22 +120,28 @@ class CachedOp:
         if plan is None:
             graph = entry.graph
             inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
-            plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training, [inputs[i] for i in mask], graph.effects)
+            plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
+                                                 [inputs[i] for i in mask], graph.effects)
         return run_plan(plan, tensors, mask)
 
-    # -- insight -------------------------------------------------------------------------------------------------------------------------
+    # -- insight -------------------------------------------------------------------------------------------------------
     def explain(self) -> str:
         """Return every signature's graph, pass log, generated source and statistics as text."""
         lines = [f"{self.name}: {len(self.entries)} signature(s)"]
         for key, entry in self.entries.items():
             shapes = ", ".join(f"{tuple(s)} {str(d).removeprefix('torch.')}" for s, d in key[3:])
-            lines.append(f"\nsignature: {shapes}; {'train' if entry.training else 'predict'} mode on {key[2]}; called {entry.calls}×; "
+            lines.append(f"\nsignature: {shapes}; {'train' if entry.training else 'predict'} mode on {key[2]}; called "
+                         f"{entry.calls}×; "
                          f"traced in {entry.trace_seconds * 1e3:.1f} ms")
             lines.append(to_text(entry.graph.outputs, entry.graph.types))
             for mask, plan in entry.plans.items():
-                lines.append(f"plan {'with gradients for ' + str(len(mask)) + ' input(s)' if mask else 'forward only'}: compiled in "
-                             f"{plan.seconds * 1e3:.1f} ms; nodes after each pass: {', '.join(f'{n} {c}' for n, c in plan.log)}; "
-                             f"{sum(s.inplace for s in plan.sources.values())} in-place; saved for backward {_bytes(plan) / 1e6:.2f} MB")
+                lines.append("plan "
+                             f"{'with gradients for ' + str(len(mask)) + ' input(s)' if mask else 'forward only'}: "
+                             "compiled in "
+                             f"{plan.seconds * 1e3:.1f} ms; nodes after each pass: "
+                             f"{', '.join(f'{n} {c}' for n, c in plan.log)}; "
+                             f"{sum(s.inplace for s in plan.sources.values())} in-place; saved for backward "
+                             f"{_bytes(plan) / 1e6:.2f} MB")
                 lines += [source.text.rstrip() for source in plan.sources.values()]
         return "\n".join(lines)
 
@@ -195,10 +206,13 @@ class _Recorded(torch.autograd.Function):
         else:
             if ctx.saved is None:
                 raise AutogradError(explain("backward", "Part of this tape has been used up by an earlier backward().",
-                                            fix="pass retain_graph=True to the first backward(), or add the losses up and call backward() once"))
+                                            fix="pass retain_graph=True to the first backward(), or add the losses up "
+                                                "and call backward() once"))
             for index, version in zip(plan.saved_inputs, ctx.versions):
                 if tensors[index]._version != version:
-                    raise AutogradError(explain("backward", "An array that backward() needs was changed in place after it was recorded.",
+                    raise AutogradError(explain("backward",
+                                                "An array that backward() needs was changed in place after it was "
+                                                "recorded.",
                                                 received=f"input {plan.inputs[index].name!r} of a hybridized block",
                                                 fix="update parameters only after backward()"))
             saved = list(ctx.saved) if RETAINING.value else ctx.saved
