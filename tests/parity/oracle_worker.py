@@ -1,7 +1,7 @@
 """Runs inside the oracle's Python (never imported by tests): loads what Glueball wrote, or writes what it shall load.
 
-`oracle_worker.py load JOB.json` imports exports and parameters and saves the outputs; `oracle_worker.py write JOB.json` builds the
-named networks, exports them and saves their outputs. Needs MXNet 1.9.1; results travel as .npz.
+`oracle_worker.py load JOB.json` imports exports and parameters and saves the outputs; `oracle_worker.py write JOB.json`
+builds the named networks, exports them and saves their outputs. Needs MXNet 1.9.1; results travel as .npz.
 """
 
 from __future__ import annotations

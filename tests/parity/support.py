@@ -1,7 +1,7 @@
 """What the parity tests share: tolerances by dtype, comparison of nested results, and the treatment of differences.
 
-A golden case either agrees, or is listed in `differences.py` with its reason; `checked` holds both ways, so an entry that
-no longer differs fails too. Cases the oracle refused must be refused by us as well, or be listed.
+A golden case either agrees, or is listed in `differences.py` with its reason; `checked` holds both ways, so an entry
+that no longer differs fails too. Cases the oracle refused must be refused by us as well, or be listed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Files travel both ways between Glueball and a real MXNet 1.9.1, in all styles, and give the same numbers.
 
-Runs only when GLUEBALL_ORACLE_PYTHON names a Python with MXNet 1.9.1 (and NumPy 1.23.5). The other half of each test runs
-there, in `oracle_worker.py`; the networks are described once, in `oracle_networks.py`.
+Runs only when GLUEBALL_ORACLE_PYTHON names a Python with MXNet 1.9.1 (and NumPy 1.23.5). The other half of each test
+runs there, in `oracle_worker.py`; the networks are described once, in `oracle_networks.py`.
 """
 
 from __future__ import annotations

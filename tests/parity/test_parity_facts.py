@@ -51,7 +51,7 @@ def evaluate(code: str) -> Any:
 
 
 def nodes(text: str) -> list[tuple[Any, ...]]:
-    """The graph of a symbol JSON: operators with typed attributes, names, edges; not the version or the row pointers."""
+    """The graph of a symbol JSON: operators with typed attributes, names, edges; no version, no row pointers."""
     found = []
     for n in json.loads(text)["nodes"]:
         attrs: dict[str, Any] = {}
