@@ -1,8 +1,9 @@
 """Writes a plan: a straight line of ATen calls as one Python function, with in-place writes and lifetimes decided here.
 
-The one idea: names in the function are values of the graph; each line is an operator's `emit` text or a call of its kernel with the
-attributes bound as constants; a value is deleted after its last use, and an operator with an `inplace` template overwrites its first
-input when nobody else can see that buffer. The same writer makes forward and backward functions.
+The one idea: names in the function are values of the graph; each line is an operator's `emit` text or a call of its
+kernel with the attributes bound as constants; a value is deleted after its last use, and an operator with an
+`inplace` template overwrites its first input when nobody else can see that buffer. The same writer makes forward and
+backward functions.
 
 Not here: which values are computed (plan.py), what is equal to what (passes/).
 """
@@ -26,11 +27,12 @@ _serial = itertools.count()
 
 # Operators whose kernel always returns new memory, so that overwriting it cannot be seen through an alias.
 FRESH = frozenset({
-    "FullyConnected", "Convolution", "Deconvolution", "elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div", "broadcast_add",
-    "broadcast_sub", "broadcast_mul", "broadcast_div", "dot", "batch_dot", "Pooling", "BatchNorm", "LayerNorm", "sigmoid", "tanh", "exp", "relu",
-    "Activation", "_plus_scalar", "_minus_scalar", "_mul_scalar", "_div_scalar", "_rminus_scalar", "_rdiv_scalar", "_relu_backward",
-    "_sigmoid_backward", "_tanh_backward", "sqrt", "square", "Concat", "sum", "mean", "softmax", "log_softmax",
-    "_convolution_backward", "_batch_norm_backward", "_pooling_backward", "_layer_norm_backward"})
+    "FullyConnected", "Convolution", "Deconvolution", "elemwise_add", "elemwise_sub", "elemwise_mul", "elemwise_div",
+    "broadcast_add", "broadcast_sub", "broadcast_mul", "broadcast_div", "dot", "batch_dot", "Pooling", "BatchNorm",
+    "LayerNorm", "sigmoid", "tanh", "exp", "relu", "Activation", "_plus_scalar", "_minus_scalar", "_mul_scalar",
+    "_div_scalar", "_rminus_scalar", "_rdiv_scalar", "_relu_backward", "_sigmoid_backward", "_tanh_backward", "sqrt",
+    "square", "Concat", "sum", "mean", "softmax", "log_softmax", "_convolution_backward", "_batch_norm_backward",
+    "_pooling_backward", "_layer_norm_backward"})
 
 
 @final
@@ -45,7 +47,8 @@ class Source:
 
 def root_of(value: Value) -> Value:
     """Return the value whose memory `value` may share, through operators that return views."""
-    while value.node.inputs and (value.node.op.view is not None or (value.index == 0 and _may_alias(value.node))):  # type: ignore[union-attr]
+    while value.node.inputs and (value.node.op.view is not None
+                                 or (value.index == 0 and _may_alias(value.node))):  # type: ignore[union-attr]
         value = value.node.inputs[0]
     return value
 
@@ -70,7 +73,9 @@ class _Writer:
 
     def constant(self, value: Any) -> str:
         """Return source for a constant: its literal where that is exact, else a bound name."""
-        if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, tuple) and all(isinstance(v, (bool, int, str)) for v in value)):
+        if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, tuple)
+                                                                    and all(isinstance(v, (bool, int, str))
+                                                                            for v in value)):
             return repr(value)
         name = self._interned.get(id(value))
         if name is None:
@@ -120,19 +125,16 @@ def _only(result: Any) -> torch.Tensor:
     return result if isinstance(result, torch.Tensor) else result[0]
 
 
-def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None], types: Mapping[Node, Any],
-                   training: bool, held: Mapping[Node, torch.Tensor], protected: frozenset[Value] = frozenset(), from_list: bool = False,
-                   copies: int = 0) -> Source:
+def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None],
+                   types: Mapping[Node, Any], training: bool, held: Mapping[Node, torch.Tensor],
+                   protected: frozenset[Value] = frozenset(), from_list: bool = False, copies: int = 0) -> Source:
     """Write and compile one function.
 
-    Parameters
-    ----------
-    nodes : operators to run, in order
-    arguments : values that come in; as one list named `S` whose entries are taken out and freed when `from_list`, plus head gradients
-    results : values to return (None stays None)
-    held : constants
-    protected : values whose memory must not be overwritten (what backward needs is in `results`)
-    copies : so many leading results are copied when they may share memory with an argument or another result
+    Parameters ---------- nodes : operators to run, in order arguments : values that come in; as one list named `S`
+    whose entries are taken out and freed when `from_list`, plus head gradients results : values to return (None stays
+    None) held : constants protected : values whose memory must not be overwritten (what backward needs is in
+    `results`) copies : so many leading results are copied when they may share memory with an argument or another
+    result
     """
     writer = _Writer(types, training)
     for node, tensor in held.items():
@@ -154,8 +156,10 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
         writer.lines += [f"{n} = S[{i}]; S[{i}] = None" for i, n in enumerate(names)] if names else []
     for position, node in enumerate(nodes):
         writer.write(node, _can_overwrite(node, position, readers, kept_roots, owned, types))
-        dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed and (v in owned or v in taken)}
-        dead |= {Value(node, i) for i in range(node.num_outputs) if Value(node, i) not in last and Value(node, i) not in keep}
+        dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed
+                and (v in owned or v in taken)}
+        dead |= {Value(node, i) for i in range(node.num_outputs) if Value(node, i) not in last and Value(node,
+                                                                                                         i) not in keep}
         if dead:
             writer.lines.append("del " + ", ".join(sorted(writer.name(v) for v in dead)))
     returned = _results(writer, results, owned, copies)
@@ -166,8 +170,8 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     return Source(text, compile_source(text, label, writer.constants, name), writer.inplace)
 
 
-def _can_overwrite(node: Node, position: int, readers: Mapping[Value, list[int]], kept_roots: set[Value], owned: set[Value],
-                   types: Mapping[Node, Any]) -> bool:
+def _can_overwrite(node: Node, position: int, readers: Mapping[Value, list[int]], kept_roots: set[Value],
+                   owned: set[Value], types: Mapping[Node, Any]) -> bool:
     """Whether a node may write its result over its first input's memory."""
     op = node.op
     if op is None or op.inplace is None or op.overwrites(node.attrs) is None:
