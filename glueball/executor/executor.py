@@ -1,7 +1,7 @@
 """Executor: a symbol bound to arrays, with the compatible forward/backward interface.
 
-The one idea: the same plans as hybridized blocks run here; `forward(is_train=True)` goes on a tape of its own and `backward` writes into the
-bound gradient arrays as `grad_req` says.
+The one idea: the same plans as hybridized blocks run here; `forward(is_train=True)` goes on a tape of its own and
+`backward` writes into the bound gradient arrays as `grad_req` says.
 """
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Executor:
     6.0
     """
 
-    def __init__(self, symbol: Any, ctx: Any, args: Any, args_grad: Any = None, grad_req: Any = "write", aux_states: Any = None) -> None:
+    def __init__(self, symbol: Any, ctx: Any, args: Any, args_grad: Any = None, grad_req: Any = "write",
+                 aux_states: Any = None) -> None:
         self._symbol = symbol
         self._ctx = as_context(ctx)
         self._order = topological(symbol._outputs)
@@ -52,20 +53,24 @@ class Executor:
         self._results: list[NDArray] | None = None
 
     @classmethod
-    def simple(cls, symbol: Any, ctx: Any, grad_req: Any, type_dict: Mapping[str, Any], shapes: Mapping[str, Any]) -> Executor:
+    def simple(cls, symbol: Any, ctx: Any, grad_req: Any, type_dict: Mapping[str, Any],
+               shapes: Mapping[str, Any]) -> Executor:
         """Return an executor with arrays of zeros in the inferred shapes."""
         arg_shapes, _, aux_shapes = symbol.infer_shape(**shapes)
         if arg_shapes is None:
-            raise ShapeError(explain("simple_bind", "The shapes given do not determine all others.", expected=", ".join(symbol.list_arguments()),
-                                     received=dict(shapes)))
+            raise ShapeError(explain("simple_bind", "The shapes given do not determine all others.",
+                                     expected=", ".join(symbol.list_arguments()), received=dict(shapes)))
         where = as_context(ctx)
 
         def zeros(name: str, shape: Any) -> NDArray:
-            return to_array(torch.zeros(shape), where) if name not in type_dict else NDArray(torch.zeros(shape), where).astype(type_dict[name]).detach()
+            return to_array(torch.zeros(shape), where) if name not in type_dict else NDArray(torch.zeros(shape),
+                                                                                             where).astype(type_dict[name]).detach()
         args = {n: NDArray(zeros(n, s)._t, where) for n, s in zip(symbol.list_arguments(), arg_shapes)}
         aux = {n: NDArray(zeros(n, s)._t, where) for n, s in zip(symbol.list_auxiliary_states(), aux_shapes)}
-        wanted = grad_req if isinstance(grad_req, dict) else dict.fromkeys(args, grad_req) if isinstance(grad_req, str) else dict(zip(args, grad_req))
-        grads = {n: NDArray(torch.zeros_like(a._t), where) for n, a in args.items() if wanted.get(n, "null") != "null" and a._t.is_floating_point()}
+        wanted = grad_req if isinstance(grad_req, dict) else dict.fromkeys(args, grad_req) if isinstance(grad_req,
+                                                                                                         str) else dict(zip(args, grad_req))
+        grads = {n: NDArray(torch.zeros_like(a._t), where) for n, a in args.items() if wanted.get(n, "null") != "null"
+                 and a._t.is_floating_point()}
         return cls(symbol, ctx, args, grads, grad_req, aux)
 
     def _named(self, given: Any, names: Sequence[str], what: str, required: bool) -> dict[str, NDArray]:
@@ -75,7 +80,8 @@ class Executor:
             given = {n: a for n, a in zip(names, given) if a is not None}
         missing = [n for n in names if n not in given]
         if missing and required:
-            raise MXNetError(explain("bind", f"{what} lacks arrays.", expected=", ".join(names), received=f"nothing for {', '.join(missing)}"))
+            raise MXNetError(explain("bind", f"{what} lacks arrays.", expected=", ".join(names),
+                                     received=f"nothing for {', '.join(missing)}"))
         return {n: given[n] for n in names if n in given}
 
     def _requests(self, grad_req: Any) -> dict[str, str]:
@@ -110,7 +116,8 @@ class Executor:
             known = {n: TensorType(tuple(t.shape), t.dtype) for n, t in zip(self._inputs, bound)}
             types = infer(self._symbol._outputs, known, False, self._order)
             found = [types[v.node][v.index] for v in self._symbol._outputs]
-            self._results = [NDArray(torch.zeros(t.shape or (), dtype=t.dtype, device=self._ctx.torch_device), self._ctx) for t in found]  # type: ignore[arg-type]  # known
+            self._results = [NDArray(torch.zeros(t.shape or (), dtype=t.dtype, device=self._ctx.torch_device),
+                                     self._ctx) for t in found]  # type: ignore[arg-type]  # known
         return self._results
 
     @property
@@ -124,20 +131,23 @@ class Executor:
         if plan is None:
             known = {n: TensorType(tuple(t.shape), t.dtype) for n, t in zip(self._inputs, tensors)}
             types = infer(self._symbol._outputs, known, training, self._order)
-            plan = self._plans[key] = make_plan(self._symbol._outputs, self._inputs, types, training, [self._inputs[i] for i in mask])
+            plan = self._plans[key] = make_plan(self._symbol._outputs, self._inputs, types, training,
+                                                [self._inputs[i] for i in mask])
         return plan
 
     def forward(self, is_train: bool = False, **kwargs: Any) -> list[NDArray]:
         """Compute the outputs; keyword arguments overwrite bound arguments first."""
         for name, value in kwargs.items():
             if name not in self.arg_dict:
-                raise MXNetError(explain("Executor.forward", f"There is no argument {name!r}.", expected=", ".join(self._arg_names)))
+                raise MXNetError(explain("Executor.forward", f"There is no argument {name!r}.",
+                                         expected=", ".join(self._arg_names)))
             value = to_array(value)
             if value.shape != self.arg_dict[name].shape:
                 self.arg_dict[name] = NDArray(value._t.detach().clone(), self._ctx)
             else:
                 self.arg_dict[name]._assign(value._t)
-        tensors = [self.arg_dict[n]._t.detach() for n in self._arg_names] + [self.aux_dict[n]._t.detach() for n in self._aux_names]
+        tensors = [self.arg_dict[n]._t.detach() for n in self._arg_names] + [self.aux_dict[n]._t.detach()
+                                                                             for n in self._aux_names]
         mask = tuple(i for i, n in enumerate(self._arg_names) if self._reqs[n] != "null") if is_train else ()
         for index in mask:
             tensors[index].requires_grad_(True)
@@ -150,7 +160,8 @@ class Executor:
     def backward(self, out_grads: Any = None, is_train: bool = True) -> None:
         """Compute gradients of the outputs (weighed by `out_grads`, ones by default) into the bound gradient arrays."""
         if self._tape is None:
-            raise AutogradError(explain("Executor.backward", "There is nothing to differentiate.", fix="call forward(is_train=True) first, with gradient arrays bound"))
+            raise AutogradError(explain("Executor.backward", "There is nothing to differentiate.",
+                                        fix="call forward(is_train=True) first, with gradient arrays bound"))
         results, names, leaves = self._tape
         given = [] if out_grads is None else list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
         grads = [g._t for g in given] or [torch.ones_like(r) for r in results]
@@ -174,20 +185,23 @@ class Executor:
                 if name in table:
                     table[name]._assign(array._t.to(table[name]._t.dtype))
                 elif not allow_extra_params:
-                    raise ValueError(explain("copy_params_from", f"There is no parameter {name!r}.", expected=", ".join(table),
-                                             fix="pass allow_extra_params=True"))
+                    raise ValueError(explain("copy_params_from", f"There is no parameter {name!r}.",
+                                             expected=", ".join(table), fix="pass allow_extra_params=True"))
 
     def reshape(self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: Any) -> Executor:
         """Return an executor for other input shapes that shares the parameters."""
         arg_shapes, _, aux_shapes = self._symbol.infer_shape(**kwargs)
         if arg_shapes is None:
-            raise ShapeError(explain("Executor.reshape", "The shapes given do not determine all others.", received=kwargs))
+            raise ShapeError(explain("Executor.reshape", "The shapes given do not determine all others.",
+                                     received=kwargs))
         args, grads = {}, {}
         for name, shape in zip(self._arg_names, arg_shapes):
             old = self.arg_dict[name]
-            args[name] = old if old.shape == tuple(shape) else NDArray(torch.zeros(shape, dtype=old._t.dtype), self._ctx)
+            args[name] = old if old.shape == tuple(shape) else NDArray(torch.zeros(shape, dtype=old._t.dtype),
+                                                                       self._ctx)
             if name in self.grad_dict:
-                grads[name] = self.grad_dict[name] if old.shape == tuple(shape) else NDArray(torch.zeros(shape, dtype=old._t.dtype), self._ctx)
+                grads[name] = self.grad_dict[name] if old.shape == tuple(shape) else NDArray(torch.zeros(shape,
+                                                                                                         dtype=old._t.dtype), self._ctx)
         return Executor(self._symbol, self._ctx, args, grads, self._reqs, dict(zip(self._aux_names, self.aux_arrays)))
 
     def debug_str(self) -> str:
