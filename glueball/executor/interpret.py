@@ -13,7 +13,8 @@ from ..symbol.graph import Node, Value, execution_order, present
 __all__ = ["interpret", "run_node", "run_operator"]
 
 
-def run_operator(op: OpDef, tensors: Sequence[torch.Tensor], attrs: Mapping[str, Any], training: bool = False, names: Sequence[str] | None = None,
+def run_operator(op: OpDef, tensors: Sequence[torch.Tensor], attrs: Mapping[str, Any], training: bool = False,
+                 names: Sequence[str] | None = None,
                  ) -> tuple[torch.Tensor, ...]:
     """Run one kernel and return its results as a tuple."""
     extra = {"training": training} if op.takes_training else {}
