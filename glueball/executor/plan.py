@@ -1,7 +1,8 @@
 """A plan: the compiled forward and, where gradients are wanted, backward function of one graph in one mode.
 
-The one idea: forward and gradient graph are optimised as one program; what backward reads of forward's values is saved, as a list that
-backward empties as it goes, so memory is freed at the earliest moment. The pieces: differentiate → optimise → split → write.
+The one idea: forward and gradient graph are optimised as one program; what backward reads of forward's values is
+saved, as a list that backward empties as it goes, so memory is freed at the earliest moment. The pieces:
+differentiate → optimise → split → write.
 """
 from __future__ import annotations
 
@@ -60,8 +61,8 @@ def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:
         return run_operator(op, tensors, attrs)[0]
 
 
-def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]], training: bool,
-              wrt: Sequence[Node], effects: Sequence[Value] = ()) -> Plan:
+def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],
+              training: bool, wrt: Sequence[Node], effects: Sequence[Value] = ()) -> Plan:
     """Compile a graph for one mode.
 
     wrt : the inputs for which backward returns gradients (none: forward only)
@@ -93,19 +94,22 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects])
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
     input_values = [Value(n) for n in inputs]
-    sources = {"forward": write_function("forward", forward_nodes, input_values, [*new_outputs, *saved], program.types, training, program.constants,
+    sources = {"forward": write_function("forward", forward_nodes, input_values, [*new_outputs, *saved], program.types,
+                                         training, program.constants,
                                         copies=count)}
     if wrt:
-        sources["backward"] = write_function("backward", backward_nodes, [*saved, *heads], new_grads, program.types, training, program.constants,
-                                             from_list=True)
+        sources["backward"] = write_function("backward", backward_nodes, [*saved, *heads], new_grads, program.types,
+                                             training, program.constants, from_list=True)
     if config.get("GLUEBALL_SUBGRAPH_DEBUG"):
         print("\n".join(s.text for s in sources.values()))
     auxiliary = set(variables(order)[1])
     number = {node: i for i, node in enumerate(inputs)}
-    return Plan(list(inputs), list(outputs), list(effects), list(wrt), training, any(n.op is not None and n.op.random for n in order),
-                [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function, sources["backward"].function if wrt else None,
-                count, saved, [number[v.node] for v in saved if v.node in number], [t.dtype.is_floating_point for t in out_types], program.types,
-                program, sources, log, time.perf_counter() - start)
+    return Plan(list(inputs), list(outputs), list(effects), list(wrt), training,
+                any(n.op is not None and n.op.random for n in order),
+                [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function,
+                sources["backward"].function if wrt else None, count, saved,
+                [number[v.node] for v in saved if v.node in number], [t.dtype.is_floating_point for t in out_types],
+                program.types, program, sources, log, time.perf_counter() - start)
 
 
 def _split(program: Program, outputs: Sequence[Value]) -> tuple[list[Node], list[Node]]:
@@ -116,7 +120,8 @@ def _split(program: Program, outputs: Sequence[Value]) -> tuple[list[Node], list
     return forward_nodes, backward_nodes
 
 
-def _saved(backward: Sequence[Node], grads: Sequence[Value | None], forward: set[Node], inputs: set[Node], heads: set[Node]) -> list[Value]:
+def _saved(backward: Sequence[Node], grads: Sequence[Value | None], forward: set[Node], inputs: set[Node],
+           heads: set[Node]) -> list[Value]:
     """Return the values that backward reads and forward (or the caller) has, each once."""
     found: dict[Value, None] = {}
     reads = [v for node in backward for v in node.inputs] + [g for g in grads if g is not None]
