@@ -1,7 +1,7 @@
 """Gluon: networks as Python classes, with sizes inferred from data.
 
-Blocks are in block.py and hybrid.py, parameters in parameter.py, layers in nn/ and rnn/, losses in loss.py, the training step in
-trainer.py, data sets and loaders in data/, ready-made networks in model_zoo/. Names are MXNet's.
+Blocks are in block.py and hybrid.py, parameters in parameter.py, layers in nn/ and rnn/, losses in loss.py, the
+training step in trainer.py, data sets and loaders in data/, ready-made networks in model_zoo/. Names are MXNet's.
 """
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .parameter import Constant, DeferredInitializationError, Parameter, tensor_
 from .parameter_dict import ParameterDict
 from .symbol_block import SymbolBlock
 
-__all__ = ["Block", "HybridBlock", "SymbolBlock", "Parameter", "Constant", "ParameterDict", "DeferredInitializationError", "Trainer", "tensor_types",
+__all__ = ["Block", "HybridBlock", "SymbolBlock", "Parameter", "Constant", "ParameterDict",
+           "DeferredInitializationError", "Trainer", "tensor_types",
            "nn", "rnn", "loss", "data", "utils", "model_zoo", "contrib"]
 
 _LAZY = ("data", "rnn", "model_zoo", "contrib")
