@@ -1,8 +1,8 @@
 """Block: a layer or network written as ordinary Python; it owns parameters and children, and names them.
 
-The one idea: assigning a Block or Parameter to an attribute registers it; names come from the class, a counter and the scope
-(`net0_dense1_weight`), while files use the path of attributes (`features.0.weight`). Compilation is in hybrid.py, files in files.py,
-the table that `summary` prints in summary.py.
+The one idea: assigning a Block or Parameter to an attribute registers it; names come from the class, a counter and
+the scope (`net0_dense1_weight`), while files use the path of attributes (`features.0.weight`). Compilation is in
+hybrid.py, files in files.py, the table that `summary` prints in summary.py.
 """
 from __future__ import annotations
 
@@ -114,15 +114,19 @@ class Block:
         return self.__class__.__name__.lower()
 
     def __repr__(self) -> str:
-        lines = [f"  ({key}): " + repr(child).replace("\n", "\n  ") for key, child in self.__dict__.items() if isinstance(child, Block)]
+        lines = [f"  ({key}): " + repr(child).replace("\n", "\n  ") for key,
+                 child in self.__dict__.items() if isinstance(child, Block)]
         return f"{self.__class__.__name__}(\n" + "\n".join(lines) + "\n)"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_children" not in self.__dict__ and isinstance(value, (Block, Parameter)):
             raise MXNetError(explain(type(self).__name__, f"The attribute {name!r} is set before the block is made.",
-                                     fix=f"call super().__init__(**kwargs) at the start of {type(self).__name__}.__init__"))
+                                     fix="call super().__init__(**kwargs) at the start of "
+                                         f"{type(self).__name__}.__init__"))
         existing = self.__dict__.get(name)
-        if isinstance(existing, (Parameter, Block)) and not isinstance(value, type(existing)) and not isinstance(existing, type(value)):
+        if isinstance(existing, (Parameter, Block)) and not isinstance(value,
+                                                                       type(existing)) and not isinstance(existing,
+                                                                                                          type(value)):
             raise TypeError(f"Changing attribute type for {name} from {type(existing)} to {type(value)} is not allowed.")
         if isinstance(value, Block):
             self.register_child(value, name)
@@ -145,7 +149,7 @@ class Block:
     def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
         return _BlockScope(made) if key == "_scope" else copy.deepcopy(value, memo)
 
-    # -- names and parts ---------------------------------------------------------------------------------------------------------------
+    # -- names and parts -----------------------------------------------------------------------------------------------
     @property
     def prefix(self) -> str:
         """Start of the names of this block's parameters."""
@@ -166,7 +170,9 @@ class Block:
         return self._params
 
     def collect_params(self, select: str | None = None) -> ParameterDict:
-        """Return all parameters of this block and its children, or those whose name matches the regular expression `select`."""
+        """Return all parameters of this block and its children, or those whose name matches the regular expression
+        `select`.
+        """
         found = ParameterDict(self._params.prefix)
         found.update(self._params if select is None else self._params.select(select))
         for child in self._children.values():
@@ -197,7 +203,9 @@ class Block:
         return handle
 
     def register_op_hook(self, callback: Callable[..., Any], monitor_all: bool = False) -> None:
-        """Call ``callback(node_name, op_name, array)`` for the outputs of every child layer (`monitor_all`: its inputs, too)."""
+        """Call ``callback(node_name, op_name, array)`` for the outputs of every child layer (`monitor_all`: its
+        inputs, too).
+        """
         for child in self._children.values():
             child.register_op_hook(callback, monitor_all)
         if not self._children:
@@ -216,11 +224,12 @@ class Block:
         fn(self)
         return self
 
-    # -- parameters --------------------------------------------------------------------------------------------------------------------
+    # -- parameters ----------------------------------------------------------------------------------------------------
     def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
         """Initialise all parameters; those of unknown size get their arrays at the first forward.
 
-        init : for parameters without an initialiser of their own; Uniform(0.07) when None. ctx : device or list of devices.
+        init : for parameters without an initialiser of their own; Uniform(0.07) when None. ctx : device or list of
+        devices.
         """
         self.collect_params().initialize(initializer.Uniform() if init is None else init, ctx, verbose, force_reinit)
 
@@ -248,21 +257,26 @@ class Block:
         """Set an attribute of all parameters, for example ``net.setattr('grad_req', 'null')``."""
         self.collect_params().setattr(name, value)
 
-    # -- files -------------------------------------------------------------------------------------------------------------------------
+    # -- files ---------------------------------------------------------------------------------------------------------
     def save_parameters(self, filename: str, deduplicate: bool = False) -> None:
-        """Write parameters by structural name: `.params` (MXNet-compatible), or safetensors when the name ends in `.safetensors`."""
+        """Write parameters by structural name: `.params` (MXNet-compatible), or safetensors when the name ends in
+        `.safetensors`.
+        """
         files.save_parameters(self, filename, deduplicate)
 
-    def load_parameters(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False, cast_dtype: bool = False,
-                        dtype_source: str = "current") -> None:
-        """Read parameters from a file that `save_parameters` (or `export`, or a compatible program) wrote; on any error nothing changes."""
+    def load_parameters(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False,
+                        cast_dtype: bool = False, dtype_source: str = "current") -> None:
+        """Read parameters from a file that `save_parameters` (or `export`, or a compatible program) wrote; on any
+        error nothing changes.
+        """
         files.load_parameters(self, filename, ctx, allow_missing, ignore_extra, cast_dtype, dtype_source)
 
     def save_params(self, filename: str) -> None:
         """Old name: write parameters by full name less this block's prefix."""
         self.collect_params().save(filename, strip_prefix=self.prefix)
 
-    def load_params(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False) -> None:
+    def load_params(self, filename: str, ctx: Any = None, allow_missing: bool = False,
+                    ignore_extra: bool = False) -> None:
         """Old name of load_parameters."""
         self.load_parameters(filename, ctx, allow_missing, ignore_extra)
 
@@ -274,7 +288,7 @@ class Block:
         """Read what `save` wrote into a network of the same structure."""
         files.load_model(self, prefix)
 
-    # -- running -----------------------------------------------------------------------------------------------------------------------
+    # -- running -------------------------------------------------------------------------------------------------------
     def __call__(self, *args: Any) -> Any:
         if not is_recording() and torch_grad_enabled():
             with no_tape():
@@ -297,7 +311,8 @@ class Block:
 
     def forward(self, *args: Any) -> Any:
         """Compute the output. Written by the user."""
-        raise NotImplementedError(explain(type(self).__name__, "A Block must define what it computes.", fix="write `def forward(self, x): ...`"))
+        raise NotImplementedError(explain(type(self).__name__, "A Block must define what it computes.",
+                                          fix="write `def forward(self, x): ...`"))
 
     def summary(self, *inputs: Any) -> None:
         """Print a table of layers with output shapes and parameter counts for the given inputs."""
