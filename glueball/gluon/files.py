@@ -1,6 +1,7 @@
 """Parameters of a block in files: saving by structural name, and loading whatever style of name a file has.
 
-The one idea: a file is read and checked completely before any parameter changes. Byte formats are in ndarray/serialize.py.
+The one idea: a file is read and checked completely before any parameter changes. Byte formats are in
+ndarray/serialize.py.
 """
 from __future__ import annotations
 
@@ -28,12 +29,13 @@ def save_parameters(block: Block, filename: str, deduplicate: bool = False) -> N
     serialize.save(filename, {name: reduced(parameter) for name, parameter in named.items()})
 
 
-def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False, cast_dtype: bool = False,
-                    dtype_source: str = "current") -> None:
+def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing: bool = False,
+                    ignore_extra: bool = False, cast_dtype: bool = False, dtype_source: str = "current") -> None:
     """Read parameters by structural name, or by full name when the file has those."""
     loaded = serialize.load(filename) or {}  # the file of a network without parameters holds an empty list
     if isinstance(loaded, list):
-        raise FileFormatError(explain(filename, "The file holds a list of arrays without names.", expected="named parameters"))
+        raise FileFormatError(explain(filename, "The file holds a list of arrays without names.",
+                                      expected="named parameters"))
     named = block._collect_params_with_prefix()
     if not loaded and not named:
         return
@@ -51,12 +53,14 @@ def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing:
         aliases.setdefault(parameter, []).append(name)
     missing = [name for name, parameter in named.items() if not any(alias in loaded for alias in aliases[parameter])]
     if missing and not allow_missing:
-        raise MXNetError(explain("load_parameters", f"{len(missing)} parameter(s) are missing in file {filename!r}: {', '.join(missing[:5])}.",
-                                 received=f"names such as {', '.join(list(loaded)[:5])}",
+        raise MXNetError(explain("load_parameters",
+                                 f"{len(missing)} parameter(s) are missing in file {filename!r}: "
+                                 f"{', '.join(missing[:5])}.", received=f"names such as {', '.join(list(loaded)[:5])}",
                                  fix="build the network as it was when it was saved, or pass allow_missing=True"))
     extra = [name for name in loaded if name not in named]
     if extra and not ignore_extra:
-        raise MXNetError(explain("load_parameters", f"{len(extra)} name(s) in file {filename!r} belong to no parameter of the network: "
+        raise MXNetError(explain("load_parameters",
+                                 f"{len(extra)} name(s) in file {filename!r} belong to no parameter of the network: "
                                  f"{', '.join(extra[:5])}.", expected=f"names such as {', '.join(list(named)[:5])}",
                                  fix="build the network as it was when it was saved, or pass ignore_extra=True"))
     wanted = [(named[name], value) for name, value in loaded.items() if name in named]
@@ -69,16 +73,20 @@ def _check_all(wanted: list[tuple[Any, Any]], cast_dtype: bool) -> None:
     """Raise for the first array that does not fit, before anything is changed."""
     for parameter, value in wanted:
         known = parameter.shape
-        if known is not None and (len(known) != len(value.shape) or any(a not in (0, -1, None) and a != b for a, b in zip(known, value.shape))):
-            raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another shape.", expected=known, received=value.shape,
+        if known is not None and (len(known) != len(value.shape) or any(a not in (0, -1, None) and a != b for a,
+                                                                        b in zip(known, value.shape))):
+            raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another shape.",
+                                     expected=known, received=value.shape,
                                      fix="build the network with the sizes that were saved"))
         if not cast_dtype and dtypes.name_of(parameter.dtype) != value.dtype_name:
-            raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another dtype.", expected=dtypes.name_of(parameter.dtype),
-                                     received=value.dtype_name, fix="pass cast_dtype=True, or cast the network first"))
+            raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another dtype.",
+                                     expected=dtypes.name_of(parameter.dtype), received=value.dtype_name,
+                                     fix="pass cast_dtype=True, or cast the network first"))
 
 
 def _structure(block: Block) -> dict[str, Any]:
-    return {"class": type(block).__name__, "name": block.name, "params": {k: p.name for k, p in block._reg_params.items()},
+    return {"class": type(block).__name__, "name": block.name,
+            "params": {k: p.name for k, p in block._reg_params.items()},
             "children": {k: _structure(c) for k, c in block._children.items()}}
 
 
@@ -96,5 +104,6 @@ def load_model(block: Block, prefix: str) -> None:
     def classes(node: dict[str, Any]) -> Any:
         return node["class"], [(k, classes(c)) for k, c in node["children"].items()]
     if classes(saved) != classes(_structure(block)):
-        raise MXNetError(explain("load", f"The structure in {prefix}-model.json is not this network's.", fix="build the network as it was saved"))
+        raise MXNetError(explain("load", f"The structure in {prefix}-model.json is not this network's.",
+                                 fix="build the network as it was saved"))
     load_parameters(block, f"{prefix}-model.params")
