@@ -1,9 +1,10 @@
 """HybridBlock: a block that can be compiled.
 
-The one idea: the same forward runs on arrays (F = nd) and on symbols (F = sym). Called imperatively it just runs, filling in unknown
-parameter sizes from a trace the first time; after `hybridize()` a call goes through a CachedOp, which traces once per signature, derives
-the gradient, optimises and runs a generated plan (executor/). Both `hybrid_forward(self, F, x, **params)` and plain `forward(self, x)`
-are understood. Tracing itself is in trace.py, SymbolBlock in symbol_block.py.
+The one idea: the same forward runs on arrays (F = nd) and on symbols (F = sym). Called imperatively it just runs,
+filling in unknown parameter sizes from a trace the first time; after `hybridize()` a call goes through a CachedOp,
+which traces once per signature, derives the gradient, optimises and runs a generated plan (executor/). Both
+`hybrid_forward(self, F, x, **params)` and plain `forward(self, x)` are understood. Tracing itself is in trace.py,
+SymbolBlock in symbol_block.py.
 """
 from __future__ import annotations
 
@@ -27,13 +28,16 @@ __all__ = ["HybridBlock"]
 
 
 class _Changes:
-    """Counts structural changes of hybridized blocks (a child added, a cast): graphs traced before may hold what is no longer there."""
+    """Counts structural changes of hybridized blocks (a child added, a cast): graphs traced before may hold what is
+    no longer there.
+    """
 
     count = 0
 
 
 class HybridBlock(Block):
-    """Base of layers and networks that can be compiled: write `hybrid_forward(self, F, x, **params)` or `forward(self, x)`.
+    """Base of layers and networks that can be compiled: write `hybrid_forward(self, F, x, **params)` or
+    `forward(self, x)`.
 
     >>> from glueball import gluon, nd
     >>> class Net(gluon.HybridBlock):
@@ -73,8 +77,11 @@ class HybridBlock(Block):
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child; it must be a HybridBlock, too."""
         if not isinstance(block, HybridBlock):
-            raise ValueError(explain(type(self).__name__, "Children of a HybridBlock must be HybridBlocks.", received=f"{type(block).__name__} "
-                                     f"as {name!r}", fix=f"derive {type(block).__name__} from HybridBlock, or {type(self).__name__} from Block; "
+            raise ValueError(explain(type(self).__name__, "Children of a HybridBlock must be HybridBlocks.",
+                                     received=f"{type(block).__name__} "
+                                     f"as {name!r}",
+                                     fix=f"derive {type(block).__name__} from HybridBlock, or {type(self).__name__} "
+                                         "from Block; "
                                      "nn.HybridSequential instead of nn.Sequential"))
         super().register_child(block, name)
         self._clear_cached_op()
@@ -82,14 +89,18 @@ class HybridBlock(Block):
     def hybridize(self, active: bool = True, backend: str | None = None, clear: bool = True, **kwargs: Any) -> None:
         """Compile this block and its children (or stop doing so with ``active=False``).
 
-        static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size are accepted; the plan decides by itself.
+        static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size are accepted; the plan decides
+        by itself.
         """
         if backend is not None:
-            raise MXNetError(explain("hybridize", "There is no such backend.", expected="backend=None", received=repr(backend)))
-        known = {"static_alloc", "static_shape", "inline_limit", "forward_bulk_size", "backward_bulk_size", "backend_opts", "partition_if_dynamic"}
+            raise MXNetError(explain("hybridize", "There is no such backend.", expected="backend=None",
+                                     received=repr(backend)))
+        known = {"static_alloc", "static_shape", "inline_limit", "forward_bulk_size", "backward_bulk_size",
+                 "backend_opts", "partition_if_dynamic"}
         for key in kwargs:
             if key not in known:
-                raise MXNetError(explain("hybridize", f"There is no option {key!r}.", expected=", ".join(sorted(known))))
+                raise MXNetError(explain("hybridize", f"There is no option {key!r}.",
+                                         expected=", ".join(sorted(known))))
         self._active = active and config.get("GLUEBALL_HYBRIDIZE")
         self._flags = kwargs
         if clear:
@@ -113,7 +124,7 @@ class HybridBlock(Block):
         super().reset_ctx(ctx)
         self._clear_all()
 
-    # -- running -----------------------------------------------------------------------------------------------------------------------
+    # -- running -------------------------------------------------------------------------------------------------------
     def _call(self, args: tuple[Any, ...]) -> Any:
         if not self._active or CURRENT.get() is not None or (args and isinstance(args[0], Symbolic)):
             return super()._call(args)
@@ -138,7 +149,8 @@ class HybridBlock(Block):
         if tracer is None and isinstance(x, NDArray):
             try:
                 ctx = x._ctx
-                params = {name: p._data[ctx] for name, p in self._reg_params.items()}  # type: ignore[index]  # None: the slow way below
+                params = {name: p._data[ctx] for name,
+                          p in self._reg_params.items()}  # type: ignore[index]  # None: the slow way below
             except (TypeError, KeyError):
                 params = self._ready_params(x, args)
             return self.hybrid_forward(ndarray, x, *args, **params)
@@ -153,8 +165,10 @@ class HybridBlock(Block):
         x, *rest = as_arrays((x, *args))
         found = leaves([x, *rest], NDArray)
         if not found:
-            raise MXNetError(explain(type(self).__name__, "A block is called with arrays or symbols.", expected="at least one NDArray, NumPy array or Symbol",
-                                     received=", ".join(type(a).__name__ for a in (x, *rest)), fix="convert the data with nd.array(data)"))
+            raise MXNetError(explain(type(self).__name__, "A block is called with arrays or symbols.",
+                                     expected="at least one NDArray, NumPy array or Symbol",
+                                     received=", ".join(type(a).__name__ for a in (x, *rest)),
+                                     fix="convert the data with nd.array(data)"))
         if isinstance(x, NDArray) and x is not args:
             return self.forward(x, *rest)
         params = self._ready_params(x, tuple(rest), found[0]._ctx)
@@ -176,7 +190,8 @@ class HybridBlock(Block):
 
     def initialize_late(self, parameters: list[Parameter], ctx: Context) -> None:
         """The network was used without initialize(): do it now for these parameters, and say so."""
-        warnings.warn(f"{self.name}: the network was used before initialize(), so its parameters are initialised now with Uniform(0.07) on {ctx}. "
+        warnings.warn(f"{self.name}: the network was used before initialize(), so its parameters are initialised now "
+                      f"with Uniform(0.07) on {ctx}. "
                       "Call net.initialize() (or net.load_parameters(...)) first to choose.", UserWarning, stacklevel=6)
         for parameter in parameters:
             if parameter._data is None and parameter._deferred is None:
@@ -200,9 +215,10 @@ class HybridBlock(Block):
     def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
         """Compute the output with the operators of `F`. Written by the user."""
         raise NotImplementedError(explain(type(self).__name__, "A HybridBlock must define what it computes.",
-                                          fix="write `def hybrid_forward(self, F, x): ...` or `def forward(self, x): ...`"))
+                                          fix="write `def hybrid_forward(self, F, x): ...` or `def forward(self, x): "
+                                              "...`"))
 
-    # -- files and insight ---------------------------------------------------------------------------------------------------------------
+    # -- files and insight ---------------------------------------------------------------------------------------------
     def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True) -> tuple[str, str]:
         """Write `path-symbol.json` and `path-0000.params`, which any MXNet 1.x and `SymbolBlock.imports` can read.
 
@@ -212,9 +228,12 @@ class HybridBlock(Block):
         return export_block(self, path, epoch)
 
     def explain(self) -> str:
-        """Return the compiled plans as text: the graph's steps, memory, statistics and time of compilation, per signature."""
+        """Return the compiled plans as text: the graph's steps, memory, statistics and time of compilation, per
+        signature.
+        """
         if self._cached is None:
-            raise MXNetError(explain("explain", "Nothing has been compiled yet.", fix="call net.hybridize() and then net(data) once"))
+            raise MXNetError(explain("explain", "Nothing has been compiled yet.",
+                                     fix="call net.hybridize() and then net(data) once"))
         return self._cached.explain()
 
     def optimize_for(self, x: Any, *args: Any, backend: str | None = None, clear: bool = False, **kwargs: Any) -> None:
