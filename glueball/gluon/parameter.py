@@ -1,7 +1,8 @@
 """Parameter and Constant: an array that a network owns, one copy per device, made when its shape is known.
 
-The one idea: `initialize()` on a parameter with unknown sizes (0 in its shape) only remembers how; the first forward fills the sizes in and
-the arrays are made then. While a block is traced, `data()` is the parameter's symbol. Collections of parameters: parameter_dict.py.
+The one idea: `initialize()` on a parameter with unknown sizes (0 in its shape) only remembers how; the first forward
+fills the sizes in and the arrays are made then. While a block is traced, `data()` is the parameter's symbol.
+Collections of parameters: parameter_dict.py.
 """
 from __future__ import annotations
 
@@ -41,9 +42,9 @@ class Parameter:
     differentiable : False: no gradient is ever taken (running means)
     """
 
-    def __init__(self, name: str, grad_req: str = "write", shape: Any = None, dtype: Any = np.float32, lr_mult: float = 1.0, wd_mult: float = 1.0,
-                 init: Any = None, allow_deferred_init: bool = False, differentiable: bool = True, stype: str = "default",
-                 grad_stype: str = "default") -> None:
+    def __init__(self, name: str, grad_req: str = "write", shape: Any = None, dtype: Any = np.float32,
+                 lr_mult: float = 1.0, wd_mult: float = 1.0, init: Any = None, allow_deferred_init: bool = False,
+                 differentiable: bool = True, stype: str = "default", grad_stype: str = "default") -> None:
         self.name = name
         self._data: dict[Context, NDArray] | None = None
         self._deferred: tuple[Any, list[Context], Any, NDArray | None] | None = None
@@ -60,7 +61,7 @@ class Parameter:
     def __repr__(self) -> str:
         return f"Parameter {self.name} (shape={self.shape}, dtype={self.dtype})"
 
-    # -- facts -----------------------------------------------------------------------------------------------------------------------
+    # -- facts ---------------------------------------------------------------------------------------------------------
     @property
     def grad_req(self) -> str:
         """What backward does with the gradient: 'write', 'add' or 'null'."""
@@ -69,7 +70,8 @@ class Parameter:
     @grad_req.setter
     def grad_req(self, req: str) -> None:
         if req not in ("write", "add", "null"):
-            raise MXNetError(explain(f"Parameter '{self.name}'", "Unknown grad_req.", expected="'write', 'add' or 'null'", received=repr(req)))
+            raise MXNetError(explain(f"Parameter '{self.name}'", "Unknown grad_req.",
+                                     expected="'write', 'add' or 'null'", received=repr(req)))
         req = req if self._differentiable else "null"
         if req == self._grad_req:
             return
@@ -95,19 +97,25 @@ class Parameter:
     def shape(self, new_shape: Any) -> None:
         new_shape = tuple(new_shape)
         if self._shape is not None and (len(self._shape) != len(new_shape)
-                                        or any(a not in (0, -1, None) and a != b for a, b in zip(self._shape, new_shape))):
-            raise ShapeError(explain(f"Parameter '{self.name}'", "The new shape contradicts the known one.", expected=self._shape, received=new_shape,
-                                     fix="leave the input size out of the layer (it is inferred), or make it fit the data"))
+                                        or any(a not in (0, -1, None) and a != b for a,
+                                               b in zip(self._shape, new_shape))):
+            raise ShapeError(explain(f"Parameter '{self.name}'", "The new shape contradicts the known one.",
+                                     expected=self._shape, received=new_shape,
+                                     fix="leave the input size out of the layer (it is inferred), or make it fit the "
+                                         "data"))
         self._shape = new_shape
 
-    # -- making the arrays -------------------------------------------------------------------------------------------------------------
-    def initialize(self, init: Any = None, ctx: Any = None, default_init: Any = None, force_reinit: bool = False) -> None:
+    # -- making the arrays ---------------------------------------------------------------------------------------------
+    def initialize(self, init: Any = None, ctx: Any = None, default_init: Any = None,
+                   force_reinit: bool = False) -> None:
         """Make the arrays, or remember how to when sizes are unknown.
 
-        init : initialiser for this parameter (its own `init` goes before); default_init : used when neither is given (Uniform(0.07)).
+        init : initialiser for this parameter (its own `init` goes before); default_init : used when neither is given
+        (Uniform(0.07)).
         """
         if self._data is not None and not force_reinit:
-            warnings.warn(f"Parameter '{self.name}' is already initialized, ignoring. Set force_reinit=True to re-initialize.", stacklevel=2)
+            warnings.warn(f"Parameter '{self.name}' is already initialized, ignoring. Set force_reinit=True to "
+                          "re-initialize.", stacklevel=2)
             return
         contexts = _contexts(ctx)
         chosen = init if init is not None else self.init if self.init is not None else default_init
@@ -115,7 +123,9 @@ class Parameter:
         self._data, self._deferred = None, None
         if not shape_is_known(self._shape):
             if not self._allow_deferred_init:
-                raise ShapeError(explain(f"Parameter '{self.name}'", "It cannot be initialised because its shape is not known.", received=self._shape,
+                raise ShapeError(explain(f"Parameter '{self.name}'",
+                                         "It cannot be initialised because its shape is not known.",
+                                         received=self._shape,
                                          fix="give the input size, or make it with allow_deferred_init=True"))
             self._deferred = (chosen, contexts, default, None)
             return
@@ -144,23 +154,28 @@ class Parameter:
                 array.attach_grad(self._grad_req)
             self._data[ctx] = array
 
-    def _load_init(self, data: NDArray, ctx: Any = None, cast_dtype: bool = False, dtype_source: str = "current") -> None:
+    def _load_init(self, data: NDArray, ctx: Any = None, cast_dtype: bool = False,
+                   dtype_source: str = "current") -> None:
         """Take the values of a file."""
         if self._shape is not None:
-            fits = len(self._shape) == len(data.shape) and all(a in (0, -1, None) or a == b for a, b in zip(self._shape, data.shape))
+            fits = len(self._shape) == len(data.shape) and all(a in (0, -1, None) or a == b for a,
+                                                               b in zip(self._shape, data.shape))
             if not fits:
-                raise ShapeError(explain(f"Parameter '{self.name}'", "The file's array has another shape.", expected=self._shape, received=data.shape,
+                raise ShapeError(explain(f"Parameter '{self.name}'", "The file's array has another shape.",
+                                         expected=self._shape, received=data.shape,
                                          fix="check that the network is built with the sizes that were saved"))
         self._shape = tuple(data.shape)
         if cast_dtype:
             if dtype_source == "saved":
                 self._dtype = data.dtype
             elif dtype_source != "current":
-                raise MXNetError(explain("dtype_source", "Unknown source.", expected="'current' or 'saved'", received=repr(dtype_source)))
+                raise MXNetError(explain("dtype_source", "Unknown source.", expected="'current' or 'saved'",
+                                         received=repr(dtype_source)))
             data = data.astype(self._dtype, copy=False)
         elif dtypes.name_of(self._dtype) != data.dtype_name:
-            raise MXNetError(explain(f"Parameter '{self.name}'", "The file's array has another dtype.", expected=dtypes.name_of(self._dtype),
-                                     received=data.dtype_name, fix="pass cast_dtype=True, or cast the network first"))
+            raise MXNetError(explain(f"Parameter '{self.name}'", "The file's array has another dtype.",
+                                     expected=dtypes.name_of(self._dtype), received=data.dtype_name,
+                                     fix="pass cast_dtype=True, or cast the network first"))
         contexts = None if ctx is None else _contexts(ctx)
         if self._data is None:
             wanted = contexts or (self._deferred[1] if self._deferred is not None else [current_context()])
@@ -171,9 +186,10 @@ class Parameter:
         else:
             self.set_data(data)
 
-    # -- access --------------------------------------------------------------------------------------------------------------------------
+    # -- access --------------------------------------------------------------------------------------------------------
     def _not_ready(self) -> str:
-        return explain(f"Parameter '{self.name}'", "has not been initialized yet because initialization was deferred: its shape is known only "
+        return explain(f"Parameter '{self.name}'",
+                       "has not been initialized yet because initialization was deferred: its shape is known only "
                        "after data has passed through the network.", received=f"shape {self._shape}",
                        fix="call net(data) once, or give the layer its input size (in_units, in_channels)")
 
@@ -181,13 +197,18 @@ class Parameter:
         if self._deferred is not None:
             return DeferredInitializationError(self._not_ready())
         if self._data is not None:
-            return ContextError(explain(f"Parameter '{self.name}'", f"was not initialized on context {ctx}.", expected=f"one of {list(self._data)}",
-                                        received=str(ctx), fix="move the data with x.as_in_context(ctx), or the network with net.reset_ctx(ctx)"))
+            return ContextError(explain(f"Parameter '{self.name}'", f"was not initialized on context {ctx}.",
+                                        expected=f"one of {list(self._data)}", received=str(ctx),
+                                        fix="move the data with x.as_in_context(ctx), or the network with "
+                                            "net.reset_ctx(ctx)"))
         return UninitializedError(explain(f"Parameter '{self.name}'", "has not been initialized.",
-                                          fix="call net.initialize() before using the network (and before making a Trainer)"))
+                                          fix="call net.initialize() before using the network (and before making a "
+                                              "Trainer)"))
 
     def data(self, ctx: Any = None) -> Any:
-        """Return the array on a device (the only one, or the current one, by default); its symbol while a block is traced."""
+        """Return the array on a device (the only one, or the current one, by default); its symbol while a block is
+        traced.
+        """
         tracer = current_tracer()
         if tracer is not None:
             return tracer_symbol(tracer, self)
@@ -236,7 +257,7 @@ class Parameter:
         """Return the arrays of all devices (parameters are dense here)."""
         return self.list_data()
 
-    # -- change --------------------------------------------------------------------------------------------------------------------------
+    # -- change --------------------------------------------------------------------------------------------------------
     def set_data(self, data: Any) -> None:
         """Overwrite the values on every device."""
         data = data if isinstance(data, NDArray) else ndarray.array(data)
@@ -277,8 +298,8 @@ class Parameter:
     def var(self) -> Any:
         """Return the symbol that stands for the parameter in graphs."""
         if self._var is None:
-            self._var = Variable(self.name, shape=self._shape, dtype=self._dtype, lr_mult=self.lr_mult, wd_mult=self.wd_mult,
-                                 init=None if self.init is None else self.init, stype=self._stype)
+            self._var = Variable(self.name, shape=self._shape, dtype=self._dtype, lr_mult=self.lr_mult,
+                                 wd_mult=self.wd_mult, init=None if self.init is None else self.init, stype=self._stype)
         return self._var
 
     def __getstate__(self) -> dict[str, Any]:
@@ -290,8 +311,8 @@ def tracer_symbol(tracer: Any, parameter: Parameter) -> Any:
     symbol = tracer.parameters.get(parameter)
     if symbol is None:
         from ..ops.opdef import TensorType
-        symbol = Variable(parameter.name, shape=parameter._shape, dtype=parameter._dtype, lr_mult=parameter.lr_mult, wd_mult=parameter.wd_mult,
-                          init=parameter.init, stype=parameter._stype)
+        symbol = Variable(parameter.name, shape=parameter._shape, dtype=parameter._dtype, lr_mult=parameter.lr_mult,
+                          wd_mult=parameter.wd_mult, init=parameter.init, stype=parameter._stype)
         shape = None if parameter._shape is None else tuple(None if s in (0, -1, None) else s for s in parameter._shape)
         tracer.declare(symbol._outputs[0].node, TensorType(shape, dtypes.as_torch(parameter._dtype)))
         tracer.parameters[parameter] = symbol
@@ -342,5 +363,6 @@ class Constant(Parameter):
     @grad_req.setter
     def grad_req(self, req: str) -> None:
         if req != "null":
-            warnings.warn(f"Constant parameter '{self.name}' does not support grad_req other than 'null', and new value '{req}' is ignored.",
+            warnings.warn(f"Constant parameter '{self.name}' does not support grad_req other than 'null', and new "
+                          f"value '{req}' is ignored.",
                           stacklevel=2)
