@@ -1,4 +1,6 @@
-"""ParameterDict: the parameters of a block by name, with the prefix that makes the names and the dictionary they are shared with."""
+"""ParameterDict: the parameters of a block by name, with the prefix that makes the names and the dictionary they are
+shared with.
+"""
 from __future__ import annotations
 
 import re
@@ -30,7 +32,8 @@ class ParameterDict:
 
     def __getitem__(self, key: str) -> Parameter:
         if key not in self._params:
-            raise KeyError(explain("ParameterDict", f"There is no parameter {key!r}.", fix=closest(key, list(self._params)) if self._params else None))
+            raise KeyError(explain("ParameterDict", f"There is no parameter {key!r}.",
+                                   fix=closest(key, list(self._params)) if self._params else None))
         return self._params[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -68,7 +71,9 @@ class ParameterDict:
         return None
 
     def get(self, name: str, **kwargs: Any) -> Parameter:
-        """Return the parameter `prefix + name`, made with the given arguments when it is not there; otherwise they must agree."""
+        """Return the parameter `prefix + name`, made with the given arguments when it is not there; otherwise they
+        must agree.
+        """
         full = self._prefix + name
         parameter = self._lookup(full)
         if parameter is None:
@@ -78,7 +83,8 @@ class ParameterDict:
         for key, value in kwargs.items():
             if key == "shape" and value is not None:
                 self._merge_shape(parameter, (value,) if isinstance(value, int) else tuple(value))
-            elif key in ("init", "dtype", "allow_deferred_init", "differentiable", "stype", "grad_stype", "grad_req", "lr_mult", "wd_mult"):
+            elif key in ("init", "dtype", "allow_deferred_init", "differentiable", "stype", "grad_stype", "grad_req",
+                         "lr_mult", "wd_mult"):
                 continue  # the first definition stands, as in shared layers of different initialisers
         return parameter
 
@@ -89,7 +95,8 @@ class ParameterDict:
             parameter._shape = shape
             return
         if len(known) != len(shape) or any(a > 0 and b > 0 and a != b for a, b in zip(known, shape)):
-            raise MXNetError(explain(f"Parameter '{parameter.name}'", "It is shared between layers of different sizes.", expected=known, received=shape))
+            raise MXNetError(explain(f"Parameter '{parameter.name}'", "It is shared between layers of different sizes.",
+                                     expected=known, received=shape))
         parameter._shape = tuple(a if a > 0 else b for a, b in zip(known, shape))
 
     def get_constant(self, name: str, value: Any = None) -> Constant:
@@ -98,7 +105,8 @@ class ParameterDict:
         found = self._lookup(full)
         if found is None:
             if value is None:
-                raise KeyError(explain("get_constant", f"There is no constant {full!r}.", fix="pass a value to make one"))
+                raise KeyError(explain("get_constant", f"There is no constant {full!r}.",
+                                       fix="pass a value to make one"))
             found = Constant(full, value)
             self._params[full] = found
         if not isinstance(found, Constant):
@@ -119,7 +127,9 @@ class ParameterDict:
         self._params.update(other._params)
 
     def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
-        """Initialise all parameters; `init` serves those without an initialiser of their own (Uniform(0.07) when None)."""
+        """Initialise all parameters; `init` serves those without an initialiser of their own (Uniform(0.07) when
+        None).
+        """
         default = initializer.Uniform() if init is None else initializer.create(init)
         if verbose and hasattr(default, "set_verbosity"):
             default.set_verbosity(verbose=verbose)
@@ -157,33 +167,42 @@ class ParameterDict:
         arrays: dict[str, Any] = {}
         for parameter in self.values():
             if not parameter.name.startswith(strip_prefix):
-                raise MXNetError(explain("ParameterDict.save", f"strip_prefix {strip_prefix!r} is not the start of every name.", received=parameter.name))
+                raise MXNetError(explain("ParameterDict.save",
+                                         f"strip_prefix {strip_prefix!r} is not the start of every name.",
+                                         received=parameter.name))
             arrays[parameter.name[len(strip_prefix):]] = reduced(parameter)
         serialize.save(filename, arrays)
 
-    def load(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False, restore_prefix: str = "",
-             cast_dtype: bool = False, dtype_source: str = "current") -> None:
+    def load(self, filename: str, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False,
+             restore_prefix: str = "", cast_dtype: bool = False, dtype_source: str = "current") -> None:
         """Read parameters from a file of full names, with `restore_prefix` put before them."""
         if restore_prefix:
             for name in self.keys():
                 if not name.startswith(restore_prefix):
-                    raise MXNetError(explain("ParameterDict.load", f"restore_prefix is {restore_prefix!r} but a parameter's name does not start with it.",
-                                             received=name))
-        self.load_dict(serialize.load(filename), ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype, dtype_source)
+                    raise MXNetError(explain("ParameterDict.load",
+                                             f"restore_prefix is {restore_prefix!r} but a parameter's name does not "
+                                             "start with it.", received=name))
+        self.load_dict(serialize.load(filename), ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype,
+                       dtype_source)
 
-    def load_dict(self, param_dict: Any, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False, restore_prefix: str = "",
-                  filename: str | None = None, cast_dtype: bool = False, dtype_source: str = "current") -> None:
+    def load_dict(self, param_dict: Any, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False,
+                  restore_prefix: str = "", filename: str | None = None, cast_dtype: bool = False,
+                  dtype_source: str = "current") -> None:
         """Take values from a dictionary of arrays; nothing is changed when a name is missing or unknown."""
         where = f"file {filename!r}" if filename else "the dictionary"
         given = {restore_prefix + (k[4:] if k.startswith(("arg:", "aux:")) else k): v for k, v in param_dict.items()}
         missing = [name for name in self.keys() if name not in given]
         if missing and not allow_missing:
-            raise MXNetError(explain("load", f"{len(missing)} parameter(s) are missing in {where}: {', '.join(missing[:5])}.",
-                                     received=f"names such as {', '.join(list(given)[:5])}", fix="allow_missing=True leaves them as they are"))
+            raise MXNetError(explain("load",
+                                     f"{len(missing)} parameter(s) are missing in {where}: {', '.join(missing[:5])}.",
+                                     received=f"names such as {', '.join(list(given)[:5])}",
+                                     fix="allow_missing=True leaves them as they are"))
         extra = [name for name in given if name not in self._params]
         if extra and not ignore_extra:
-            raise MXNetError(explain("load", f"{len(extra)} name(s) in {where} belong to no parameter: {', '.join(extra[:5])}.",
-                                     expected=f"names such as {', '.join(list(self.keys())[:5])}", fix="ignore_extra=True skips them"))
+            raise MXNetError(explain("load",
+                                     f"{len(extra)} name(s) in {where} belong to no parameter: {', '.join(extra[:5])}.",
+                                     expected=f"names such as {', '.join(list(self.keys())[:5])}",
+                                     fix="ignore_extra=True skips them"))
         for name, value in given.items():
             if name in self._params:
                 self._params[name]._load_init(value, ctx, cast_dtype, dtype_source)
