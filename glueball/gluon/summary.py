@@ -45,7 +45,8 @@ def print_summary(block: Block, inputs: tuple[Any, ...]) -> None:
 
     def watch(layer: Block) -> None:
         if getattr(layer, "_active", False):
-            raise MXNetError(explain("summary", f"{layer.name} is hybridized, so its layers cannot be watched.", fix="call summary before hybridize()"))
+            raise MXNetError(explain("summary", f"{layer.name} is hybridized, so its layers cannot be watched.",
+                                     fix="call summary before hybridize()"))
         hooks.append(layer.register_forward_hook(report))
 
     block.apply(watch)
@@ -59,6 +60,8 @@ def print_summary(block: Block, inputs: tuple[Any, ...]) -> None:
     print(_ROW.format("Input", shapes(list(inputs)), 0))
     for name, shape, count in rows:
         print(_ROW.format(name, shape, count))
-    print(double, f"Parameters in forward computation graph, duplicate included\n   Total params: {totals['all'] + totals['shared']}",
+    print(double,
+          "Parameters in forward computation graph, duplicate included\n   Total params: "
+          f"{totals['all'] + totals['shared']}",
           f"   Trainable params: {totals['trainable']}\n   Non-trainable params: {totals['all'] - totals['trainable']}",
           f"Shared params in forward computation graph: {totals['shared']}\nUnique parameters in model: {totals['all']}", line, sep="\n")
