@@ -1,7 +1,8 @@
 """SymbolBlock: a graph as a block; how exported models come back.
 
-The one idea: the graph's variables are either inputs (named at construction) or parameters; running it composes the graph onto the inputs,
-or, on arrays, runs the graph's operators one by one through the door, so recording, hybridizing and fine-tuning work as for any block.
+The one idea: the graph's variables are either inputs (named at construction) or parameters; running it composes the
+graph onto the inputs, or, on arrays, runs the graph's operators one by one through the door, so recording,
+hybridizing and fine-tuning work as for any block.
 """
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class SymbolBlock(HybridBlock):
         flat = [s for i in inputs for s in i]
         for value in flat:
             if not isinstance(value, Symbol) or not value._outputs[0].node.is_variable:
-                raise MXNetError(explain("SymbolBlock", "Inputs must be variables.", received=repr(value), fix="use sym.Variable('data')"))
+                raise MXNetError(explain("SymbolBlock", "Inputs must be variables.", received=repr(value),
+                                         fix="use sym.Variable('data')"))
         self._values = [v for o in outputs for v in o._outputs]
         order = topological(self._values)
         self._has_open_sizes = any(has_open_size(n) for n in order)
@@ -61,7 +63,8 @@ class SymbolBlock(HybridBlock):
                 continue
             kind = declared_type(node)
             shape = None if kind.shape is None else tuple(0 if s is None else s for s in kind.shape)
-            options: dict[str, Any] = {"allow_deferred_init": True, "shape": shape, "dtype": dtypes.as_numpy(kind.dtype)}
+            options: dict[str, Any] = {"allow_deferred_init": True, "shape": shape,
+                                       "dtype": dtypes.as_numpy(kind.dtype)}
             if node in auxiliary:
                 options["grad_req"] = "null"
             options["lr_mult"] = float(node.hints.get("__lr_mult__", 1.0))
@@ -79,8 +82,8 @@ class SymbolBlock(HybridBlock):
         return f"SymbolBlock(\n<{outputs}> : {', '.join(n.name for n in self._data_nodes)} -> {len(self._nodes)} parameters\n)"
 
     @staticmethod
-    def imports(symbol_file: str, input_names: Any, param_file: str | None = None, ctx: Any = None, allow_missing: bool = False,
-                ignore_extra: bool = False) -> SymbolBlock:
+    def imports(symbol_file: str, input_names: Any, param_file: str | None = None, ctx: Any = None,
+                allow_missing: bool = False, ignore_extra: bool = False) -> SymbolBlock:
         """Return a block from `-symbol.json` and `.params` files; see HybridBlock.export.
 
         input_names : names of the variables that are data. Labels of old output layers need not be listed.
@@ -90,9 +93,11 @@ class SymbolBlock(HybridBlock):
         known = graph.list_inputs()
         for name in names:
             if name not in known:
-                raise MXNetError(explain("SymbolBlock.imports", f"The graph has no input {name!r}.", expected=", ".join(known[:5]), received=symbol_file))
+                raise MXNetError(explain("SymbolBlock.imports", f"The graph has no input {name!r}.",
+                                         expected=", ".join(known[:5]), received=symbol_file))
         values = list(graph._outputs)
-        arrays = {} if param_file is None else serialize.load(param_file) or {}  # a network without parameters has an empty file
+        # a network without parameters has an empty file
+        arrays = {} if param_file is None else serialize.load(param_file) or {}
         if isinstance(arrays, list):
             raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.", received=param_file))
         bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
@@ -100,7 +105,8 @@ class SymbolBlock(HybridBlock):
         block = SymbolBlock([Symbol(values)], [sym.Variable(n) for n in [*names, *extra]])
         block._data_nodes = block._data_nodes[:len(names)]
         if param_file is not None:
-            block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, "", param_file, cast_dtype=True, dtype_source="saved")
+            block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, "", param_file, cast_dtype=True,
+                                             dtype_source="saved")
         elif ctx is not None:
             block.collect_params().reset_ctx(ctx)
         return block
@@ -109,15 +115,17 @@ class SymbolBlock(HybridBlock):
         """Run the graph on arrays, or compose it onto symbols."""
         given = [v for a in (x, *args) for v in (a if isinstance(a, (list, tuple)) else [a])]
         if len(given) != len(self._data_nodes):
-            raise MXNetError(explain("SymbolBlock", "The number of inputs does not fit.", expected=", ".join(n.name for n in self._data_nodes),
-                                     received=len(given)))
+            raise MXNetError(explain("SymbolBlock", "The number of inputs does not fit.",
+                                     expected=", ".join(n.name for n in self._data_nodes), received=len(given)))
         tracer = current_tracer()
         if tracer is not None or any(isinstance(v, Symbolic) for v in given):
             mapping = {}
             for node, value in zip(self._data_nodes, given):
-                mapping[node] = value._outputs[0] if isinstance(value, Symbol) else Symbol._of(tracer.constant(value))._outputs[0]  # type: ignore[union-attr]
+                mapping[node] = value._outputs[0] if isinstance(value,
+                                                                Symbol) else Symbol._of(tracer.constant(value))._outputs[0]  # type: ignore[union-attr]
             for node, parameter in self._nodes.items():
-                mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None else parameter.var())._outputs[0]
+                mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None
+                                 else parameter.var())._outputs[0]
             return _grouped([Symbol([v]) for v in substitute(self._values, mapping)])
         values: dict[Node, list[Any]] = {node: [value] for node, value in zip(self._data_nodes, given)}
         params = self._ready_params(given[0], tuple(given[1:]), given[0]._ctx) if self._nodes else {}
@@ -146,7 +154,8 @@ class SymbolBlock(HybridBlock):
         """Change the element type of all parameters but those that normalisation keeps in float32."""
         self._clear_cached_op()
         for node, parameter in self._nodes.items():
-            if not (dtypes.name_of(dtype) in ("float16", "bfloat16") and node.name.endswith(("gamma", "beta", "mean", "var"))):
+            if not (dtypes.name_of(dtype) in ("float16", "bfloat16") and node.name.endswith(("gamma", "beta", "mean",
+                                                                                             "var"))):
                 parameter.cast(dtype)
 
 
@@ -165,18 +174,23 @@ def _run(node: Node, inputs: list[NDArray]) -> list[Any]:
     return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-def _drop_labels(values: list[Any], names: list[str], given: dict[str, Any], have_params: bool) -> tuple[list[Any], list[str]]:
-    """Return outputs in which labels of loss layers that nobody feeds stand for nothing: prediction does not read them."""
+def _drop_labels(values: list[Any], names: list[str], given: dict[str, Any], have_params: bool) -> tuple[list[Any],
+                                                                                                         list[str]]:
+    """Return outputs in which labels of loss layers that nobody feeds stand for nothing: prediction does not read
+    them.
+    """
     if not have_params:
         return values, []
     order = topological(values)
-    labels = [n for n in order if n.is_variable and n.name not in names and n.name not in given and n.name.endswith("label")]
+    labels = [n for n in order if n.is_variable and n.name not in names and n.name not in given
+              and n.name.endswith("label")]
     if not labels:
         return values, []
     from ..symbol.graph import Value
     mapping: dict[Node, Value] = {}
     for node in order:
-        if node.op is not None and node.op.name in ("SoftmaxOutput", "LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput",
+        if node.op is not None and node.op.name in ("SoftmaxOutput", "LinearRegressionOutput",
+                                                    "LogisticRegressionOutput", "MAERegressionOutput",
                                                     "SVMOutput") and any(v.node in labels for v in node.inputs):
             from ..ops.opdef import lookup
             plain = {"SoftmaxOutput": "softmax", "LogisticRegressionOutput": "sigmoid"}.get(node.op.name, "_copy")
