@@ -1,7 +1,8 @@
 """Tracing a block: from a call with arrays to a graph with named inputs.
 
-The one idea: `trace(block, args)` runs the block's forward once on symbols whose types are those of the arguments. It returns a Traced:
-outputs, data variables, parameters and constants that the graph reads. Deferred initialisation, hybridize() and export() all start here.
+The one idea: `trace(block, args)` runs the block's forward once on symbols whose types are those of the arguments. It
+returns a Traced: outputs, data variables, parameters and constants that the graph reads. Deferred initialisation,
+hybridize() and export() all start here.
 """
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ def trace(block: Block, args: tuple[Any, ...], training: bool, known: bool = Tru
     symbols = [sym.Variable(name) for name in names]
     tracer = Tracer(training)
     for symbol, array in zip(symbols, found):
-        tracer.declare(symbol._outputs[0].node, TensorType(array.shape, array._t.dtype) if known else TensorType(None, array._t.dtype))
+        tracer.declare(symbol._outputs[0].node, TensorType(array.shape, array._t.dtype) if known else TensorType(None,
+                                                                                                                 array._t.dtype))
     token = TRAINING.set(training)
     try:
         with NameManager(), tracer:
@@ -102,7 +104,8 @@ def make_cached_op(block: Any) -> Any:
             block.initialize_late(forgotten, flatten(list(args), NDArray)[0][0]._ctx)
         for parameter in missing:
             parameter._finish_deferred_init()
-        return TracedGraph(outputs, traced.structure, traced.data, [(n, p) for n, p in traced.parameters.items() if n in types],
+        return TracedGraph(outputs, traced.structure, traced.data,
+                           [(n, p) for n, p in traced.parameters.items() if n in types],
                            [(n, a) for n, a in traced.tracer.constants.items() if n in types], types, effects)
     return CachedOp(block.name, build, **block._flags)
 
@@ -110,7 +113,8 @@ def make_cached_op(block: Any) -> Any:
 def export_block(block: Any, path: str, epoch: int) -> tuple[str, str]:
     """Write a traced block as symbol JSON and parameters; see HybridBlock.export."""
     if block._cached is None or not block._cached.last_args:
-        raise RuntimeError("Please first call block.hybridize() and then run forward with this block at least once before calling export.")
+        raise RuntimeError("Please first call block.hybridize() and then run forward with this block at least once "
+                           "before calling export.")
     args = block._cached.last_args
     try:
         traced = trace(block, args, False, known=False)  # a graph of any batch size, when the forward asks for no shape
