@@ -1,8 +1,8 @@
 """`nd`: arrays and the operators on them.
 
-Public names are MXNet's. NDArray is in ndarray.py, creation in creation.py; operators come from the table, each function generated at its
-first use (generate.py), so that import stays quick. `nd.linalg`, `nd.contrib`, `nd.image`, `nd.op` are filled from the same table by the
-prefix of the operator's name (namespace.py).
+Public names are MXNet's. NDArray is in ndarray.py, creation in creation.py; operators come from the table, each
+function generated at its first use (generate.py), so that import stays quick. `nd.linalg`, `nd.contrib`, `nd.image`,
+`nd.op` are filled from the same table by the prefix of the operator's name (namespace.py).
 """
 from __future__ import annotations
 
