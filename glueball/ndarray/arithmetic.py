@@ -1,7 +1,7 @@
 """nd.add, nd.maximum, nd.equal …: functions of two arguments, either of which may be a number.
 
-The one idea: a row per function: the broadcasting operator, the operator for a number on the right, and for a number on the left.
-The rows serve nd and sym alike (symbol/arithmetic.py).
+The one idea: a row per function: the broadcasting operator, the operator for a number on the right, and for a number
+on the left. The rows serve nd and sym alike (symbol/arithmetic.py).
 """
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ __all__ = ["ROWS", "make"]
 
 # name: (two arrays, number on the right, number on the left)
 ROWS: dict[str, tuple[str, str, str]] = {
-    "add": ("broadcast_add", "_plus_scalar", "_plus_scalar"), "subtract": ("broadcast_sub", "_minus_scalar", "_rminus_scalar"),
-    "multiply": ("broadcast_mul", "_mul_scalar", "_mul_scalar"), "divide": ("broadcast_div", "_div_scalar", "_rdiv_scalar"),
-    "true_divide": ("broadcast_div", "_div_scalar", "_rdiv_scalar"), "modulo": ("broadcast_mod", "_mod_scalar", "_rmod_scalar"),
-    "power": ("broadcast_power", "_power_scalar", "_rpower_scalar"), "maximum": ("broadcast_maximum", "_maximum_scalar", "_maximum_scalar"),
-    "minimum": ("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"), "hypot": ("broadcast_hypot", "_hypot_scalar", "_hypot_scalar"),
-    "equal": ("broadcast_equal", "_equal_scalar", "_equal_scalar"), "not_equal": ("broadcast_not_equal", "_not_equal_scalar", "_not_equal_scalar"),
+    "add": ("broadcast_add", "_plus_scalar", "_plus_scalar"), "subtract": ("broadcast_sub", "_minus_scalar",
+                                                                           "_rminus_scalar"),
+    "multiply": ("broadcast_mul", "_mul_scalar", "_mul_scalar"), "divide": ("broadcast_div", "_div_scalar",
+                                                                            "_rdiv_scalar"),
+    "true_divide": ("broadcast_div", "_div_scalar", "_rdiv_scalar"), "modulo": ("broadcast_mod", "_mod_scalar",
+                                                                                "_rmod_scalar"),
+    "power": ("broadcast_power", "_power_scalar", "_rpower_scalar"), "maximum": ("broadcast_maximum", "_maximum_scalar",
+                                                                                 "_maximum_scalar"),
+    "minimum": ("broadcast_minimum", "_minimum_scalar", "_minimum_scalar"),
+    "hypot": ("broadcast_hypot", "_hypot_scalar", "_hypot_scalar"), "equal": ("broadcast_equal", "_equal_scalar",
+                                                                              "_equal_scalar"),
+                                                                              "not_equal": ("broadcast_not_equal",
+                                                                                            "_not_equal_scalar",
+                                                                                            "_not_equal_scalar"),
     "greater": ("broadcast_greater", "_greater_scalar", "_lesser_scalar"),
     "greater_equal": ("broadcast_greater_equal", "_greater_equal_scalar", "_lesser_equal_scalar"),
     "lesser": ("broadcast_lesser", "_lesser_scalar", "_greater_scalar"),
@@ -34,10 +42,11 @@ ROWS: dict[str, tuple[str, str, str]] = {
 }
 _NUMBERS = (bool, int, float, np.number, np.bool_)
 _PYTHON: dict[str, Callable[[Any, Any], Any]] = {
-    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "true_divide": np.divide, "modulo": np.mod,
-    "power": np.power, "maximum": np.maximum, "minimum": np.minimum, "hypot": np.hypot, "equal": np.equal, "not_equal": np.not_equal,
-    "greater": np.greater, "greater_equal": np.greater_equal, "lesser": np.less, "lesser_equal": np.less_equal, "logical_and": np.logical_and,
-    "logical_or": np.logical_or, "logical_xor": np.logical_xor}
+    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "true_divide": np.divide,
+    "modulo": np.mod, "power": np.power, "maximum": np.maximum, "minimum": np.minimum, "hypot": np.hypot,
+    "equal": np.equal, "not_equal": np.not_equal, "greater": np.greater, "greater_equal": np.greater_equal,
+    "lesser": np.less, "lesser_equal": np.less_equal, "logical_and": np.logical_and, "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor}
 
 
 def make(name: str) -> Callable[[Any, Any], Any]:
