@@ -1,6 +1,7 @@
 """nd.contrib: control flow on arrays, and (from the table) the contrib operators.
 
-The one idea: on arrays, loops and branches are Python's own; the functions exist so that the same code traces (symbol/contrib.py).
+The one idea: on arrays, loops and branches are Python's own; the functions exist so that the same code traces
+(symbol/contrib.py).
 """
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def _symbolic(*values: Any) -> Any:
 
 
 def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "foreach") -> tuple[Any, Any]:
-    """Run ``body(step_data, states) -> (outputs, new_states)`` over the leading axis of `data`; returns (stacked outputs, last states).
+    """Run ``body(step_data, states) -> (outputs, new_states)`` over the leading axis of `data`; returns (stacked
+    outputs, last states).
 
     >>> from glueball import nd
     >>> out, last = nd.contrib.foreach(lambda x, s: (x + s, x + s), nd.array([1, 2, 3]), nd.zeros((1,)))
@@ -38,7 +40,8 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
         return twin.foreach(body, data, init_states, name)
     rows, structure = flatten(data, NDArray)
     if not rows or len({r.shape[0] for r in rows}) != 1:
-        raise ArgumentError(explain("foreach", "All data must have one length along the leading axis.", received=[r.shape for r in rows]))
+        raise ArgumentError(explain("foreach", "All data must have one length along the leading axis.",
+                                    received=[r.shape for r in rows]))
     states = init_states
     columns: list[list[NDArray]] | None = None
     out_structure: Any = None
@@ -53,7 +56,9 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
 
 def while_loop(cond: Callable[..., Any], func: Callable[..., Any], loop_vars: Any, max_iterations: int | None = None,
                name: str = "while_loop") -> tuple[Any, Any]:
-    """Run ``func(*loop_vars) -> (outputs, new_loop_vars)`` while ``cond(*loop_vars)`` holds; outputs are padded with zeros to `max_iterations`."""
+    """Run ``func(*loop_vars) -> (outputs, new_loop_vars)`` while ``cond(*loop_vars)`` holds; outputs are padded with
+    zeros to `max_iterations`.
+    """
     twin = _symbolic(loop_vars)
     if twin is not None:
         return twin.while_loop(cond, func, loop_vars, max_iterations, name)
@@ -72,13 +77,15 @@ def while_loop(cond: Callable[..., Any], func: Callable[..., Any], loop_vars: An
             column.append(value)
         steps += 1
     if columns is None:
-        raise ArgumentError(explain("while_loop", "The condition was false at once, so the outputs' shapes are not known.",
+        raise ArgumentError(explain("while_loop",
+                                    "The condition was false at once, so the outputs' shapes are not known.",
                                     fix="make sure that the loop runs at least once"))
     stacked = []
     for column in columns:
         out = lookup("stack")(*column, axis=0)
         missing = max_iterations - steps
-        stacked.append(lookup("Concat")(out, zeros((missing, *out.shape[1:]), ctx=out.ctx, dtype=out.dtype), dim=0) if missing else out)
+        stacked.append(lookup("Concat")(out, zeros((missing, *out.shape[1:]), ctx=out.ctx, dtype=out.dtype), dim=0)
+                       if missing else out)
     return unflatten(out_structure, stacked), states
 
 
