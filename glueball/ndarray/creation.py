@@ -1,7 +1,7 @@
 """Making arrays: array, zeros, ones, full, empty, arange, linspace, eye, and bridges from NumPy, torch and DLPack.
 
-The one idea: `ctx` chooses the device (the current one by default) and `dtype` is float32 unless given. Inside a hybridized forward these
-calls are constants of the trace. Random arrays: nd.random.
+The one idea: `ctx` chooses the device (the current one by default) and `dtype` is float32 unless given. Inside a
+hybridized forward these calls are constants of the trace. Random arrays: nd.random.
 """
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from ..base.context import Context
 from ..base.errors import ShapeError, explain
 from .ndarray import NDArray, from_torch, to_array
 
-__all__ = ["array", "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "from_numpy", "from_dlpack", "to_dlpack_for_read",
-           "to_dlpack_for_write", "from_torch", "concatenate", "Custom", "moveaxis", "onehot_encode", "imdecode", "waitall"]
+__all__ = ["array", "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "from_numpy", "from_dlpack",
+           "to_dlpack_for_read",
+           "to_dlpack_for_write", "from_torch", "concatenate", "Custom", "moveaxis", "onehot_encode", "imdecode",
+           "waitall"]
 
 
 def _made(tensor: torch.Tensor, context: Context) -> NDArray:
@@ -39,7 +41,8 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
     """
     if isinstance(source_array, NDArray):
         context = source_array._ctx if ctx is None else contexts.as_context(ctx)
-        tensor = source_array._t.detach().to(device=context.check(), dtype=source_array._t.dtype if dtype is None else dtypes.as_torch(dtype), copy=True)
+        tensor = source_array._t.detach().to(device=context.check(), dtype=source_array._t.dtype if dtype is None
+                                             else dtypes.as_torch(dtype), copy=True)
         return _made(tensor, context)
     if isinstance(source_array, (list, tuple)) and source_array and isinstance(source_array[0], NDArray):
         source_array = [x.asnumpy() if isinstance(x, NDArray) else x for x in source_array]
@@ -49,7 +52,8 @@ def array(source_array: Any, ctx: Context | None = None, dtype: Any = None) -> N
     return to_array(source_array, context, dtype)
 
 
-def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: str | None = None, out: NDArray | None = None, **kwargs: Any) -> NDArray:
+def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: str | None = None,
+          out: NDArray | None = None, **kwargs: Any) -> NDArray:
     """Return an array of zeros."""
     context = contexts.as_context(ctx)
     if stype not in (None, "default"):
@@ -58,7 +62,8 @@ def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: str 
     return _into(out, torch.zeros(_sizes(shape), dtype=dtypes.as_torch(dtype), device=context.check()), context)
 
 
-def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None, **kwargs: Any) -> NDArray:
+def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None,
+         **kwargs: Any) -> NDArray:
     """Return an array of ones."""
     context = contexts.as_context(ctx)
     return _into(out, torch.ones(_sizes(shape), dtype=dtypes.as_torch(dtype), device=context.check()), context)
@@ -76,8 +81,8 @@ def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: str 
     return _made(torch.empty(_sizes(shape), dtype=dtypes.as_torch(dtype), device=context.check()), context)
 
 
-def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: bool = False, ctx: Context | None = None,
-           dtype: Any = None) -> NDArray:
+def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: bool = False,
+           ctx: Context | None = None, dtype: Any = None) -> NDArray:
     """Return start, start + step, … below stop, each repeated `repeat` times.
 
     >>> arange(3).asnumpy().tolist()
@@ -90,14 +95,16 @@ def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: i
     return _made(values.repeat_interleave(repeat) if repeat != 1 else values, context)
 
 
-def linspace(start: float, stop: float, num: int, endpoint: bool = True, ctx: Context | None = None, dtype: Any = None) -> NDArray:
+def linspace(start: float, stop: float, num: int, endpoint: bool = True, ctx: Context | None = None,
+             dtype: Any = None) -> NDArray:
     """Return `num` evenly spaced numbers."""
     context = contexts.as_context(ctx)
     values = np.linspace(start, stop, num, endpoint=endpoint)
     return to_array(values, context, dtype)
 
 
-def eye(N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None, **kwargs: Any) -> NDArray:  # noqa: N803 (compatible names)
+def eye(N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None,
+        **kwargs: Any) -> NDArray:  # noqa: N803 (compatible names)
     """Return an N × M matrix (M = 0: square) with ones on diagonal `k`."""
     return to_array(np.eye(N, M or None, k), contexts.as_context(ctx), dtype)
 
@@ -140,7 +147,8 @@ def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> 
     from ..dispatch import invoke
     del operator
     from ..ops.opdef import lookup
-    return invoke(lookup("Custom"), data, {"op_type": op_type, "options": tuple((k, str(v)) for k, v in kwargs.items())}, None, name)
+    return invoke(lookup("Custom"), data,
+                  {"op_type": op_type, "options": tuple((k, str(v)) for k, v in kwargs.items())}, None, name)
 
 
 def moveaxis(tensor: NDArray, source: Any, destination: Any) -> NDArray:
