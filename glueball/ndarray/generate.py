@@ -1,8 +1,10 @@
-"""Builds the functions and methods of `nd.*` from the operator table, as Python source that a debugger can step through.
+"""Builds the functions and methods of `nd.*` from the operator table, as Python source that a debugger can step
+through.
 
-The one idea: a call per operator is generated with the operator's own signature; its first `if` recognises the common case (arrays of one
-device, nobody listening at the door) and goes straight to the kernel; every other case goes through `dispatch.invoke`.
-Budget: 4×4 add within 1.3× of torch (benchmarks/small_ops.py). Not here: the same for symbols (symbol/generate.py).
+The one idea: a call per operator is generated with the operator's own signature; its first `if` recognises the common
+case (arrays of one device, nobody listening at the door) and goes straight to the kernel; every other case goes
+through `dispatch.invoke`. Budget: 4×4 add within 1.3× of torch (benchmarks/small_ops.py). Not here: the same for
+symbols (symbol/generate.py).
 """
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from ..ops.opdef import REQUIRED, OpDef, Tensor
 __all__ = ["build_function", "build_method", "place", "NAMESPACES", "compile_source", "signature_source", "given"]
 
 # prefix of an operator's name -> sub-namespace; the longest match counts
-NAMESPACES: dict[str, str] = {"_contrib_": "contrib", "_linalg_": "linalg", "_image_": "image", "_random_": "_random", "_sample_": "_random",
+NAMESPACES: dict[str, str] = {"_contrib_": "contrib", "_linalg_": "linalg", "_image_": "image", "_random_": "_random",
+                              "_sample_": "_random",
                               "_sparse_": "sparse", "_np_": "_np", "_npi_": "_np"}
 
 
@@ -33,7 +36,9 @@ def place(name: str) -> tuple[str, str]:
 
 
 def given(**attrs: Any) -> dict[str, Any]:
-    """Return the attributes that were given: required ones that were left out are dropped, so that the door can name them."""
+    """Return the attributes that were given: required ones that were left out are dropped, so that the door can name
+    them.
+    """
     return {key: value for key, value in attrs.items() if value is not REQUIRED}
 
 
@@ -45,7 +50,8 @@ def compile_source(source: str, label: str, names: dict[str, Any], function: str
     return names[function]
 
 
-def signature_source(op: OpDef, names: dict[str, Any], skip_first: bool = False, all_optional: bool = False) -> tuple[str, str, str]:
+def signature_source(op: OpDef, names: dict[str, Any], skip_first: bool = False,
+                     all_optional: bool = False) -> tuple[str, str, str]:
     """Return (parameters, inputs tuple, attributes as keywords) as source; defaults are put into `names`."""
     parts: list[str] = []
     inputs: list[str] = []
@@ -56,7 +62,8 @@ def signature_source(op: OpDef, names: dict[str, Any], skip_first: bool = False,
             continue
         inputs.append(spec.name)
         if not (skip_first and len(inputs) == 1):
-            parts.append(spec.name if not spec.optional and not all_optional and not any("=" in p for p in parts) else f"{spec.name}=None")
+            parts.append(spec.name if not spec.optional and not all_optional and not any("=" in p for p in parts)
+                         else f"{spec.name}=None")
     for attr in op.attrs:
         names[f"_default_{attr.name}"] = attr.default
         parts.append(f"{attr.name}=_default_{attr.name}")
@@ -89,7 +96,8 @@ def _result_source(op: OpDef) -> list[str]:
         first = "    t = t[0]" if isinstance(op.outputs, int) else "    t = t if type(t) is Tensor else t[0]"
         return [*copy, first, "    if t.requires_grad and not is_recording(): t = t.detach()",
                 "    r = new(ND); r._t = t; r._ctx = context; r._ag = None", "    return r"]
-    wrapped = ["        t = t if type(t) is Tensor else t[0]", "        if t.requires_grad and not is_recording(): t = t.detach()",
+    wrapped = ["        t = t if type(t) is Tensor else t[0]",
+               "        if t.requires_grad and not is_recording(): t = t.detach()",
                "        r = new(ND); r._t = t; r._ctx = context; r._ag = None", "        return r"]
     common = ["    if visible(dict(ATTRS)) == 1:", *wrapped] if callable(op.visible) else []
     return [*copy, *common, "    return finish(op, {**op.defaults, **given(ATTRS)}, t, context, None)"]
@@ -111,7 +119,8 @@ def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
     if op.takes_training:
         arguments.append("training=is_training()")
     attrs = ", ".join(f"{a.name}={a.name}" for a in op.attrs)
-    lines = [f"if {' and '.join(guard)}:", f"    context = {first}._ctx", "    try:", f"        t = run_kernel({', '.join(arguments)})",
+    lines = [f"if {' and '.join(guard)}:", f"    context = {first}._ctx", "    try:",
+             f"        t = run_kernel({', '.join(arguments)})",
              "    except Exception as error:",
              "        if isinstance(error, MXNetError): raise",
              f"        raise failure(op, ({', '.join(tensors)},), given({attrs}), error) from error"]
@@ -119,11 +128,14 @@ def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
 
 
 def build_function(op: OpDef, public: str, array: Any, label: str, self_name: str | None = None) -> Callable[..., Any]:
-    """Return the generated function of an operator; with `self_name`, as a method whose first input is the array itself."""
+    """Return the generated function of an operator; with `self_name`, as a method whose first input is the array
+    itself.
+    """
     names: dict[str, Any] = {
-        "op": op, "run_kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED, "current": CURRENT.get, "is_recording": is_recording,
-        "is_training": is_training, "invoke": invoke, "failure": explain_failure, "given": given, "as_torch": dtypes.as_torch,
-        "copy_views": copy_views, "Tensor": Tensor, "finish": finish, "visible": op.visible, "MXNetError": MXNetError}
+        "op": op, "run_kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED,
+        "current": CURRENT.get, "is_recording": is_recording, "is_training": is_training, "invoke": invoke,
+        "failure": explain_failure, "given": given, "as_torch": dtypes.as_torch, "copy_views": copy_views,
+        "Tensor": Tensor, "finish": finish, "visible": op.visible, "MXNetError": MXNetError}
     parameters, inputs, attrs = signature_source(op, names, skip_first=self_name is not None)
     if self_name is not None:
         first = op.inputs[0].name
