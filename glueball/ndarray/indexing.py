@@ -1,8 +1,8 @@
 """Reading and writing parts of an array: `x[key]` and `x[key] = value`.
 
-The one idea: a key is turned once into what torch understands (positions checked, negative steps and float positions resolved); a part that
-lies contiguously in memory is a view that writes through, any other part is a copy, as in Gluon 1.x. Arrays and lists in a key are
-positions; arrays of dtype bool are masks.
+The one idea: a key is turned once into what torch understands (positions checked, negative steps and float positions
+resolved); a part that lies contiguously in memory is a view that writes through, any other part is a copy, as in
+Gluon 1.x. Arrays and lists in a key are positions; arrays of dtype bool are masks.
 """
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def write(array: Any, key: Any, value: Any) -> None:
 
 
 def _has_negative_step(resolved: Any) -> bool:
-    return isinstance(resolved, tuple) and any(isinstance(k, slice) and k.step is not None and k.step < 0 for k in resolved)
+    return isinstance(resolved, tuple) and any(isinstance(k, slice) and k.step is not None and k.step < 0
+                                               for k in resolved)
 
 
 def _positions(tensor: torch.Tensor, resolved: Any) -> torch.Tensor:
@@ -115,24 +116,29 @@ def _expand_ellipsis(key: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
 
 def _part(part: Any, tensor: torch.Tensor, axis: int) -> Any:
     if part is None or part is Ellipsis or isinstance(part, slice):
-        return part if not isinstance(part, slice) else slice(*(None if v is None else int(v) for v in (part.start, part.stop, part.step)))
+        return part if not isinstance(part,
+                                      slice) else slice(*(None if v is None else int(v) for v in (part.start, part.stop,
+                                                                                                  part.step)))
     if isinstance(part, (bool, np.bool_)):
         return torch.tensor(bool(part), device=tensor.device)
     if isinstance(part, (int, np.integer)):
         size = tensor.shape[axis] if axis < tensor.dim() else None
         if size is None:
-            raise IndexError(explain("x[key]", "Too many indices.", expected=f"at most {tensor.dim()} axes", received=f"shape {tuple(tensor.shape)}"))
+            raise IndexError(explain("x[key]", "Too many indices.", expected=f"at most {tensor.dim()} axes",
+                                     received=f"shape {tuple(tensor.shape)}"))
         if not -size <= part < size:
             raise IndexError(f"index {part} is out of bounds for axis {axis} with size {size}")
         return int(part)
     held = getattr(part, "_t", part)
     if isinstance(part, (float, np.floating)):
-        raise IndexError(explain("x[key]", "A position must be a whole number.", expected=_HELP, received=repr(part), fix="int(...)"))
+        raise IndexError(explain("x[key]", "A position must be a whole number.", expected=_HELP, received=repr(part),
+                                 fix="int(...)"))
     if not isinstance(held, torch.Tensor):
         try:
             held = torch.as_tensor(np.asarray(held))
         except (TypeError, ValueError):
-            raise IndexError(explain("x[key]", "This cannot index an array.", expected=_HELP, received=repr(part))) from None
+            raise IndexError(explain("x[key]", "This cannot index an array.", expected=_HELP,
+                                     received=repr(part))) from None
     if held.dtype is torch.bool:
         return held.detach().to(tensor.device)
     if held.numel() == 0:
@@ -143,6 +149,9 @@ def _part(part: Any, tensor: torch.Tensor, axis: int) -> Any:
 def _failure(key: Any, tensor: torch.Tensor, error: Exception, value: Any = None) -> Exception:
     text = str(error).splitlines()[0]
     if isinstance(error, IndexError):
-        return IndexError(text if text.startswith(("index", "x[")) else explain("x[key]", text, expected=_HELP, received=f"key {key!r}, shape {tuple(tensor.shape)}"))
-    received = f"shape {tuple(tensor.shape)}, key {key!r}" + ("" if value is None else f", value {getattr(value, 'shape', value)}")
+        return IndexError(text if text.startswith(("index", "x[")) else explain("x[key]", text, expected=_HELP,
+                                                                                received=f"key {key!r}, shape "
+                                                                                         f"{tuple(tensor.shape)}"))
+    received = f"shape {tuple(tensor.shape)}, key {key!r}" + ("" if value is None
+                                                              else f", value {getattr(value, 'shape', value)}")
     return ShapeError(explain("x[key] = value" if value is not None else "x[key]", text, received=received))
