@@ -1,7 +1,8 @@
 """What `attach_grad` adds to an array: the gradient array, what to do with new gradients, and whether one is fresh.
 
-The one idea: the array's tensor becomes a leaf of torch's tape; a hook takes each gradient out of torch's `.grad` the moment it is
-complete and puts it into the array that the user holds, which stays the same object. `write` swaps the storage in (no copy), `add` adds.
+The one idea: the array's tensor becomes a leaf of torch's tape; a hook takes each gradient out of torch's `.grad` the
+moment it is complete and puts it into the array that the user holds, which stays the same object. `write` swaps the
+storage in (no copy), `add` adds.
 """
 from __future__ import annotations
 
