@@ -1,7 +1,8 @@
 """Fills `nd`, `sym` and their sub-namespaces from the operator table, lazily.
 
-The one idea: a module's `__getattr__` looks a name up in the table and builds the function at its first use; `dir()` lists all of them.
-A sub-namespace that has a file of its own (nd.random, nd.linalg …) keeps what the file defines and gets the rest from the table.
+The one idea: a module's `__getattr__` looks a name up in the table and builds the function at its first use; `dir()`
+lists all of them. A sub-namespace that has a file of its own (nd.random, nd.linalg …) keeps what the file defines and
+gets the rest from the table.
 """
 from __future__ import annotations
 
@@ -76,7 +77,9 @@ def _sub_module(parent: str, sub: str, build: Build) -> types.ModuleType:
 
 
 def install(module_name: str, build: Build) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and `__dir__` of a module that publishes the table; its sub-namespaces are made importable."""
+    """Return the `__getattr__` and `__dir__` of a module that publishes the table; its sub-namespaces are made
+    importable.
+    """
     for sub in _SUBS:
         if sub not in ("random", "sparse"):
             full = f"{module_name}.{sub}"
