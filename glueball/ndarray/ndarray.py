@@ -1,8 +1,9 @@
 """NDArray: the mutable array that users hold.
 
-The one idea: a slotted shell around a torch tensor, a Context and, after attach_grad, a Leaf. Operators (and most methods) are generated
-from the operator table; what is written here by hand is what is not an operator: conversion, devices, Python's protocols, in-place
-arithmetic, and the four arithmetic signs, whose common case is inlined because small programs live on them.
+The one idea: a slotted shell around a torch tensor, a Context and, after attach_grad, a Leaf. Operators (and most
+methods) are generated from the operator table; what is written here by hand is what is not an operator: conversion,
+devices, Python's protocols, in-place arithmetic, and the four arithmetic signs, whose common case is inlined because
+small programs live on them.
 
 Not here: indexing (indexing.py), creation (creation.py), files (serialize.py), the tape (autograd/).
 """
@@ -33,8 +34,8 @@ _new = object.__new__
 class NDArray:
     """An array of numbers on one device.
 
-    Made by `nd.array`, `nd.zeros`, …; every operator is also a function `nd.<name>`. Arithmetic broadcasts; dtypes never mix; a slice of
-    the leading axis is a view that writes through.
+    Made by `nd.array`, `nd.zeros`, …; every operator is also a function `nd.<name>`. Arithmetic broadcasts; dtypes
+    never mix; a slice of the leading axis is a view that writes through.
 
     >>> x = nd.array([[1, 2], [3, 4]])
     >>> (x * 2 + 1).asnumpy().tolist()
@@ -51,7 +52,8 @@ class NDArray:
         if isinstance(handle, NDArray):
             handle, ctx = handle._t, handle._ctx
         if not isinstance(handle, torch.Tensor):
-            raise DTypeError(explain("NDArray", "The constructor takes a torch tensor.", received=type(handle).__name__, fix="use nd.array(...)"))
+            raise DTypeError(explain("NDArray", "The constructor takes a torch tensor.", received=type(handle).__name__,
+                                     fix="use nd.array(...)"))
         self._t = handle
         self._ctx = ctx or contexts.of_tensor(handle)
         self._ag = None
@@ -67,7 +69,7 @@ class NDArray:
         made._ag = None
         return made
 
-    # -- what it is ------------------------------------------------------------------------------------------------------------------
+    # -- what it is ----------------------------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
@@ -115,7 +117,7 @@ class NDArray:
         """An identity of the memory (the data pointer)."""
         return self._t.data_ptr()
 
-    # -- values ----------------------------------------------------------------------------------------------------------------------
+    # -- values --------------------------------------------------------------------------------------------------------
     def asnumpy(self) -> np.ndarray:
         """Return a NumPy copy (bfloat16 becomes float32)."""
         tensor = self._t.detach()
@@ -130,7 +132,8 @@ class NDArray:
     def asscalar(self) -> Any:
         """Return the only element as a NumPy scalar."""
         if self._t.numel() != 1:
-            raise ShapeError(explain("asscalar", "The array must have exactly one element.", expected="size 1", received=f"shape {self.shape}",
+            raise ShapeError(explain("asscalar", "The array must have exactly one element.", expected="size 1",
+                                     received=f"shape {self.shape}",
                                      fix="reduce first, for example x.mean().asscalar()"))
         return self.asnumpy().reshape(-1)[0]
 
@@ -165,7 +168,7 @@ class NDArray:
 
     to_dlpack_for_write = to_dlpack_for_read
 
-    # -- copies and devices ----------------------------------------------------------------------------------------------------------
+    # -- copies and devices --------------------------------------------------------------------------------------------
     def copy(self) -> NDArray:
         """Return a copy (differentiable under record())."""
         return NDArray._wrap(self._t.clone(), self._ctx)
@@ -220,22 +223,26 @@ class NDArray:
     def _writable(self, what: str) -> torch.Tensor:
         """Return the tensor for writing in place; on the tape that is refused."""
         if self._t.requires_grad and is_recording():
-            raise AutogradError(explain(what, "An array that is being recorded cannot be changed in place: its old value is needed by backward().",
+            raise AutogradError(explain(what,
+                                        "An array that is being recorded cannot be changed in place: its old value is "
+                                        "needed by backward().",
                                         fix="write y = x + 1 instead of x += 1, or do it outside autograd.record()"))
         tensor = self._t.detach() if self._t.requires_grad else self._t
         return tensor
 
-    # -- gradients -------------------------------------------------------------------------------------------------------------------
+    # -- gradients -----------------------------------------------------------------------------------------------------
     def attach_grad(self, grad_req: str = "write", stype: str | None = None) -> None:
         """Give the array a gradient array (zeros at first), filled by every backward pass that reaches it.
 
         grad_req : 'write' overwrites at each backward, 'add' accumulates, 'null' takes none.
         """
         if grad_req not in ("write", "add", "null"):
-            raise MXNetError(explain("attach_grad", "Unknown grad_req.", expected="'write', 'add' or 'null'", received=repr(grad_req)))
+            raise MXNetError(explain("attach_grad", "Unknown grad_req.", expected="'write', 'add' or 'null'",
+                                     received=repr(grad_req)))
         if grad_req != "null" and not self._t.dtype.is_floating_point:
-            raise DTypeError(explain("attach_grad", "Only floating point arrays have gradients.", expected="float32, float64, float16 or bfloat16",
-                                     received=self.dtype_name, fix="convert first: x = x.astype('float32')"))
+            raise DTypeError(explain("attach_grad", "Only floating point arrays have gradients.",
+                                     expected="float32, float64, float16 or bfloat16", received=self.dtype_name,
+                                     fix="convert first: x = x.astype('float32')"))
         if isinstance(self._ag, Leaf):
             self._ag.release()
         tensor = self._t.detach()
@@ -265,11 +272,13 @@ class NDArray:
             self._ag.grad._t.zero_()
 
     def backward(self, out_grad: NDArray | None = None, retain_graph: bool = False, train_mode: bool = True) -> None:
-        """Compute gradients of this array (summed, unless `out_grad` weighs its elements) for all arrays with attached gradients."""
+        """Compute gradients of this array (summed, unless `out_grad` weighs its elements) for all arrays with
+        attached gradients.
+        """
         from ..autograd import backward  # upward edge: the tape stands above the array
         backward([self], None if out_grad is None else [out_grad], retain_graph, train_mode)
 
-    # -- Python's protocols ----------------------------------------------------------------------------------------------------------
+    # -- Python's protocols --------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
         sizes = "x".join(map(str, self.shape))
         return f"\n{self.asnumpy()}\n<{type(self).__name__} {sizes} @{self._ctx}>"
@@ -286,7 +295,8 @@ class NDArray:
         if self._t.numel() == 0:
             return False
         if self._t.numel() > 1:
-            raise ValueError(explain("bool", "The truth value of an NDArray with multiple elements is ambiguous.", received=f"shape {self.shape}",
+            raise ValueError(explain("bool", "The truth value of an NDArray with multiple elements is ambiguous.",
+                                     received=f"shape {self.shape}",
                                      fix="use (x > 0).sum().asscalar(), or x.max().asscalar()"))
         return bool(self._t.detach().item())
 
@@ -321,7 +331,7 @@ class NDArray:
     def __setitem__(self, key: Any, value: Any) -> None:
         write(self, key, value)
 
-    # -- arithmetic: the common case of each sign is inlined ---------------------------------------------------------------------------
+    # -- arithmetic: the common case of each sign is inlined -----------------------------------------------------------
     def __add__(self, other: Any) -> NDArray:
         mine = self._t
         if type(other) is NDArray:
@@ -389,8 +399,8 @@ class NDArray:
     def reshape(self, *shape: Any, **options: Any) -> NDArray:
         """Return the same elements in another shape, as a view.
 
-        Codes: 0 copies the size, -1 infers it, -2 copies all remaining sizes, -3 merges two axes, -4 splits one in the two sizes that
-        follow; `reverse=True` matches from the right.
+        Codes: 0 copies the size, -1 infers it, -2 copies all remaining sizes, -3 merges two axes, -4 splits one in
+        the two sizes that follow; `reverse=True` matches from the right.
         """
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
@@ -417,7 +427,8 @@ def _arithmetic(array_op: str, scalar_op: str, left: NDArray, right: Any) -> Any
     if isinstance(right, (bool, int, float, np.number, np.bool_)):
         return invoke(lookup(scalar_op), (left,), {"scalar": right})
     if right is None or isinstance(right, (str, bytes, dict)):
-        raise DTypeError(explain(array_op, "An array or a number is expected.", received=f"type {type(right).__name__}"))
+        raise DTypeError(explain(array_op, "An array or a number is expected.",
+                                 received=f"type {type(right).__name__}"))
     return invoke(lookup(array_op), (left, right), {})
 
 
@@ -453,26 +464,29 @@ def _inplace(sign: str, method: str) -> Any:
             if not tensor.is_floating_point() and not isinstance(value, int):
                 value = int(value)
         elif value.dtype is not tensor.dtype:
-            raise DTypeError(explain(f"x {sign} y", "The element types differ.", expected=self.dtype_name, received=dtypes.name_of(value.dtype)))
+            raise DTypeError(explain(f"x {sign} y", "The element types differ.", expected=self.dtype_name,
+                                     received=dtypes.name_of(value.dtype)))
         try:
             if sign == "/=" and not tensor.is_floating_point():
                 tensor.div_(value, rounding_mode="trunc")
             else:
                 function(tensor, value)
         except RuntimeError as error:
-            raise ShapeError(explain(f"x {sign} y", str(error).splitlines()[0], expected=f"something that broadcasts to {self.shape}",
+            raise ShapeError(explain(f"x {sign} y", str(error).splitlines()[0],
+                                     expected=f"something that broadcasts to {self.shape}",
                                      received=getattr(other, "shape", other))) from None
         return self
     return apply
 
 
-for _name, _sign, _torch in (("__iadd__", "+=", "add_"), ("__isub__", "-=", "sub_"), ("__imul__", "*=", "mul_"), ("__itruediv__", "/=", "div_"),
-                             ("__imod__", "%=", "remainder_")):
+for _name, _sign, _torch in (("__iadd__", "+=", "add_"), ("__isub__", "-=", "sub_"), ("__imul__", "*=", "mul_"),
+                             ("__itruediv__", "/=", "div_"), ("__imod__", "%=", "remainder_")):
     setattr(NDArray, _name, _inplace(_sign, _torch))
 for _name, _array, _scalar in (
         ("__pow__", "broadcast_power", "_power_scalar"), ("__mod__", "broadcast_mod", "_mod_scalar"),
         ("__eq__", "broadcast_equal", "_equal_scalar"), ("__ne__", "broadcast_not_equal", "_not_equal_scalar"),
-        ("__gt__", "broadcast_greater", "_greater_scalar"), ("__ge__", "broadcast_greater_equal", "_greater_equal_scalar"),
+        ("__gt__", "broadcast_greater", "_greater_scalar"),
+        ("__ge__", "broadcast_greater_equal", "_greater_equal_scalar"),
         ("__lt__", "broadcast_lesser", "_lesser_scalar"), ("__le__", "broadcast_lesser_equal", "_lesser_equal_scalar")):
     setattr(NDArray, _name, _forward(_array, _scalar))
 for _name, _array, _scalar in (
@@ -487,7 +501,9 @@ def from_torch(tensor: torch.Tensor, ctx: Context | None = None) -> NDArray:
 
 
 def to_array(value: Any, ctx: Context | None = None, dtype: Any = None) -> NDArray:
-    """Return an NDArray for what a user passes instead of one: NumPy arrays, numbers, lists, torch tensors (float32 unless dtype says)."""
+    """Return an NDArray for what a user passes instead of one: NumPy arrays, numbers, lists, torch tensors (float32
+    unless dtype says).
+    """
     if isinstance(value, NDArray):
         return value
     context = contexts.as_context(ctx)
@@ -502,8 +518,10 @@ def to_array(value: Any, ctx: Context | None = None, dtype: Any = None) -> NDArr
     except (ValueError, TypeError) as error:
         if isinstance(error, MXNetError):
             raise
-        raise DTypeError(explain("nd.array", f"This cannot become an array: {error}.", expected="an NDArray, a NumPy array, a number or nested lists",
-                                 received=f"{type(value).__name__}", fix="pad ragged lists to one length first")) from None
+        raise DTypeError(explain("nd.array", f"This cannot become an array: {error}.",
+                                 expected="an NDArray, a NumPy array, a number or nested lists",
+                                 received=f"{type(value).__name__}",
+                                 fix="pad ragged lists to one length first")) from None
     return NDArray(tensor, context)
 
 
