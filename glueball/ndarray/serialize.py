@@ -1,7 +1,9 @@
-"""Files of arrays: MXNet-compatible `.params` (lists and dictionaries of arrays) and safetensors, chosen by the name's ending.
+"""Files of arrays: MXNet-compatible `.params` (lists and dictionaries of arrays) and safetensors, chosen by the
+name's ending.
 
-The one idea: a reader trusts nothing: every length is checked against the bytes that are left before anything is allocated, and an error
-names the byte offset. Writing goes to a temporary file that is renamed. Layout: docs/formats.md. No pickle, nothing is executed.
+The one idea: a reader trusts nothing: every length is checked against the bytes that are left before anything is
+allocated, and an error names the byte offset. Writing goes to a temporary file that is renamed. Layout:
+docs/formats.md. No pickle, nothing is executed.
 """
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class _Reader:
         self.data, self.where, self.at = data, where, 0
 
     def fail(self, problem: str, at: int | None = None) -> FileFormatError:
-        return FileFormatError(explain(self.where, problem, received=f"at byte {self.at if at is None else at} of {len(self.data)}",
+        return FileFormatError(explain(self.where, problem,
+                                       received=f"at byte {self.at if at is None else at} of {len(self.data)}",
                                        fix="the file is truncated, corrupted or of another format; copy it again"))
 
     def take(self, count: int, what: str) -> memoryview:
@@ -169,8 +172,8 @@ def dump_bytes(data: Any) -> list[bytes]:
     arrays = list(data.values()) if named else list(data)
     for array in arrays:
         if not isinstance(array, NDArray):
-            raise DTypeError(explain("nd.save", "Only NDArrays can be saved.", expected="an NDArray, or a list or dict of them",
-                                     received=type(array).__name__))
+            raise DTypeError(explain("nd.save", "Only NDArrays can be saved.",
+                                     expected="an NDArray, or a list or dict of them", received=type(array).__name__))
     parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays))]
     for array in arrays:
         parts += _array_bytes(array)
@@ -184,13 +187,15 @@ def _safetensors() -> Any:
     try:
         import safetensors.torch
     except ImportError:
-        raise UnsupportedError(explain("safetensors", "The package that reads and writes .safetensors is not installed.",
+        raise UnsupportedError(explain("safetensors",
+                                       "The package that reads and writes .safetensors is not installed.",
                                        fix="pip install safetensors, or use a name that ends in .params")) from None
     return safetensors.torch
 
 
 def save(fname: str, data: Any) -> None:
-    """Write an array, a list or a dictionary of arrays; `.safetensors` by the ending, the compatible `.params` layout otherwise.
+    """Write an array, a list or a dictionary of arrays; `.safetensors` by the ending, the compatible `.params` layout
+    otherwise.
 
     >>> import tempfile, os
     >>> from glueball import nd
@@ -200,7 +205,8 @@ def save(fname: str, data: Any) -> None:
     [1.0, 1.0]
     """
     if str(fname).endswith(".safetensors"):
-        named = data if isinstance(data, Mapping) else {str(i): a for i, a in enumerate([data] if isinstance(data, NDArray) else data)}
+        named = data if isinstance(data, Mapping) else {str(i): a for i,
+                                                        a in enumerate([data] if isinstance(data, NDArray) else data)}
         tensors = {name: array._t.detach().cpu().contiguous().clone() for name, array in named.items()}
         write_atomically(fname, _safetensors().save(tensors, metadata={"format": "glueball"}))
         return
@@ -208,7 +214,9 @@ def save(fname: str, data: Any) -> None:
 
 
 def load(fname: str) -> Any:
-    """Return what a file holds: a dictionary of arrays, or a list when they have no names. The format is told by its first bytes."""
+    """Return what a file holds: a dictionary of arrays, or a list when they have no names. The format is told by its
+    first bytes.
+    """
     with open(fname, "rb") as file:
         data = file.read()
     return load_frombuffer(data, os.fspath(fname))
