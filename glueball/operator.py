@@ -1,8 +1,9 @@
-"""User-defined operators: CustomOp (what to compute) and CustomOpProp (names, shapes, types), registered by name, called with nd.Custom.
+"""User-defined operators: CustomOp (what to compute) and CustomOpProp (names, shapes, types), registered by name,
+called with nd.Custom.
 
-The one idea: a registered class becomes a kernel (ops/custom.py): forward runs on NDArrays outside the tape, and one node of torch's tape
-calls backward. So the same class works eagerly, in symbols and in hybridized blocks. For gradients of one function only, see
-autograd.Function.
+The one idea: a registered class becomes a kernel (ops/custom.py): forward runs on NDArrays outside the tape, and one
+node of torch's tape calls backward. So the same class works eagerly, in symbols and in hybridized blocks. For
+gradients of one function only, see autograd.Function.
 """
 from __future__ import annotations
 
@@ -28,14 +29,17 @@ _REGISTERED: dict[str, type[CustomOpProp]] = {}
 class CustomOp:
     """What a custom operator computes."""
 
-    def forward(self, is_train: bool, req: Sequence[str], in_data: Sequence[NDArray], out_data: Sequence[NDArray], aux: Sequence[NDArray]) -> None:
+    def forward(self, is_train: bool, req: Sequence[str], in_data: Sequence[NDArray], out_data: Sequence[NDArray],
+                aux: Sequence[NDArray]) -> None:
         """Fill `out_data` with ``self.assign(out_data[i], req[i], value)``. Written by the user."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward(self, is_train, req, in_data, out_data, aux)")
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, is_train, req, in_data, out_data, "
+                                  "aux)")
 
-    def backward(self, req: Sequence[str], out_grad: Sequence[NDArray], in_data: Sequence[NDArray], out_data: Sequence[NDArray],
-                 in_grad: Sequence[NDArray], aux: Sequence[NDArray]) -> None:
+    def backward(self, req: Sequence[str], out_grad: Sequence[NDArray], in_data: Sequence[NDArray],
+                 out_data: Sequence[NDArray], in_grad: Sequence[NDArray], aux: Sequence[NDArray]) -> None:
         """Fill `in_grad`. Written by the user."""
-        raise NotImplementedError(f"{type(self).__name__} must define backward(self, req, out_grad, in_data, out_data, in_grad, aux)")
+        raise NotImplementedError(f"{type(self).__name__} must define backward(self, req, out_grad, in_data, "
+                                  "out_data, in_grad, aux)")
 
     def assign(self, dst: NDArray, req: str, src: Any) -> None:
         """Write `src` into `dst` as `req` says: 'null' not at all, 'write'/'inplace' over it, 'add' onto it."""
@@ -46,7 +50,9 @@ class CustomOp:
 
 
 class CustomOpProp:
-    """Names, shapes and types of a custom operator. `need_top_grad`: whether backward uses the gradient of the result."""
+    """Names, shapes and types of a custom operator. `need_top_grad`: whether backward uses the gradient of the
+    result.
+    """
 
     def __init__(self, need_top_grad: bool = True) -> None:
         self.need_top_grad_ = need_top_grad
@@ -98,13 +104,15 @@ def get_all_registered_operators() -> list[str]:
 def _prop(op_type: str, options: Any) -> CustomOpProp:
     cls = _REGISTERED.get(op_type)
     if cls is None:
-        raise ArgumentError(explain("Custom", f"No operator is registered as {op_type!r}.", fix=closest(op_type, list(_REGISTERED))
+        raise ArgumentError(explain("Custom", f"No operator is registered as {op_type!r}.",
+                                    fix=closest(op_type, list(_REGISTERED))
                                     if _REGISTERED else "decorate its CustomOpProp with @mx.operator.register(name)"))
     return cls(**{k: str(v) for k, v in options})
 
 
 class _Runner:
-    def run(self, op_type: str, options: Any, tensors: Sequence[torch.Tensor], training: bool) -> tuple[torch.Tensor, ...]:
+    def run(self, op_type: str, options: Any, tensors: Sequence[torch.Tensor], training: bool) -> tuple[torch.Tensor,
+                                                                                                        ...]:
         """Run forward, as one node of torch's tape when it is on."""
         return tuple(_Node.apply(_prop(op_type, options), training, *tensors))
 
@@ -132,7 +140,8 @@ class _Node(torch.autograd.Function):
         shapes = [list(a.shape) for a in ins]
         out_shapes = prop.infer_shape(shapes)[1]
         out_types = prop.infer_type([a.dtype for a in ins])[1]
-        outs = [NDArray(torch.zeros(tuple(s), dtype=dtypes.as_torch(t), device=tensors[0].device)) for s, t in zip(out_shapes, out_types)]
+        outs = [NDArray(torch.zeros(tuple(s), dtype=dtypes.as_torch(t), device=tensors[0].device)) for s,
+                t in zip(out_shapes, out_types)]
         op = prop.create_operator(ins[0].context, shapes, [a.dtype for a in ins])
         token = RECORDING.set(False)
         try:
