@@ -1,7 +1,8 @@
-"""Typed operator attributes: for each annotation a parser from what a user passes, or from the text in a model file, to one value.
+"""Typed operator attributes: for each annotation a parser from what a user passes, or from the text in a model file,
+to one value.
 
-The one idea: inside, an attribute is always a plain hashable Python value (int, float, bool, str, tuple, torch.dtype, None); text exists
-only in files, and `to_text` is the inverse of the parsers.
+The one idea: inside, an attribute is always a plain hashable Python value (int, float, bool, str, tuple, torch.dtype,
+None); text exists only in files, and `to_text` is the inverse of the parsers.
 """
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def _shape(value: Any) -> tuple[int, ...]:
     value = _literal(value)
     if isinstance(value, (int, np.integer)):
         return (int(value),)
-    return tuple(None if v is None else _int(v) for v in value)  # type: ignore[misc]  # slices carry None as "from the end"
+    return tuple(None if v is None else _int(v)
+                 for v in value)  # type: ignore[misc]  # slices carry None as "from the end"
 
 
 def _axis(value: Any) -> Any:
@@ -103,8 +105,8 @@ def _any(value: Any) -> Any:
 
 
 _BASE: dict[str, Callable[[Any], Any]] = {
-    "int": _int, "float": _float, "bool": _bool, "str": _str, "Shape": _shape, "Axis": _axis, "Floats": _floats, "Number": _number,
-    "DType": dtypes.as_torch, "Any": _any,
+    "int": _int, "float": _float, "bool": _bool, "str": _str, "Shape": _shape, "Axis": _axis, "Floats": _floats,
+    "Number": _number, "DType": dtypes.as_torch, "Any": _any,
 }
 
 
@@ -112,7 +114,8 @@ def _optional(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None or value == "None" else parse(value)
 
 
-PARSERS: dict[str, Callable[[Any], Any]] = {**_BASE, **{f"{key} | None": _optional(parse) for key, parse in _BASE.items()}}
+PARSERS: dict[str, Callable[[Any], Any]] = {**_BASE, **{f"{key} | None": _optional(parse) for key,
+                                                        parse in _BASE.items()}}
 
 
 def to_text(value: Any) -> str:
