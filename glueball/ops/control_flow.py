@@ -1,8 +1,9 @@
 """Control flow inside a graph: `_foreach`, `_while_loop`, `_cond`, operators whose attributes are sub-graphs.
 
-The one idea: a sub-graph is an opaque object with `run(tensors, training)` and `infer(types)` (symbol/subgraph.py); these kernels are the
-loops and branches around it. Captured values follow the loop's own among the inputs. Gradients come from the kernels by torch's tape.
-User functions: nd.contrib.foreach and friends, eager in ndarray/contrib.py, composing in symbol/contrib.py.
+The one idea: a sub-graph is an opaque object with `run(tensors, training)` and `infer(types)` (symbol/subgraph.py);
+these kernels are the loops and branches around it. Captured values follow the loop's own among the inputs. Gradients
+come from the kernels by torch's tape. User functions: nd.contrib.foreach and friends, eager in ndarray/contrib.py,
+composing in symbol/contrib.py.
 """
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _WHY = "takes sub-graphs, which samples cannot state; tests/symbol/test_control_
 
 
 class _Foreach(InferRule):
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         n = attrs["data_count"]
         steps = ins[0].shape[0]  # type: ignore[index]  # complete here
         step = [TensorType(t.shape[1:] or (1,), t.dtype) for t in ins[:n]]  # type: ignore[index]
@@ -30,19 +32,22 @@ class _Foreach(InferRule):
 
 
 class _WhileLoop(InferRule):
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         outs = attrs["body"].infer(ins[attrs["cond_captured"]:], training)
         k = attrs["out_count"]
         return [TensorType((attrs["max_iterations"], *t.shape), t.dtype) for t in outs[:k]] + list(outs[k:])
 
 
 class _Cond(InferRule):
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         n = attrs["then_count"]
         outs = attrs["then"].infer(ins[1:1 + n], training)
         other = attrs["other"].infer(ins[1 + n:], training)
         if list(outs) != list(other):
-            raise ArgumentError(explain("cond", "Both branches must return arrays of the same shapes and dtypes.", expected=outs, received=other))
+            raise ArgumentError(explain("cond", "Both branches must return arrays of the same shapes and dtypes.",
+                                        expected=outs, received=other))
         return outs
 
 
@@ -52,8 +57,8 @@ def _row(data: Tensor, step: int) -> Tensor:
 
 
 @operator(outputs=lambda a: a["total"], infer=_Foreach(), gradient=from_kernel, check=check(ref=_WHY))
-def _foreach(*arrays: Tensor, body: Any = REQUIRED, data_count: int = REQUIRED, state_count: int = REQUIRED, out_count: int = REQUIRED,
-             total: int = REQUIRED, training: Training = False) -> Any:
+def _foreach(*arrays: Tensor, body: Any = REQUIRED, data_count: int = REQUIRED, state_count: int = REQUIRED,
+             out_count: int = REQUIRED, total: int = REQUIRED, training: Training = False) -> Any:
     """Run `body` on each step of the leading axis, handing states on; outputs are stacked."""
     n, m = data_count, state_count
     data, states, captured = arrays[:n], list(arrays[n:n + m]), list(arrays[n + m:])
@@ -67,8 +72,9 @@ def _foreach(*arrays: Tensor, body: Any = REQUIRED, data_count: int = REQUIRED, 
 
 
 @operator(outputs=lambda a: a["total"], infer=_WhileLoop(), gradient=from_kernel, check=check(ref=_WHY))
-def _while_loop(*arrays: Tensor, condition: Any = REQUIRED, body: Any = REQUIRED, cond_captured: int = REQUIRED, state_count: int = REQUIRED,
-                out_count: int = REQUIRED, max_iterations: int = REQUIRED, total: int = REQUIRED, training: Training = False) -> Any:
+def _while_loop(*arrays: Tensor, condition: Any = REQUIRED, body: Any = REQUIRED, cond_captured: int = REQUIRED,
+                state_count: int = REQUIRED, out_count: int = REQUIRED, max_iterations: int = REQUIRED,
+                total: int = REQUIRED, training: Training = False) -> Any:
     """Run `body` while `condition` holds, at most `max_iterations` times; outputs are stacked and padded with zeros.
 
     Inputs: what the condition captures, the loop variables, what the body captures.
@@ -93,8 +99,8 @@ def _while_loop(*arrays: Tensor, condition: Any = REQUIRED, body: Any = REQUIRED
 
 
 @operator(outputs=lambda a: a["total"], infer=_Cond(), gradient=from_kernel, nondiff=("arg0",), check=check(ref=_WHY))
-def _cond(*arrays: Tensor, then: Any = REQUIRED, other: Any = REQUIRED, then_count: int = REQUIRED, total: int = REQUIRED,
-          training: Training = False) -> Any:
+def _cond(*arrays: Tensor, then: Any = REQUIRED, other: Any = REQUIRED, then_count: int = REQUIRED,
+          total: int = REQUIRED, training: Training = False) -> Any:
     """Run one of two sub-graphs, as the first input (one element) is true or not."""
     taken = then if bool(arrays[0]) else other
     inputs = arrays[1:1 + then_count] if taken is then else arrays[1 + then_count:]
