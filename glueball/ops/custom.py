@@ -1,7 +1,7 @@
 """Custom: an operator that the user wrote in Python (glueball/operator.py).
 
-The one idea: the kernel hands over to the registered class, whose own backward is on torch's tape; what the class is asked for at which
-moment is operator.py's business, which sets RUNNER when it is imported.
+The one idea: the kernel hands over to the registered class, whose own backward is on torch's tape; what the class is
+asked for at which moment is operator.py's business, which sets RUNNER when it is imported.
 """
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ HOLDER = _Holder()
 
 
 class _AskUser(InferRule):
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         return HOLDER.runner.infer(attrs["op_type"], attrs["options"], ins)
 
 
-@operator(outputs=lambda attrs: HOLDER.runner.count(attrs["op_type"], attrs["options"]), infer=_AskUser(), gradient=from_kernel,
-          check=check(ref="runs the user's class; tests/test_operator.py checks it"))
-def Custom(*data: Tensor, op_type: str = REQUIRED, options: Any = (), training: Training = False) -> Any:  # noqa: N802 (compatible name)
+@operator(outputs=lambda attrs: HOLDER.runner.count(attrs["op_type"], attrs["options"]), infer=_AskUser(),
+          gradient=from_kernel, check=check(ref="runs the user's class; tests/test_operator.py checks it"))
+def Custom(*data: Tensor, op_type: str = REQUIRED, options: Any = (),
+           training: Training = False) -> Any:  # noqa: N802 (compatible name)
     """Run the operator registered under `op_type`; further keyword arguments go to its constructor as text."""
     return HOLDER.runner.run(op_type, options, data, training)
