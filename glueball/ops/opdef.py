@@ -1,9 +1,9 @@
 """What an operator is: one typed Python function, and the rules that hang beneath it.
 
-The one idea: the function's signature is the schema (tensor inputs first, then attributes), its docstring the documentation, its body the
-ATen kernel on torch tensors. `@operator(...)` turns it into an `OpDef` in the TABLE; `nd.*`, `sym.*`, methods, graphs, gradients, files,
-docs and tests are derived from that entry. Rules are given, or refused in words: see `rules/`. Nothing here calls a kernel for a user:
-that is dispatch.py.
+The one idea: the function's signature is the schema (tensor inputs first, then attributes), its docstring the
+documentation, its body the ATen kernel on torch tensors. `@operator(...)` turns it into an `OpDef` in the TABLE;
+`nd.*`, `sym.*`, methods, graphs, gradients, files, docs and tests are derived from that entry. Rules are given, or
+refused in words: see `rules/`. Nothing here calls a kernel for a user: that is dispatch.py.
 
     @operator(aliases=("sigmoid_",), infer=same_shape, method=True, check=unary(lambda x: 1 / (1 + np.exp(-x))))
     def sigmoid(data: Tensor) -> Tensor:
@@ -31,12 +31,14 @@ from ..base.errors import ArgumentError, MXNetError, explain
 from ..base.registry import closest
 from .attributes import PARSERS, REQUIRED
 
-__all__ = ["OpDef", "operator", "TABLE", "lookup", "TensorType", "Grad", "Tensor", "Training", "Value", "Unsupported", "unsupported",
+__all__ = ["OpDef", "operator", "TABLE", "lookup", "TensorType", "Grad", "Tensor", "Training", "Value", "Unsupported",
+           "unsupported",
            "from_kernel", "REQUIRED", "AttrSpec", "InputSpec", "freeze"]
 
 Tensor: TypeAlias = torch.Tensor
 Training: TypeAlias = bool
-Value: TypeAlias = Any  # what a gradient rule computes on: NDArray when run eagerly, Symbol when a graph is differentiated
+# what a gradient rule computes on: NDArray when run eagerly, Symbol when a graph is differentiated
+Value: TypeAlias = Any
 
 
 class TensorType(NamedTuple):
@@ -76,7 +78,9 @@ from_kernel = _FromKernel()
 @final
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """One tensor input. `when` says from the attributes whether an optional input takes part (a bias unless no_bias)."""
+    """One tensor input. `when` says from the attributes whether an optional input takes part (a bias unless
+    no_bias).
+    """
 
     name: str
     optional: bool = False
@@ -87,7 +91,9 @@ class InputSpec:
 @final
 @dataclass(frozen=True, slots=True)
 class AttrSpec:
-    """One attribute: its name, the text of its annotation, how a value (or its text in a file) becomes typed, its default."""
+    """One attribute: its name, the text of its annotation, how a value (or its text in a file) becomes typed, its
+    default.
+    """
 
     name: str
     annotation: str
@@ -103,22 +109,25 @@ class AttrSpec:
         try:
             return PARSERS[self.annotation](value)
         except (ValueError, TypeError, KeyError, SyntaxError):
-            raise ArgumentError(explain(f"attribute {self.name!r}", "The value has a wrong type.", expected=self.annotation,
-                                        received=repr(value))) from None
+            raise ArgumentError(explain(f"attribute {self.name!r}", "The value has a wrong type.",
+                                        expected=self.annotation, received=repr(value))) from None
 
 
 @final
 class Grad:
-    """What a gradient rule sees: inputs, outputs and output gradients as values, typed attributes, and the static types.
+    """What a gradient rule sees: inputs, outputs and output gradients as values, typed attributes, and the static
+    types.
 
-    `needs` says for which inputs a gradient is wanted; a rule may leave the others out. `g` and `out` are the first output's. A gradient of an output that nothing uses is None in `grads` (`g` is then zeros).
-    A rule returns one value (or None) per input, as a tuple; a single value serves operators of one input.
+    `needs` says for which inputs a gradient is wanted; a rule may leave the others out. `g` and `out` are the first
+    output's. A gradient of an output that nothing uses is None in `grads` (`g` is then zeros). A rule returns one
+    value (or None) per input, as a tuple; a single value serves operators of one input.
     """
 
     __slots__ = ("op", "ins", "outs", "grads", "attrs", "in_types", "out_types", "training", "needs")
 
-    def __init__(self, op: OpDef, ins: Sequence[Value], outs: Sequence[Value], grads: Sequence[Value], attrs: Mapping[str, Any],
-                 in_types: Sequence[TensorType], out_types: Sequence[TensorType], training: bool, needs: Sequence[bool] | None = None) -> None:
+    def __init__(self, op: OpDef, ins: Sequence[Value], outs: Sequence[Value], grads: Sequence[Value],
+                 attrs: Mapping[str, Any], in_types: Sequence[TensorType], out_types: Sequence[TensorType],
+                 training: bool, needs: Sequence[bool] | None = None) -> None:
         self.needs = (True,) * len(ins) if needs is None else tuple(needs)
         self.op, self.ins, self.outs, self.grads, self.attrs = op, ins, outs, grads, attrs
         self.in_types, self.out_types, self.training = in_types, out_types, training
@@ -188,14 +197,16 @@ class OpDef:
         self.input_names = tuple(i.name for i in self.inputs)
         self.defaults = {a.name: a.default for a in self.attrs if not a.required}
 
-    # -- rules as decorators ---------------------------------------------------------------------------------------------------------
+    # -- rules as decorators -------------------------------------------------------------------------------------------
     def grad(self, rule: GradRule) -> GradRule:
         """Give the gradient rule, written in operators."""
         self.gradient = rule
         return rule
 
     def fill(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Give the rule `(attrs, shapes) -> shapes` that completes unknown parameter sizes from the data's (deferred initialisation)."""
+        """Give the rule `(attrs, shapes) -> shapes` that completes unknown parameter sizes from the data's (deferred
+        initialisation).
+        """
         self.filler = rule
         return rule
 
@@ -203,7 +214,7 @@ class OpDef:
         """Return the template that writes the result over input 0, if there is one for these attributes."""
         return self.inplace(attrs) if callable(self.inplace) else self.inplace
 
-    # -- schema ----------------------------------------------------------------------------------------------------------------------
+    # -- schema --------------------------------------------------------------------------------------------------------
     @property
     def variadic(self) -> bool:
         """Whether the (only) tensor input takes any number of arrays."""
@@ -224,20 +235,25 @@ class OpDef:
         return self.visible if isinstance(self.visible, int) else self.visible(attrs)
 
     def typed(self, attrs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all attributes, typed, defaults filled in; unknown or missing ones are an error that names the closest."""
+        """Return all attributes, typed, defaults filled in; unknown or missing ones are an error that names the
+        closest.
+        """
         result = dict(self.defaults)
         for name, value in attrs.items():
             spec = self.attr_by_name.get(name)
             if spec is None and name == self.variadic_count:
                 continue  # num_args=2: the inputs say it themselves
             if spec is None:
-                raise ArgumentError(explain(self.name, f"There is no argument {name!r}.", expected=", ".join(self.attr_names) or "no attributes",
-                                            received=f"{name}={value!r}", fix=closest(name, list(self.attr_names + self.input_names))))
+                raise ArgumentError(explain(self.name, f"There is no argument {name!r}.",
+                                            expected=", ".join(self.attr_names) or "no attributes",
+                                            received=f"{name}={value!r}",
+                                            fix=closest(name, list(self.attr_names + self.input_names))))
             result[name] = spec.parse(value)
         missing = [a.name for a in self.attrs if a.required and a.name not in result]
         if missing:
             raise ArgumentError(explain(self.name, f"The argument {missing[0]!r} is missing.",
-                                        expected=f"{missing[0]}: {self.attr_by_name[missing[0]].annotation}", received=repr(dict(attrs))))
+                                        expected=f"{missing[0]}: {self.attr_by_name[missing[0]].annotation}",
+                                        received=repr(dict(attrs))))
         return result
 
     def __call__(self, *inputs: Value, **attrs: Any) -> Value:
@@ -282,14 +298,16 @@ def known(name: str) -> bool:
     return name in _NAMES
 
 
-def _schema(function: Callable[..., Any], when: Mapping[str, Callable[..., bool]]) -> tuple[list[InputSpec], list[AttrSpec], bool]:
+def _schema(function: Callable[..., Any], when: Mapping[str, Callable[..., bool]]) -> tuple[list[InputSpec],
+                                                                                            list[AttrSpec], bool]:
     inputs: list[InputSpec] = []
     attrs: list[AttrSpec] = []
     training = False
     for parameter in inspect.signature(function).parameters.values():
         text = str(parameter.annotation)
         if parameter.name in ("out", "name", "attr", "extra", "ctx"):
-            raise TypeError(f"operator {function.__name__}: the parameter name {parameter.name!r} is taken by every generated function")
+            raise TypeError(f"operator {function.__name__}: the parameter name {parameter.name!r} is taken by every "
+                            "generated function")
         if text == "Training":
             training = True
         elif text.startswith("Tensor"):
@@ -298,41 +316,42 @@ def _schema(function: Callable[..., Any], when: Mapping[str, Callable[..., bool]
             inputs.append(InputSpec(parameter.name, optional, variadic, when.get(parameter.name)))
         else:
             if text not in PARSERS:
-                raise TypeError(f"operator {function.__name__}: annotation {text!r} of {parameter.name!r} is not one of {sorted(PARSERS)}")
+                raise TypeError(f"operator {function.__name__}: annotation {text!r} of {parameter.name!r} is not one "
+                                f"of {sorted(PARSERS)}")
             if parameter.default is inspect.Parameter.empty:
-                raise TypeError(f"operator {function.__name__}: attribute {parameter.name!r} needs a default (REQUIRED when it must be given)")
+                raise TypeError(f"operator {function.__name__}: attribute {parameter.name!r} needs a default "
+                                "(REQUIRED when it must be given)")
             attrs.append(AttrSpec(parameter.name, text, parameter.default))
     return inputs, attrs, training
 
 
-def operator(*, name: str | None = None, aliases: Sequence[str] = (), when: Mapping[str, Callable[..., bool]] | None = None,
+def operator(*, name: str | None = None, aliases: Sequence[str] = (),
+             when: Mapping[str, Callable[..., bool]] | None = None,
              **rules: Any) -> Callable[[Callable[..., Any]], OpDef]:
     """Make an `OpDef` of a kernel function and put it in the TABLE.
 
-    Parameters (rules)
-    ------------------
-    name, aliases : the canonical name in model files, and further public names. A prefix `_linalg_`, `_contrib_`, `_image_`, `_random_`,
-        `_sample_` or `_sparse_` places it in that namespace; any other leading underscore keeps it in `_internal`.
-    when : {optional input: attrs -> bool}, which optional inputs take part.
-    outputs, visible : number of results (int or attrs -> int), and how many of them a user sees.
-    mutates : names of inputs that the kernel updates in place in train mode (auxiliary states).
-    infer : a rule of rules/infer.py; left out: the kernel is run on `meta` tensors.
-    gradient : a rule, `from_kernel`, or `unsupported(why)`; usually given with `@op.grad`.
-    own_gradient : the eager tape must use the rule, too, because it differs from the kernel's derivative (SoftmaxOutput, ties, edges).
-    view : the kernel may return a view of input 0. "copy": an eager call copies it (writes to one never show in the other, as in Gluon 1.x);
-        "share": the view is meant (reshape). Compiled plans use views in both cases.
-    nondiff : names of float inputs that take no gradient (labels, indices, masks).
-    inplace : an expression template such as ``"{0}.relu_()"`` that overwrites input 0 when its buffer is dead,
-        or attrs -> such a template.
-    emit : `(args: list[str], attrs, training) -> str | None` source text of a call faster than the kernel; None: call the kernel.
-    random : the kernel draws random numbers. dynamic : why the output shape depends on values (such an operator cannot be traced).
-    check : samples and a NumPy reference for the operator matrix (rules/check.py).
-    variadic_count : the attribute that carries the number of variadic inputs in model files (num_args).
+    Parameters (rules) ------------------ name, aliases : the canonical name in model files, and further public names.
+    A prefix `_linalg_`, `_contrib_`, `_image_`, `_random_`, `_sample_` or `_sparse_` places it in that namespace; any
+    other leading underscore keeps it in `_internal`. when : {optional input: attrs -> bool}, which optional inputs
+    take part. outputs, visible : number of results (int or attrs -> int), and how many of them a user sees. mutates :
+    names of inputs that the kernel updates in place in train mode (auxiliary states). infer : a rule of
+    rules/infer.py; left out: the kernel is run on `meta` tensors. gradient : a rule, `from_kernel`, or
+    `unsupported(why)`; usually given with `@op.grad`. own_gradient : the eager tape must use the rule, too, because
+    it differs from the kernel's derivative (SoftmaxOutput, ties, edges). view : the kernel may return a view of input
+    0. "copy": an eager call copies it (writes to one never show in the other, as in Gluon 1.x); "share": the view is
+    meant (reshape). Compiled plans use views in both cases. nondiff : names of float inputs that take no gradient
+    (labels, indices, masks). inplace : an expression template such as ``"{0}.relu_()"`` that overwrites input 0 when
+    its buffer is dead, or attrs -> such a template. emit : `(args: list[str], attrs, training) -> str | None` source
+    text of a call faster than the kernel; None: call the kernel. random : the kernel draws random numbers. dynamic :
+    why the output shape depends on values (such an operator cannot be traced). check : samples and a NumPy reference
+    for the operator matrix (rules/check.py). variadic_count : the attribute that carries the number of variadic
+    inputs in model files (num_args).
     """
     def make(function: Callable[..., Any]) -> OpDef:
         inputs, attrs, training = _schema(function, when or {})
-        made = OpDef(name=name or function.__name__, kernel=function, inputs=tuple(inputs), attrs=tuple(attrs), doc=inspect.getdoc(function) or "",
-                     aliases=tuple(aliases), takes_training=training, family=function.__module__.rsplit(".", 1)[-1], **rules)
+        made = OpDef(name=name or function.__name__, kernel=function, inputs=tuple(inputs), attrs=tuple(attrs),
+                     doc=inspect.getdoc(function) or "", aliases=tuple(aliases), takes_training=training,
+                     family=function.__module__.rsplit(".", 1)[-1], **rules)
         for key in (made.name, *made.aliases):
             if key in _NAMES:
                 raise TypeError(f"operator name {key!r} is defined twice: {_NAMES[key].family} and {made.family}")
@@ -352,8 +371,11 @@ def alias(op: OpDef, *names: str) -> None:
 
 
 def freeze() -> None:
-    """Refuse silence: every operator must have a gradient rule (or a reason), a check and a docstring. Called once at import."""
+    """Refuse silence: every operator must have a gradient rule (or a reason), a check and a docstring. Called once at
+    import.
+    """
     silent = [f"{op.name} ({op.family}): no {what}" for op in TABLE.values()
-              for what, given in (("gradient rule", op.gradient), ("check", op.check), ("docstring", op.doc)) if not given]
+              for what, given in (("gradient rule", op.gradient), ("check", op.check), ("docstring", op.doc))
+              if not given]
     if silent:
         raise TypeError("operators without a rule or a reason:\n  " + "\n  ".join(silent))
