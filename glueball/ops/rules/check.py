@@ -1,8 +1,9 @@
-"""How an operator is tested: samples of its inputs and attributes, a NumPy reference, and calls that must fail in words.
+"""How an operator is tested: samples of its inputs and attributes, a NumPy reference, and calls that must fail in
+words.
 
-The one idea: the samples hang beneath the definition, and ONE matrix (tests/ops/test_matrix.py) runs them through every interpreter:
-kernel = reference, inferred = real, gradient = finite differences, eager = traced = compiled. An operator without samples cannot enter
-the table. NumPy only; nothing here knows torch.
+The one idea: the samples hang beneath the definition, and ONE matrix (tests/ops/test_matrix.py) runs them through
+every interpreter: kernel = reference, inferred = real, gradient = finite differences, eager = traced = compiled. An
+operator without samples cannot enter the table. NumPy only; nothing here knows torch.
 """
 from __future__ import annotations
 
@@ -53,7 +54,9 @@ def A(*shape: int, **options: Any) -> ArraySpec:  # noqa: N802 (reads as the mat
 @final
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One call: inputs (ArraySpec, array, or None for an absent optional one) and attributes; `grad` False where none is defined."""
+    """One call: inputs (ArraySpec, array, or None for an absent optional one) and attributes; `grad` False where none
+    is defined.
+    """
 
     inputs: tuple[Any, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
@@ -71,10 +74,10 @@ def S(*inputs: Any, grad: bool = True, training: bool = False, **attrs: Any) -> 
 class Check:
     """Everything the matrix needs of one operator.
 
-    reference(*arrays, **attrs) -> array or tuple of the VISIBLE results, in NumPy; or a sentence that says why there is none
-    (random results, or a factorisation that is only unique up to sign, which `law` then checks: law(inputs, outputs, attrs) -> bool).
-    errors: (inputs, attrs, regular expression of the message).
-    second_order: whether gradients of gradients are checked (False, with the reason beside it, where the kernel has none).
+    reference(*arrays, **attrs) -> array or tuple of the VISIBLE results, in NumPy; or a sentence that says why there
+    is none (random results, or a factorisation that is only unique up to sign, which `law` then checks: law(inputs,
+    outputs, attrs) -> bool). errors: (inputs, attrs, regular expression of the message). second_order: whether
+    gradients of gradients are checked (False, with the reason beside it, where the kernel has none).
     """
 
     samples: Sequence[Sample]
@@ -94,10 +97,12 @@ def check(*samples: Sample, ref: Callable[..., Any] | str, **options: Any) -> Ch
 
 def unary(ref: Callable[..., Any], low: float = -2.0, high: float = 2.0, **options: Any) -> Check:
     """Samples for an element-by-element function of one input: a matrix, an empty array, one element."""
-    return Check((S(A(2, 3, low=low, high=high)), S(A(0, 3, low=low, high=high)), S(A(1, low=low, high=high))), ref, **options)
+    return Check((S(A(2, 3, low=low, high=high)), S(A(0, 3, low=low, high=high)), S(A(1, low=low, high=high))), ref,
+                 **options)
 
 
-def binary(ref: Callable[..., Any], low: float = -2.0, high: float = 2.0, broadcast: bool = True, **options: Any) -> Check:
+def binary(ref: Callable[..., Any], low: float = -2.0, high: float = 2.0, broadcast: bool = True,
+           **options: Any) -> Check:
     """Samples for an element-by-element function of two inputs, with broadcasting where the operator has it."""
     def arr(*shape: int) -> ArraySpec:
         return A(*shape, low=low, high=high)
