@@ -1,8 +1,9 @@
 """Inference rules: shapes and dtypes of results, and of inputs whose sizes are not known yet.
 
-The one idea: by default the kernel itself is the rule, run on `meta` tensors that have shapes but no data. Classes of operators whose
-shapes also flow backwards (from result to inputs, between inputs) have a rule object here: `same_shape`, `elementwise`, `broadcasting`.
-Completing parameter sizes from the data (deferred initialisation) is each operator's `fill` rule, beneath its definition.
+The one idea: by default the kernel itself is the rule, run on `meta` tensors that have shapes but no data. Classes of
+operators whose shapes also flow backwards (from result to inputs, between inputs) have a rule object here:
+`same_shape`, `elementwise`, `broadcasting`. Completing parameter sizes from the data (deferred initialisation) is
+each operator's `fill` rule, beneath its definition.
 """
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import torch
 from ...base.errors import DTypeError, MXNetError, ShapeError, explain
 from ..opdef import OpDef, TensorType
 
-__all__ = ["run_rule", "complete", "kernel_on_meta", "same_shape", "elementwise", "broadcasting", "broadcast_shapes", "unify", "InferRule"]
+__all__ = ["run_rule", "complete", "kernel_on_meta", "same_shape", "elementwise", "broadcasting", "broadcast_shapes",
+           "unify", "InferRule"]
 
 PartialShape = "tuple[int | None, ...] | None"
 
@@ -28,7 +30,8 @@ def unify(left: Any, right: Any, where: str) -> Any:
     if left is None or right is None:
         return right if left is None else left
     if len(left) != len(right):
-        raise ShapeError(explain(where, "The numbers of axes differ.", expected=f"{len(left)} axes, as in {left}", received=f"{right}"))
+        raise ShapeError(explain(where, "The numbers of axes differ.", expected=f"{len(left)} axes, as in {left}",
+                                 received=f"{right}"))
     joined = []
     for a, b in zip(left, right):
         if a is not None and b is not None and a != b:
@@ -45,7 +48,8 @@ def broadcast_shapes(left: tuple[int, ...], right: tuple[int, ...], where: str =
     a = (1,) * (rank - len(left)) + tuple(left)
     b = (1,) * (rank - len(right)) + tuple(right)
     if any(x != y and x != 1 and y != 1 for x, y in zip(a, b)):
-        raise ShapeError(explain(where, "These shapes do not broadcast: sizes must be equal or 1, counted from the last axis.",
+        raise ShapeError(explain(where,
+                                 "These shapes do not broadcast: sizes must be equal or 1, counted from the last axis.",
                                  received=f"{left} and {right}"))
     return tuple(y if x == 1 else x for x, y in zip(a, b))
 
@@ -53,7 +57,8 @@ def broadcast_shapes(left: tuple[int, ...], right: tuple[int, ...], where: str =
 class InferRule:
     """Forward: result types from complete input types. Backward: what results and other inputs say about an input."""
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         """Return the types of all results."""
         return kernel_on_meta(op, attrs, ins, training)
 
@@ -63,20 +68,25 @@ class InferRule:
         return list(ins), list(outs)
 
 
-SMALL = 1 << 16  # elements; below this a real run on zeros is quicker than `meta`, whose first use imports seconds' worth of torch
+# elements; below this a real run on zeros is quicker than `meta`, whose first use imports seconds' worth of torch
+SMALL = 1 << 16
 
 
 def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
-    """Run the kernel on stand-ins and read the types of the results off: zeros where that is cheap, `meta` tensors otherwise."""
+    """Run the kernel on stand-ins and read the types of the results off: zeros where that is cheap, `meta` tensors
+    otherwise.
+    """
     small = not op.random and sum(_size(t.shape) for t in ins) <= SMALL
     if small:
         try:
-            return _run_on(op, attrs, [torch.zeros(t.shape, dtype=t.dtype) for t in ins], training)  # type: ignore[arg-type]  # complete here
+            return _run_on(op, attrs, [torch.zeros(t.shape, dtype=t.dtype) for t in ins],
+                           training)  # type: ignore[arg-type]  # complete here
         except MXNetError:
             raise
         except Exception:  # zeros may be no valid value (a matrix to factorise): shapes alone decide
             pass
-    return _run_on(op, attrs, [torch.empty(t.shape, dtype=t.dtype, device="meta") for t in ins], training)  # type: ignore[arg-type]
+    return _run_on(op, attrs, [torch.empty(t.shape, dtype=t.dtype, device="meta") for t in ins],
+                   training)  # type: ignore[arg-type]
 
 
 def _size(shape: Any) -> int:
@@ -106,7 +116,8 @@ def _given(op: OpDef, count: int, attrs: Mapping[str, Any]) -> tuple[str, ...]:
 class _SameShape(InferRule):
     """Every result has the first input's shape and dtype, and the other way round."""
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         return [ins[0]] * op.num_outputs(attrs)
 
     def partial(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
@@ -121,7 +132,8 @@ class _SameShape(InferRule):
 class _Elementwise(InferRule):
     """All inputs and results have one shape and one dtype (elemwise_add)."""
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         for other in ins[1:]:
             unify(ins[0].shape, other.shape, op.name)
             if other.dtype != ins[0].dtype:
@@ -139,7 +151,8 @@ class _Elementwise(InferRule):
 
 
 def _mixed(op: OpDef, ins: Sequence[TensorType]) -> DTypeError:
-    return DTypeError(explain(op.name, "The element types differ.", expected="one dtype", received=" and ".join(str(t.dtype)[6:] for t in ins),
+    return DTypeError(explain(op.name, "The element types differ.", expected="one dtype",
+                              received=" and ".join(str(t.dtype)[6:] for t in ins),
                               fix="convert one of them, for example with x.astype('float32')"))
 
 
@@ -147,7 +160,8 @@ def _mixed(op: OpDef, ins: Sequence[TensorType]) -> DTypeError:
 class _Broadcasting(InferRule):
     """NumPy broadcasting of two inputs; the result has their common dtype."""
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         left, right = ins
         assert left.shape is not None and right.shape is not None  # complete here: complete() calls no rule before
         if left.dtype != right.dtype:
@@ -166,7 +180,8 @@ def run_rule(op: OpDef) -> InferRule:
     return op.infer or _default
 
 
-def complete(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType], training: bool = False,
+def complete(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType],
+             training: bool = False,
              ) -> tuple[list[TensorType], list[TensorType]]:
     """Return inputs and outputs with everything filled in that the operator's rules can say.
 
