@@ -1,16 +1,18 @@
 """Shapes by formula: `(attrs, shapes, dtypes) -> [(shape, dtype), …]` for the families that programs are made of.
 
-The one idea: running a kernel on stand-ins to learn its result's shape (infer.py) is the default; here are the cases where a line of
-arithmetic says it at once, so that tracing a network takes milliseconds. Used through `formula(...)` and `Probing(result=...)`.
+The one idea: running a kernel on stand-ins to learn its result's shape (infer.py) is the default; here are the cases
+where a line of arithmetic says it at once, so that tracing a network takes milliseconds. Used through `formula(...)`
+and `Probing(result=...)`.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["like_first", "like_second", "target", "reduced", "joined", "stacked", "matrix_product", "batch_product", "dense", "dense_weight",
-           "convolved", "pooled", "taken", "picked", "channels_normalised", "axis_normalised", "like_data_and_gains", "like_data_as_asked",
-           "sliced_window"]
+__all__ = ["like_first", "like_second", "target", "reduced", "joined", "stacked", "matrix_product", "batch_product",
+           "dense", "dense_weight",
+           "convolved", "pooled", "taken", "picked", "channels_normalised", "axis_normalised", "like_data_and_gains",
+           "like_data_as_asked", "sliced_window"]
 
 Attrs = Mapping[str, Any]
 Shapes = Sequence[tuple[int, ...]]
@@ -36,10 +38,12 @@ def reduced(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     """A reduction over `axis` (or all others with `exclude`); a full one leaves one element."""
     shape, axis = shapes[0], attrs.get("axis")
     rank = len(shape)
-    axes = set(range(rank)) if axis is None or axis == () else {a % rank for a in ((axis,) if isinstance(axis, int) else axis)}
+    axes = set(range(rank)) if axis is None or axis == () else {a % rank for a in ((axis,) if isinstance(axis, int)
+                                                                                   else axis)}
     if attrs.get("exclude") and axis not in (None, ()):
         axes = set(range(rank)) - axes
-    kept = tuple(1 if i in axes else s for i, s in enumerate(shape)) if attrs.get("keepdims") else tuple(s for i, s in enumerate(shape) if i not in axes)
+    kept = tuple(1 if i in axes else s for i, s in enumerate(shape)) if attrs.get("keepdims") else tuple(s for i,
+                                                                                                         s in enumerate(shape) if i not in axes)
     return [(kept or (1,), attrs.get("dtype") or dtypes[0])]
 
 
@@ -93,7 +97,8 @@ def dense(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     inner = 1
     for s in data[1:] if attrs["flatten"] else data[-1:]:
         inner *= s
-    if weight != (attrs["num_hidden"], inner) or len(set(dtypes)) != 1 or any(s != (attrs["num_hidden"],) for s in shapes[2:]):
+    if weight != (attrs["num_hidden"], inner) or len(set(dtypes)) != 1 or any(s != (attrs["num_hidden"],)
+                                                                              for s in shapes[2:]):
         return None
     return [((data[0], weight[0]) if attrs["flatten"] else (*data[:-1], weight[0]), dtypes[0])]
 
@@ -104,7 +109,8 @@ def convolved(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     n = len(kernel)
     if attrs["layout"] not in (None, "None", "NCW", "NCHW", "NCDHW") or len(data) != n + 2 or len(set(dtypes)) != 1:
         return None
-    if weight != (attrs["num_filter"], data[1] // attrs["num_group"], *kernel) or data[1] % attrs["num_group"] or attrs["num_filter"] % attrs["num_group"]:
+    if weight != (attrs["num_filter"], data[1] // attrs["num_group"],
+                  *kernel) or data[1] % attrs["num_group"] or attrs["num_filter"] % attrs["num_group"]:
         return None
     stride, dilate, pad = attrs["stride"] or (1,) * n, attrs["dilate"] or (1,) * n, attrs["pad"] or (0,) * n
     size = tuple((data[2 + i] + 2 * pad[i] - dilate[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(n))
@@ -131,7 +137,8 @@ def pooled(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
         if min(size, default=1) <= 0 or any(2 * p > k for p, k in zip(pad, kernel)):
             return None
     result = [((*data[:2], *size), dtypes[0])]
-    return result + [((*data[:2], *size), torch.int64)] if attrs["pool_type"] == "max" and not attrs["global_pool"] else \
+    return result + [((*data[:2], *size),
+                      torch.int64)] if attrs["pool_type"] == "max" and not attrs["global_pool"] else \
         None if attrs["pool_type"] == "max" else result
 
 
@@ -164,7 +171,9 @@ def channels_normalised(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> 
 def axis_normalised(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     """LayerNorm: the data's shape, then mean and deviation with the axis kept at size 1."""
     data, axis = shapes[0], attrs["axis"] % max(len(shapes[0]), 1)
-    if not data or any(s != (data[axis],) for s in shapes[1:]) or len(set(dtypes)) != 1 or str(dtypes[0]) not in ("torch.float32", "torch.float64"):
+    if not data or any(s != (data[axis],)
+                       for s in shapes[1:]) or len(set(dtypes)) != 1 or str(dtypes[0]) not in ("torch.float32",
+                                                                                               "torch.float64"):
         return None
     rest = tuple(1 if i == axis else s for i, s in enumerate(data))
     return [(data, dtypes[0]), (rest, dtypes[0]), (rest, dtypes[0])]
