@@ -1,7 +1,8 @@
 """The gradient of any kernel, derived by torch's autograd: what `gradient=from_kernel` means inside a graph.
 
-The one idea: the operator `_vjp` holds another operator and its attributes; its kernel runs that kernel once more under torch's tape and
-asks for the gradients. Slower than a rule, right for everything deterministic. Rules are preferred for operators that matter.
+The one idea: the operator `_vjp` holds another operator and its attributes; its kernel runs that kernel once more
+under torch's tape and asks for the gradients. Slower than a rule, right for everything deterministic. Rules are
+preferred for operators that matter.
 """
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from .rules.infer import InferRule
 class _GradientsLikeInputs(InferRule):
     """Each result has the type of the input it is the gradient of."""
 
-    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
+    def forward(self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType],
+                training: bool) -> list[TensorType]:
         return [ins[i] for i in attrs["wrt"]]
 
 
@@ -32,7 +34,9 @@ def _np_vjp_exp(x: np.ndarray, g: np.ndarray, **attrs: Any) -> np.ndarray:
           check=check(S(A(2, 3), A(2, 3), op="exp", op_attrs=(), inputs=("data",), wrt=(0,)), ref=_np_vjp_exp))
 def _vjp(*arrays: Tensor, op: str = REQUIRED, op_attrs: Any = REQUIRED, inputs: Any = REQUIRED, wrt: Any = REQUIRED,
          op_training: bool = False) -> Any:
-    """Compute gradients of operator `op` for its inputs numbered `wrt`, from its inputs followed by one gradient per float result."""
+    """Compute gradients of operator `op` for its inputs numbered `wrt`, from its inputs followed by one gradient per
+    float result.
+    """
     definition = lookup(op)
     count = len(inputs)
     given, grads = arrays[:count], arrays[count:]
@@ -42,8 +46,11 @@ def _vjp(*arrays: Tensor, op: str = REQUIRED, op_attrs: Any = REQUIRED, inputs: 
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in arrays)
     with torch.enable_grad():
         leaves = [t if recorded and t.requires_grad else t.detach().requires_grad_(True) if i in wrt
-                  else t.clone() if not definition.variadic and inputs[i] in definition.mutates else t for i, t in enumerate(given)]
-        result = definition.kernel(*leaves, **extra) if definition.variadic else definition.kernel(**dict(zip(inputs, leaves)), **extra)
+                  else t.clone() if not definition.variadic and inputs[i] in definition.mutates else t for i,
+                  t in enumerate(given)]
+        result = definition.kernel(*leaves,
+                                   **extra) if definition.variadic else definition.kernel(**dict(zip(inputs, leaves)),
+                                                                                          **extra)
         results = [r for r in (result if isinstance(result, (tuple, list)) else (result,)) if r.is_floating_point()]
         pairs = [(r, g) for r, g in zip(results, grads) if r.requires_grad]
         wanted = [leaves[i] for i in wrt]
