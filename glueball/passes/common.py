@@ -1,6 +1,7 @@
 """Common subexpressions: equal operators on equal inputs are computed once.
 
-Law: the results are unchanged; running the pass twice changes nothing more. Random operators and those that update a state stay apart.
+Law: the results are unchanged; running the pass twice changes nothing more. Random operators and those that update a
+state stay apart.
 """
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def merge_common(program: Program) -> Program:
             return None
         if found is not None:
             return Value(found, 0)
-        new = node if inputs == node.inputs else Node(op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
+        new = node if inputs == node.inputs else Node(op, node.name, inputs, node.attrs, node.hints, node.origin,
+                                                      node.serial)
         seen[key] = new
         return Value(new, 0)
 
