@@ -1,7 +1,7 @@
 """Constants: what can be computed without any input is computed once, when the plan is made.
 
-Law: results are unchanged. Only small values (up to LIMIT elements) without randomness are kept; large ones are cheaper to make anew than
-to hold.
+Law: results are unchanged. Only small values (up to LIMIT elements) without randomness are kept; large ones are
+cheaper to make anew than to hold.
 """
 from __future__ import annotations
 
