@@ -1,8 +1,9 @@
 """Reverse-mode differentiation of a graph by the operators' own gradient rules.
 
 Law: running the gradient graph gives what torch's tape gives for the same program (tests/passes/test_gradient.py).
-The one idea: walk the nodes backwards, hand each rule symbols for its inputs, results and result gradients, and add up what arrives at a
-value. Operators whose gradient is `from_kernel` become a `_vjp` node; those without one stop the flow, as they do on the tape.
+The one idea: walk the nodes backwards, hand each rule symbols for its inputs, results and result gradients, and add
+up what arrives at a value. Operators whose gradient is `from_kernel` become a `_vjp` node; those without one stop the
+flow, as they do on the tape.
 """
 from __future__ import annotations
 
@@ -19,9 +20,12 @@ __all__ = ["differentiate"]
 Types = Mapping[Node, tuple[TensorType, ...]]
 
 
-def differentiate(outputs: Sequence[Value], order: Sequence[Node], types: Types, wrt: Sequence[Node], heads: Sequence[Value],
-                  head_types: Sequence[TensorType], training: bool) -> tuple[list[Value | None], dict[Node, tuple[TensorType, ...]]]:
-    """Return one gradient value per node in `wrt` (None: nothing flows there) and the types of all nodes, new ones included.
+def differentiate(outputs: Sequence[Value], order: Sequence[Node], types: Types, wrt: Sequence[Node],
+                  heads: Sequence[Value], head_types: Sequence[TensorType], training: bool) -> tuple[list[Value | None],
+                                                                                                     dict[Node,
+                                                                                                          tuple[TensorType, ...]]]:
+    """Return one gradient value per node in `wrt` (None: nothing flows there) and the types of all nodes, new ones
+    included.
 
     Parameters
     ----------
@@ -82,7 +86,8 @@ def _apply(node: Node, grads: list[Symbol | None], types: Types, needed: set[Nod
     outs = [Symbol([Value(node, i)]) for i in range(node.num_outputs)]
     names = present(node)
     needs = [v.node in needed and name not in op.nondiff for v, name in zip(node.inputs, names)]
-    if not op.variadic and names != op.input_names[:len(names)]:  # an optional input in the middle is absent: rules see None there
+    # an optional input in the middle is absent: rules see None there
+    if not op.variadic and names != op.input_names[:len(names)]:
         by_name = dict(zip(names, ins))
         type_by_name = dict(zip(names, in_types))
         full_ins = [by_name.get(n) for n in op.input_names]
@@ -98,8 +103,8 @@ def _apply(node: Node, grads: list[Symbol | None], types: Types, needed: set[Nod
     return result + [None] * (len(ins) - len(result))
 
 
-def _from_kernel(node: Node, ins: list[Symbol], in_types: list[TensorType], grads: list[Symbol | None], types: Types, needed: set[Node],
-                 training: bool) -> list[Any]:
+def _from_kernel(node: Node, ins: list[Symbol], in_types: list[TensorType], grads: list[Symbol | None], types: Types,
+                 needed: set[Node], training: bool) -> list[Any]:
     op = node.op
     assert op is not None
     names = present(node)
