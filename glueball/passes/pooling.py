@@ -1,7 +1,9 @@
-"""Pool first: a maximum commutes with a rising function, so `pool(tanh(x))` becomes `tanh(pool(x))`, on a quarter of the elements or fewer.
+"""Pool first: a maximum commutes with a rising function, so `pool(tanh(x))` becomes `tanh(pool(x))`, on a quarter of
+the elements or fewer.
 
-Law: values are equal bit for bit, gradients to rounding; a second run changes nothing. It runs before differentiation, so that backward
-gains, too. Only for functions that never fall, used once, and windows that hold no padding.
+Law: values are equal bit for bit, gradients to rounding; a second run changes nothing. It runs before
+differentiation, so that backward gains, too. Only for functions that never fall, used once, and windows that hold no
+padding.
 """
 from __future__ import annotations
 
@@ -20,13 +22,15 @@ def _rises(node: Node) -> bool:
     """Whether a node applies one function, which never falls, to each element."""
     if node.op is None:
         return False
-    return node.op.name in ("relu", "sigmoid", "tanh", "softsign") or (node.op.name == "Activation" and node.attrs["act_type"] in _RISING)
+    return node.op.name in ("relu", "sigmoid", "tanh", "softsign") or (node.op.name == "Activation"
+                                                                       and node.attrs["act_type"] in _RISING)
 
 
 def _takes_maxima(node: Node) -> bool:
     if node.op is None or node.op.name != "Pooling" or node.attrs["pool_type"] != "max":
         return False
-    return bool(node.attrs["global_pool"]) or (node.attrs["pooling_convention"] == "valid" and not any(node.attrs["pad"] or ()))
+    return bool(node.attrs["global_pool"]) or (node.attrs["pooling_convention"] == "valid"
+                                               and not any(node.attrs["pad"] or ()))
 
 
 def pool_first(program: Program) -> Program:
@@ -39,8 +43,10 @@ def pool_first(program: Program) -> Program:
             return None
         function = inputs[0].node
         pooled = Node(node.op, node.name, function.inputs, node.attrs, node.hints, node.origin, node.serial)
-        applied = Node(function.op, function.name, (Value(pooled, 0),), function.attrs, function.hints, function.origin, node.serial)
-        types.update({pooled: types[node], applied: (types[node][0],)})  # type: ignore[attr-defined]  # rebuild's own dictionary
+        applied = Node(function.op, function.name, (Value(pooled, 0),), function.attrs, function.hints, function.origin,
+                       node.serial)
+        types.update({pooled: types[node],
+                      applied: (types[node][0],)})  # type: ignore[attr-defined]  # rebuild's own dictionary
         return Value(applied, 0)
 
     return rebuild(program, visit)
