@@ -1,6 +1,7 @@
 """What passes work on: outputs and types, with inputs fixed; a pass returns a new Program.
 
-`rebuild` is the one helper they share: it copies a program node by node through a function that may answer with another value.
+`rebuild` is the one helper they share: it copies a program node by node through a function that may answer with
+another value.
 """
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ Visit = Callable[[Node, tuple[Value, ...], Types], "Value | None"]
 @final
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Values to compute. `constants` are variables whose arrays the plan holds. Entries of `outputs` may be None (a gradient that is zero)."""
+    """Values to compute. `constants` are variables whose arrays the plan holds. Entries of `outputs` may be None (a
+    gradient that is zero).
+    """
 
     outputs: tuple[Value | None, ...]
     types: Types
@@ -38,9 +41,11 @@ class Program:
 
 
 def rebuild(program: Program, visit: Visit) -> Program:
-    """Return the program with each operator node replaced by what `visit(node, new inputs, types of all nodes so far)` answers.
+    """Return the program with each operator node replaced by what `visit(node, new inputs, types of all nodes so
+    far)` answers.
 
-    None keeps the node; a Value stands for the node's only used result (or for the same result number when it is a node of equal outputs).
+    None keeps the node; a Value stands for the node's only used result (or for the same result number when it is a
+    node of equal outputs).
     """
     types: dict[Node, tuple[TensorType, ...]] = dict(program.types)
     made: dict[Node, Node] = {}
@@ -62,7 +67,9 @@ def rebuild(program: Program, visit: Visit) -> Program:
             instead[node] = answer
             types.setdefault(answer.node, types[node])
             continue
-        new = node if inputs == node.inputs else Node(node.op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
+        new = node if inputs == node.inputs else Node(node.op, node.name, inputs, node.attrs, node.hints, node.origin,
+                                                      node.serial)
         types[new] = types[node]
         made[node] = new
-    return Program(tuple(None if v is None else place(v) for v in program.outputs), types, program.training, program.constants)
+    return Program(tuple(None if v is None else place(v) for v in program.outputs), types, program.training,
+                   program.constants)
