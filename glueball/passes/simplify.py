@@ -1,6 +1,7 @@
 """Algebra: operators that change nothing are left out.
 
-Law: the results are equal, bit for bit; a second run changes nothing. Rules are rows of a table: operator name -> does it pass input 0 on?
+Law: the results are equal, bit for bit; a second run changes nothing. Rules are rows of a table: operator name ->
+does it pass input 0 on?
 """
 from __future__ import annotations
 
@@ -29,18 +30,23 @@ def _scalar(neutral: float) -> Rule:
 
 _PASS_ON: dict[str, Rule] = {
     "_copy": _always, "BlockGrad": _always, "make_loss": _always, "Cast": _same_type, "amp_cast": _same_type,
-    "_sum_to": _same_type, "_expand_to": _same_type, "broadcast_to": _same_type, "broadcast_like": _same_type, "reshape_like": _same_type,
-    "Reshape": _same_type, "Flatten": _same_type, "expand_dims": _same_type, "squeeze": _same_type,
-    "_mul_scalar": _scalar(1), "_div_scalar": _scalar(1),
-    "Dropout": lambda node, types, source, training: (not training and node.attrs["mode"] == "training") or node.attrs["p"] == 0,
+    "_sum_to": _same_type, "_expand_to": _same_type, "broadcast_to": _same_type, "broadcast_like": _same_type,
+    "reshape_like": _same_type, "Reshape": _same_type, "Flatten": _same_type, "expand_dims": _same_type,
+    "squeeze": _same_type, "_mul_scalar": _scalar(1), "_div_scalar": _scalar(1),
+    "Dropout": lambda node, types, source, training: (not training and node.attrs["mode"] == "training")
+    or node.attrs["p"] == 0,
 }
 
 
 def simplify(program: Program) -> Program:
-    """Leave out operators that return their first input; runs after differentiation, so stops of gradients have done their work."""
+    """Leave out operators that return their first input; runs after differentiation, so stops of gradients have done
+    their work.
+    """
     def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
         rule = _PASS_ON.get(node.op.name) if node.op is not None else None
-        if rule is not None and node.num_visible == 1 and rule(node, types[node], types[inputs[0].node][inputs[0].index], program.training):
+        if rule is not None and node.num_visible == 1 and rule(node, types[node],
+                                                               types[inputs[0].node][inputs[0].index],
+                                                               program.training):
             return inputs[0]
         return None
 
