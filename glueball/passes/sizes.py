@@ -1,7 +1,8 @@
 """Sizes that only the graph knows: `zeros(shape=(0, 8))` in a graph means "of a batch size to be found out".
 
-The one idea: inference has found the size from whoever uses the value (the first state of a recurrent network meets the data's batch), so the
-node is replaced by one that says it. This is no optimisation but part of what a graph means: it runs before the pass pipeline, always.
+The one idea: inference has found the size from whoever uses the value (the first state of a recurrent network meets
+the data's batch), so the node is replaced by one that says it. This is no optimisation but part of what a graph
+means: it runs before the pass pipeline, always.
 """
 from __future__ import annotations
 
@@ -22,8 +23,11 @@ def has_open_size(node: Node) -> bool:
     return node.op is not None and node.op.name in _SIZED_BY_USE and 0 in (node.attrs["shape"] or ())
 
 
-def with_sizes(outputs: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]]) -> tuple[Sequence[Value], Mapping[Node, Any]]:
-    """Return outputs and types of the graph with every open size written into its node; the same objects where there is none."""
+def with_sizes(outputs: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]]) -> tuple[Sequence[Value],
+                                                                                                Mapping[Node, Any]]:
+    """Return outputs and types of the graph with every open size written into its node; the same objects where there
+    is none.
+    """
     if not any(has_open_size(node) for node in topological(outputs)):
         return outputs, types
 
