@@ -1,7 +1,8 @@
 """The profiler: what ran, how often, for how long; as a table and as a chrome trace.
 
-The one idea: torch's profiler sees every kernel, so it does the measuring; here are the compatible switches (`set_config`, `set_state`,
-`dump`, `dumps`) and the user's own marks (Task, Frame, Event, Marker, Counter), which appear in the same trace.
+The one idea: torch's profiler sees every kernel, so it does the measuring; here are the compatible switches
+(`set_config`, `set_state`, `dump`, `dumps`) and the user's own marks (Task, Frame, Event, Marker, Counter), which
+appear in the same trace.
 """
 from __future__ import annotations
 
@@ -16,10 +17,13 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from .base.errors import ArgumentError, MXNetError, explain
 from .base.files import write_atomically
 
-__all__ = ["set_config", "set_state", "dump", "dumps", "pause", "resume", "state", "scope", "Domain", "Task", "Frame", "Event", "Counter", "Marker"]
+__all__ = ["set_config", "set_state", "dump", "dumps", "pause", "resume", "state", "scope", "Domain", "Task", "Frame",
+           "Event", "Counter", "Marker"]
 
-_CONFIG_KEYS = frozenset({"filename", "profile_all", "profile_symbolic", "profile_imperative", "profile_memory", "profile_api",
-                          "continuous_dump", "dump_period", "aggregate_stats", "profile_process", "gpu_memory_profile_filename_prefix"})
+_CONFIG_KEYS = frozenset({"filename", "profile_all", "profile_symbolic", "profile_imperative", "profile_memory",
+                          "profile_api",
+                          "continuous_dump", "dump_period", "aggregate_stats", "profile_process",
+                          "gpu_memory_profile_filename_prefix"})
 
 
 class _State:
@@ -43,7 +47,8 @@ def set_config(**kwargs: Any) -> None:
     """
     for key in kwargs:
         if key not in _CONFIG_KEYS:
-            raise ArgumentError(explain("profiler.set_config", f"There is no option {key!r}.", expected=", ".join(sorted(_CONFIG_KEYS))))
+            raise ArgumentError(explain("profiler.set_config", f"There is no option {key!r}.",
+                                        expected=", ".join(sorted(_CONFIG_KEYS))))
     _state.filename = kwargs.get("filename", _state.filename)
     _state.memory = bool(kwargs.get("profile_memory", False) or kwargs.get("profile_all", False))
 
@@ -51,7 +56,8 @@ def set_config(**kwargs: Any) -> None:
 def set_state(state: str = "stop", profile_process: str = "worker") -> None:  # noqa: A002 (compatible name)
     """Start ('run') or stop ('stop') recording."""
     if state not in ("run", "stop"):
-        raise ArgumentError(explain("profiler.set_state", "Unknown state.", expected="'run' or 'stop'", received=repr(state)))
+        raise ArgumentError(explain("profiler.set_state", "Unknown state.", expected="'run' or 'stop'",
+                                    received=repr(state)))
     if state == "run" and _state.running is None:
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
         _state.running = profile(activities=activities, profile_memory=_state.memory, record_shapes=True)
@@ -80,7 +86,8 @@ def _collected() -> Any:
     if _state.running is not None:
         set_state("stop")
     if _state.finished is None:
-        raise MXNetError(explain("profiler", "Nothing was recorded.", fix="profiler.set_state('run') before, set_state('stop') after what is measured"))
+        raise MXNetError(explain("profiler", "Nothing was recorded.",
+                                 fix="profiler.set_state('run') before, set_state('stop') after what is measured"))
     return _state.finished
 
 
@@ -97,18 +104,22 @@ def dump(finished: bool = True, profile_process: str = "worker") -> None:
     write_atomically(_state.filename, json.dumps(trace).encode())
 
 
-def dumps(reset: bool = False, format: str = "table", sort_by: str = "total", ascending: bool = False) -> str:  # noqa: A002 (compatible name)
+def dumps(reset: bool = False, format: str = "table", sort_by: str = "total",
+          ascending: bool = False) -> str:  # noqa: A002 (compatible name)
     """Return the statistics per operator as a table, or as JSON text."""
     averages = _collected().key_averages()
     if format == "json":
-        text = json.dumps([{"name": e.key, "count": e.count, "total_us": e.cpu_time_total, "self_us": e.self_cpu_time_total} for e in averages])
+        text = json.dumps([{"name": e.key, "count": e.count, "total_us": e.cpu_time_total,
+                            "self_us": e.self_cpu_time_total} for e in averages])
     elif format == "table":
         keys = {"total": "cpu_time_total", "avg": "cpu_time", "min": "cpu_time", "max": "cpu_time", "count": "count"}
         if sort_by not in keys:
-            raise ArgumentError(explain("profiler.dumps", "Unknown order.", expected=", ".join(keys), received=repr(sort_by)))
+            raise ArgumentError(explain("profiler.dumps", "Unknown order.", expected=", ".join(keys),
+                                        received=repr(sort_by)))
         text = str(averages.table(sort_by=keys[sort_by], row_limit=100))
     else:
-        raise ArgumentError(explain("profiler.dumps", "Unknown format.", expected="'table' or 'json'", received=repr(format)))
+        raise ArgumentError(explain("profiler.dumps", "Unknown format.", expected="'table' or 'json'",
+                                    received=repr(format)))
     if reset:
         _state.finished, _state.marks = None, []
     return text
@@ -165,7 +176,8 @@ class _Span:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.stop()
 
 
@@ -196,7 +208,8 @@ class Counter:
     def set_value(self, value: float) -> None:
         """Record a new value."""
         self.value = value
-        _state.marks.append({"ph": "C", "name": f"{self.domain.name}::{self.name}", "ts": _now(), "pid": 0, "args": {"value": value}})
+        _state.marks.append({"ph": "C", "name": f"{self.domain.name}::{self.name}", "ts": _now(), "pid": 0,
+                             "args": {"value": value}})
 
     def increment(self, delta: float = 1) -> None:
         """Record the value plus `delta`."""
@@ -223,4 +236,5 @@ class Marker:
 
     def mark(self, scope: str = "process") -> None:
         """Record the moment."""
-        _state.marks.append({"ph": "i", "name": f"{self.domain.name}::{self.name}", "ts": _now(), "pid": 0, "s": scope[0]})
+        _state.marks.append({"ph": "i", "name": f"{self.domain.name}::{self.name}", "ts": _now(), "pid": 0,
+                             "s": scope[0]})
