@@ -1,7 +1,8 @@
 """`sym`: graphs of operators that are composed now and run later.
 
-Public names are MXNet's. graph.py has the immutable graph, symbol.py the class users hold, compose.py how calls become nodes, infer.py
-shapes and dtypes, tracer.py what hybridize() uses, json.py the file format. Operators are generated from the table at first use.
+Public names are MXNet's. graph.py has the immutable graph, symbol.py the class users hold, compose.py how calls
+become nodes, infer.py shapes and dtypes, tracer.py what hybridize() uses, json.py the file format. Operators are
+generated from the table at first use.
 """
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from .creation import Custom, arange, eye, full, linspace, ones, zeros
 from .symbol import Group, Symbol, Variable, var
 from .json import load, load_json, fromjson
 
-__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "split_v2", "zeros", "ones", "full", "arange", "linspace", "eye", "Custom", "pow"]
+__all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "split_v2", "zeros",
+           "ones", "full", "arange", "linspace", "eye", "Custom", "pow"]
 
 
 arithmetic.install(globals())
