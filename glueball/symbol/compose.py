@@ -22,7 +22,8 @@ __all__ = ["compose"]
 def _value(op: OpDef, given: Any, name: str) -> Value:
     if isinstance(given, Symbol):
         if len(given._outputs) != 1:
-            raise MXNetError(explain(op.name, f"The input {name!r} must be one value.", received=f"a symbol of {len(given._outputs)} outputs",
+            raise MXNetError(explain(op.name, f"The input {name!r} must be one value.",
+                                     received=f"a symbol of {len(given._outputs)} outputs",
                                      fix="choose one, for example s[0]"))
         return given._outputs[0]
     tracer = current_tracer()
@@ -31,8 +32,8 @@ def _value(op: OpDef, given: Any, name: str) -> Value:
     if tracer is not None:
         from ..ndarray import to_array
         return Value(tracer.constant(to_array(given)))
-    raise MXNetError(explain(op.name, f"The input {name!r} must be a Symbol when another one is.", received=type(given).__name__,
-                             fix="use sym.Variable(...) and bind the array to it"))
+    raise MXNetError(explain(op.name, f"The input {name!r} must be a Symbol when another one is.",
+                             received=type(given).__name__, fix="use sym.Variable(...) and bind the array to it"))
 
 
 def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None = None) -> Symbol:
@@ -60,7 +61,8 @@ def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: st
                 values.append(_value(op, given, spec.name))
                 used.append(spec.name)
             elif spec.name in wanted:
-                values.append(Value(Node(None, f"{node_name}_{spec.name}", hints={k: v for k, v in hints.items() if k.startswith("__")})))
+                values.append(Value(Node(None, f"{node_name}_{spec.name}",
+                                         hints={k: v for k, v in hints.items() if k.startswith("__")})))
                 used.append(spec.name)
         if tuple(used) != wanted:
             hints["__inputs__"] = ",".join(used)
