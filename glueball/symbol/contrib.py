@@ -1,7 +1,7 @@
 """sym.contrib: control flow that composes, and (from the table) the contrib operators.
 
-The one idea: the body is called once on placeholder symbols; what it composed is cut out as a sub-graph and becomes the attribute of one
-operator. Eager twins with the same meaning are in ndarray/contrib.py.
+The one idea: the body is called once on placeholder symbols; what it composed is cut out as a sub-graph and becomes
+the attribute of one operator. Eager twins with the same meaning are in ndarray/contrib.py.
 """
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def _symbols(value: Any, what: str) -> tuple[list[Symbol], Any]:
     for part in found:
         if isinstance(part, NDArray):
             if tracer is None:
-                raise MXNetError(explain(what, "Arrays and symbols are mixed.", fix="use sym.Variable(...) for the arrays"))
+                raise MXNetError(explain(what, "Arrays and symbols are mixed.",
+                                         fix="use sym.Variable(...) for the arrays"))
             part = Symbol._of(tracer.constant(part))
         made.append(part)
     if any(len(p) != 1 for p in made):
@@ -65,7 +66,9 @@ def _apply(op: str, inputs: Sequence[Symbol], attrs: dict[str, Any], name: str) 
 
 
 def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "foreach") -> tuple[Any, Any]:
-    """Run ``body(step_data, states) -> (outputs, new_states)`` over the leading axis of `data`; returns (stacked outputs, last states)."""
+    """Run ``body(step_data, states) -> (outputs, new_states)`` over the leading axis of `data`; returns (stacked
+    outputs, last states).
+    """
     rows, data_structure = _symbols(data, "foreach")
     states, state_structure = _symbols(init_states, "foreach")
     moment = Node(None, "moment").serial
@@ -75,16 +78,20 @@ def foreach(body: Callable[..., Any], data: Any, init_states: Any, name: str = "
     outs, out_structure = _symbols(outputs, "foreach")
     news, new_structure = _symbols(new_states, "foreach")
     if len(news) != len(states):
-        raise ArgumentError(explain("foreach", "The body must return as many states as it is given.", expected=len(states), received=len(news)))
+        raise ArgumentError(explain("foreach", "The body must return as many states as it is given.",
+                                    expected=len(states), received=len(news)))
     graph, captured = cut([*_values(outs), *_values(news)], _nodes([*step, *held]), moment)
-    attrs = {"body": graph, "data_count": len(rows), "state_count": len(states), "out_count": len(outs), "total": len(outs) + len(news)}
+    attrs = {"body": graph, "data_count": len(rows), "state_count": len(states), "out_count": len(outs),
+             "total": len(outs) + len(news)}
     results = _apply("_foreach", [*rows, *states, *_as_symbols(captured)], attrs, name)
     return unflatten(out_structure, results[:len(outs)]), unflatten(new_structure, results[len(outs):])
 
 
 def while_loop(cond: Callable[..., Any], func: Callable[..., Any], loop_vars: Any, max_iterations: int | None = None,
                name: str = "while_loop") -> tuple[Any, Any]:
-    """Run ``func(*loop_vars) -> (outputs, new_loop_vars)`` while ``cond(*loop_vars)`` holds; outputs are padded to `max_iterations`."""
+    """Run ``func(*loop_vars) -> (outputs, new_loop_vars)`` while ``cond(*loop_vars)`` holds; outputs are padded to
+    `max_iterations`.
+    """
     if max_iterations is None:
         raise ArgumentError(explain("while_loop", "max_iterations must be given."))
     single = not isinstance(loop_vars, (list, tuple))
@@ -97,16 +104,20 @@ def while_loop(cond: Callable[..., Any], func: Callable[..., Any], loop_vars: An
     outs, out_structure = _symbols([] if outputs is None else outputs, "while_loop")
     news, new_structure = _symbols(new_vars, "while_loop")
     if len(news) != len(states):
-        raise ArgumentError(explain("while_loop", "func must return as many loop variables as it is given.", expected=len(states), received=len(news)))
+        raise ArgumentError(explain("while_loop", "func must return as many loop variables as it is given.",
+                                    expected=len(states), received=len(news)))
     body, captured = cut([*_values(outs), *_values(news)], _nodes(held), moment)
-    attrs = {"condition": condition, "body": body, "cond_captured": len(cond_captured), "state_count": len(states), "out_count": len(outs),
+    attrs = {"condition": condition, "body": body, "cond_captured": len(cond_captured), "state_count": len(states),
+             "out_count": len(outs),
              "max_iterations": int(max_iterations), "total": len(outs) + len(news)}
     results = _apply("_while_loop", [*_as_symbols(cond_captured), *states, *_as_symbols(captured)], attrs, name)
     return unflatten(out_structure, results[:len(outs)]), unflatten(new_structure, results[len(outs):])
 
 
 def cond(pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], name: str = "cond") -> Any:
-    """Return ``then_func()`` or ``else_func()``, whichever `pred` (one element) asks for; only that branch is computed."""
+    """Return ``then_func()`` or ``else_func()``, whichever `pred` (one element) asks for; only that branch is
+    computed.
+    """
     if not isinstance(pred, Symbolic):
         return then_func() if bool(pred) else else_func()
     moment = Node(None, "moment").serial
@@ -115,9 +126,11 @@ def cond(pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], 
     other, other_structure = _symbols(else_func(), "cond")
     other_graph, other_captured = cut(_values(other), [], moment)
     if len(then) != len(other) or then_structure != other_structure:
-        raise ArgumentError(explain("cond", "Both branches must return the same structure.", expected=then_structure, received=other_structure))
+        raise ArgumentError(explain("cond", "Both branches must return the same structure.", expected=then_structure,
+                                    received=other_structure))
     attrs = {"then": then_graph, "other": other_graph, "then_count": len(then_captured), "total": len(then)}
-    results = _apply("_cond", [pred, *_as_symbols(then_captured), *_as_symbols(other_captured)], attrs, name)  # type: ignore[list-item]
+    results = _apply("_cond", [pred, *_as_symbols(then_captured), *_as_symbols(other_captured)], attrs,
+                     name)  # type: ignore[list-item]
     return unflatten(then_structure, results)
 
 
