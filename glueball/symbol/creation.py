@@ -25,19 +25,23 @@ def full(shape: Any, val: float, dtype: Any = None, name: str | None = None, **k
     return compose(lookup("_full"), (), {"shape": shape, "value": float(val), "dtype": dtype or "float32"}, name)
 
 
-def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: bool = False, name: str | None = None,
-           dtype: Any = None, **kwargs: Any) -> Symbol:
+def arange(start: float, stop: float | None = None, step: float = 1.0, repeat: int = 1, infer_range: bool = False,
+           name: str | None = None, dtype: Any = None, **kwargs: Any) -> Symbol:
     """Return a symbol of start, start + step, … below stop."""
-    return compose(lookup("_arange"), (), {"start": start, "stop": stop, "step": step, "repeat": repeat, "infer_range": infer_range,
+    return compose(lookup("_arange"), (), {"start": start, "stop": stop, "step": step, "repeat": repeat,
+                                           "infer_range": infer_range,
                                            "dtype": dtype or "float32"}, name)
 
 
-def linspace(start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None, **kwargs: Any) -> Symbol:
+def linspace(start: float, stop: float, num: int, endpoint: bool = True, name: str | None = None, dtype: Any = None,
+             **kwargs: Any) -> Symbol:
     """Return a symbol of `num` evenly spaced numbers."""
-    return compose(lookup("_linspace"), (), {"start": start, "stop": stop, "num": num, "endpoint": endpoint, "dtype": dtype or "float32"}, name)
+    return compose(lookup("_linspace"), (), {"start": start, "stop": stop, "num": num, "endpoint": endpoint,
+                                             "dtype": dtype or "float32"}, name)
 
 
-def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None, **kwargs: Any) -> Symbol:  # noqa: N803 (compatible names)
+def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None,
+        **kwargs: Any) -> Symbol:  # noqa: N803 (compatible names)
     """Return a symbol of an N × M matrix with ones on diagonal `k`."""
     return compose(lookup("_eye"), (), {"N": N, "M": M, "k": k, "dtype": dtype or "float32"}, name)
 
