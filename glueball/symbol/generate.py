@@ -1,4 +1,6 @@
-"""Builds the functions of `sym.*` and the methods of Symbol from the operator table: same signatures as `nd.*`, composing instead of running."""
+"""Builds the functions of `sym.*` and the methods of Symbol from the operator table: same signatures as `nd.*`,
+composing instead of running.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,14 +19,16 @@ def _compose(op: OpDef, inputs: tuple[Any, ...], attrs: dict[str, Any], name: st
     """Compose; arrays alone, while a block is traced, are computed at once (they are constants)."""
     if op.variadic and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
         inputs = tuple(inputs[0])
-    if CURRENT.get() is not None and inputs and not any(isinstance(x, Symbolic) for x in inputs) and any(x is not None for x in inputs):
+    if CURRENT.get() is not None and inputs and not any(isinstance(x, Symbolic) for x in inputs) and any(x is not None
+                                                                                                         for x in inputs):
         return invoke(op, inputs, attrs, None, name)
     return compose(op, inputs, attrs, name)
 
 
 def build_function(op: OpDef, public: str, label: str, method: bool = False) -> Callable[..., Any]:
     """Return the generated composing function of an operator."""
-    names: dict[str, Any] = {"op": op, "REQUIRED": REQUIRED, "given": given, "compose": _compose, "hint": Hint(public.lower())}
+    names: dict[str, Any] = {"op": op, "REQUIRED": REQUIRED, "given": given, "compose": _compose,
+                             "hint": Hint(public.lower())}
     parameters, inputs, attrs = signature_source(op, names, all_optional=not method)
     if not op.variadic and not method:
         parameters = ", ".join(p if "=" in p else f"{p}=None" for p in parameters.split(", ")) if parameters else ""
