@@ -82,6 +82,9 @@ def _overwrite_activation(attrs: Mapping[str, Any]) -> str | None:
 def Activation(data: Tensor, act_type: str = REQUIRED) -> Tensor:
     """Apply relu, sigmoid, tanh, softrelu = log(1 + eˣ), softsign = x/(1 + |x|), log_sigmoid or mish = x·tanh(log(1 +
     eˣ)).
+
+    >>> nd.Activation(nd.array([-1.0, 2.0]), act_type='relu').asnumpy().tolist()
+    [0.0, 2.0]
     """
     try:
         function = _ACTIVATIONS[act_type]
@@ -217,6 +220,9 @@ def LeakyReLU(
 
     "selu" is the scaled elu, "gelu" x·Φ(x). gamma (C,) along axis 1, or (1,). In train mode "rrelu" draws its slopes
     uniformly from [lower_bound, upper_bound], otherwise it takes their mean.
+
+    >>> nd.LeakyReLU(nd.array([-1.0, 2.0]), act_type='leaky', slope=0.5).asnumpy().tolist()
+    [-0.5, 2.0]
     """
     if act_type == "leaky":
         return _functional.leaky_relu(data, slope)

@@ -112,7 +112,11 @@ def _np_iou(a: np.ndarray, b: np.ndarray, format: str = "corner") -> np.ndarray:
     ),
 )
 def box_iou(lhs: Tensor, rhs: Tensor, format: str = "corner") -> Tensor:
-    """Compute intersection over union of every box of lhs (…, 4) with every box of rhs (…, 4): (…lhs, …rhs)."""
+    """Compute intersection over union of every box of lhs (…, 4) with every box of rhs (…, 4): (…lhs, …rhs).
+
+    >>> nd.contrib.box_iou(nd.array([[0, 0, 2, 2]]), nd.array([[1, 0, 3, 2]])).asnumpy().round(3).tolist()
+    [[0.33...]]
+    """
     _check_boxes("box_iou", lhs=lhs, rhs=rhs)
     check_format("box_iou", "format", format)
     if format == "center":
@@ -221,6 +225,10 @@ def box_nms(
     data (…, N, K): each row holds a score, four coordinates from coord_start on, and a class if id_index ≥ 0. Rows
     with score ≤ valid_thresh, and those of class background_id, are dropped; topk > 0 looks at the best only. Boxes
     of different classes do not suppress each other unless force_suppress.
+
+    >>> rows = nd.array([[0.9, 0, 0, 2, 2], [0.8, 0, 0, 2, 1.9], [0.7, 3, 3, 4, 4]])
+    >>> nd.contrib.box_nms(rows, coord_start=1, score_index=0).asnumpy()[:, 3].tolist()
+    [2.0, 4.0, -1.0]
     """
     if data.dim() < 2:
         raise ShapeError(
@@ -314,6 +322,9 @@ def bipartite_matching(
 
     −1 marks what is not matched. Scores below `threshold` (above it with is_ascend, where small is good) match nothing;
     topk > 0 stops after topk + 1 matches, as Gluon 1.x does.
+
+    >>> [m.asnumpy().tolist() for m in nd.contrib.bipartite_matching(nd.array([[0.5, 0.6], [0.1, 0.2]]), threshold=0.1)]
+    [[1.0, 0.0], [1.0, 0.0]]
     """
     if data.dim() < 2:
         raise ShapeError(

@@ -92,7 +92,12 @@ _PLACES, _SIGNS = np.array([[0.0, 2.0, 1.0, 2.0]]), np.array([[1.0, -1.0, 1.0, 1
 def count_sketch(
     data: Tensor, h: Tensor, s: Tensor, out_dim: int = REQUIRED, processing_batch_size: int = 32
 ) -> Tensor:
-    """Project data (…, d) to (…, out_dim): element i is added with sign s[i] at place h[i]; h and s are (1, d)."""
+    """Project data (…, d) to (…, out_dim): element i is added with sign s[i] at place h[i]; h and s are (1, d).
+
+    >>> places, signs = nd.array([[0, 1, 0]]), nd.array([[1, 1, -1]])
+    >>> nd.contrib.count_sketch(nd.array([[1, 2, 3]]), places, signs, out_dim=2).asnumpy().tolist()
+    [[-2.0, 2.0]]
+    """
     for name, value in (("h", h), ("s", s)):
         if value.numel() != data.shape[-1]:
             raise ShapeError(

@@ -246,6 +246,10 @@ def Convolution(
     accepted and have no effect.
 
     Raises ShapeError that says which input does not fit, and when the data look like another layout.
+
+    >>> x, weight = nd.ones((1, 3, 8, 8)), nd.ones((4, 3, 3, 3))
+    >>> nd.Convolution(x, weight, kernel=(3, 3), num_filter=4, pad=(1, 1), no_bias=True).shape
+    (1, 4, 8, 8)
     """
     try:
         if layout in CHANNELS_LAST:

@@ -131,6 +131,10 @@ def Deconvolution(
 
     data (N, C, size…); weight (C, num_filter/num_group, kernel…); each size becomes
     stride·(size − 1) + dilate·(kernel − 1) + 1 − 2·pad + adj, or `target_shape`, which then decides on pad and adj.
+
+    >>> x, weight = nd.ones((1, 3, 4, 4)), nd.ones((3, 2, 4, 4))
+    >>> nd.Deconvolution(x, weight, kernel=(4, 4), num_filter=2, stride=(2, 2), pad=(1, 1)).shape
+    (1, 2, 8, 8)
     """
     try:
         if layout in CHANNELS_LAST:

@@ -84,6 +84,9 @@ def MultiBoxPrior(
     Per place: each size with the first ratio (width/height), then the first size with each other ratio. `steps` (y,
     x) is the distance of places (negative: one pixel), `offsets` (y, x) their shift in steps; `clip` cuts at the
     image's border.
+
+    >>> nd.contrib.MultiBoxPrior(nd.ones((1, 3, 4, 4)), sizes=(0.5, 0.25), ratios=(1, 2)).shape
+    (1, 48, 4)
     """
     if data.dim() != 4:
         raise ShapeError(

@@ -70,6 +70,9 @@ def Dropout(
     always.
 
     Along `axes` one decision holds for all elements. Outside training the result is a copy of the data.
+
+    >>> nd.Dropout(nd.ones(3), p=0.5).asnumpy().tolist()  # nothing happens outside autograd.record()
+    [1.0, 1.0, 1.0]
     """
     if not 0 <= p <= 1:
         raise ArgumentError(

@@ -45,7 +45,11 @@ def _np_instance_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: f
     ),
 )
 def InstanceNorm(data: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-3) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalise each channel of each sample along its spatial axes, then multiply by gamma and add beta, both (C,)."""
+    """Normalise each channel of each sample along its spatial axes, then multiply by gamma and add beta, both (C,).
+
+    >>> nd.InstanceNorm(nd.array([[[1.0, 3.0]]]), nd.ones(1), nd.zeros(1), eps=0.0).asnumpy().tolist()
+    [[[-1.0, 1.0]]]
+    """
     try:
         return _grouped(data, gamma, beta, data.shape[1], eps)
     except RuntimeError as error:
@@ -100,6 +104,9 @@ def GroupNorm(
     """Normalise each group of channels of each sample, then multiply by gamma and add beta, both (num_groups,).
 
     `output_mean_var` shows mean and √(var + eps) of shape (N, num_groups), too; they take no gradient.
+
+    >>> nd.GroupNorm(nd.ones((2, 4, 3)), nd.ones(2), nd.zeros(2), num_groups=2).shape
+    (2, 4, 3)
     """
     channels = data.shape[1]
     if channels % num_groups:
@@ -272,6 +279,9 @@ def _np_l2(x: np.ndarray, eps: float = 1e-10, mode: str = "instance") -> np.ndar
 def L2Normalization(data: Tensor, eps: float = 1e-10, mode: str = "instance") -> Tensor:
     """Divide by √(Σ data² + eps), the sum over all axes but the first ("instance"), over axis 1 ("channel"), or over
     axes 2… ("spatial").
+
+    >>> nd.L2Normalization(nd.array([[3.0, 4.0]])).asnumpy().round(3).tolist()
+    [[0.6..., 0.8...]]
     """
     if mode not in ("instance", "channel", "spatial"):
         raise ArgumentError(

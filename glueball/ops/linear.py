@@ -123,6 +123,9 @@ def FullyConnected(
     result is (N, num_hidden), without `flatten` (…, num_hidden). All inputs have one dtype.
 
     Raises ShapeError that names the input that does not fit.
+
+    >>> nd.FullyConnected(nd.ones((2, 3)), nd.ones((4, 3)), nd.zeros(4), num_hidden=4).shape
+    (2, 4)
     """
     try:
         if flatten and data.dim() != 2:

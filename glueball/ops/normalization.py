@@ -199,6 +199,10 @@ def BatchNorm(
     variance) in the forward pass; otherwise, and with `use_global_stats`, they are moving_mean and moving_var. gamma,
     beta, moving_mean, moving_var (C,). `fix_gamma`: gamma counts as 1 and has the gradient 0. `output_mean_var` shows
     the mean and 1/√(var + eps) that are used, too.
+
+    >>> mean, var = nd.array([2.0]), nd.array([1.0])
+    >>> nd.BatchNorm(nd.array([[4.0]]), nd.ones(1), nd.zeros(1), mean, var, eps=0.0).asnumpy().tolist()
+    [[2.0]]
     """
     return _batch_norm(
         data,
@@ -380,6 +384,9 @@ def LayerNorm(
     """Normalise along one axis: gamma·(data − mean)/√(var + eps) + beta, gamma and beta of the size of that axis.
 
     `output_mean_var` shows mean and √(var + eps), too, with the axis kept at size 1; they take no gradient.
+
+    >>> nd.LayerNorm(nd.array([[1.0, 3.0]]), nd.ones(2), nd.zeros(2), eps=0.0).asnumpy().tolist()
+    [[-1.0, 1.0]]
     """
     try:
         if axis == -1 or axis == data.dim() - 1:

@@ -95,6 +95,9 @@ def SoftmaxOutput(
     are not `ignore_label`, and with multi_output (unless "valid") by the number of positions. `use_ignore`: no
     gradient where the label is `ignore_label`. `smooth_alpha`: the target is 1 − α for the label and α/(K − 1) for
     the others. `out_grad`: multiply by the gradient from above after all.
+
+    >>> nd.SoftmaxOutput(nd.zeros((1, 2)), nd.array([1])).asnumpy().tolist()
+    [[0.5, 0.5]]
     """
     if normalization not in _NORMALIZATIONS:
         raise ArgumentError(
@@ -453,6 +456,9 @@ def CTCLoss(
     data (T, N, K), not normalised (the softmax is taken here); label (N, L) of class numbers. blank_label="first":
     class 0 is the blank and 0 pads the labels; "last": class K − 1 is the blank and −1 pads. Lengths (N,) take part
     with use_data_lengths, use_label_lengths. The result has shape (N,).
+
+    >>> nd.CTCLoss(nd.zeros((3, 1, 2)), nd.array([[1]])).asnumpy().round(3).tolist()
+    [0.28...]
     """
     if blank_label not in ("first", "last"):
         raise ArgumentError(

@@ -352,6 +352,9 @@ def Pooling(
     data (N, C, size…), or (N, size…, C) with a layout such as "NHWC". Each size becomes ⌊(size + 2·pad −
     kernel)/stride⌋ + 1; with pooling_convention="full" rounded up, with "same" ⌈(size + 2·pad)/stride⌉. `stride`
     defaults to 1. `global_pool` takes the whole axes. An average counts padding unless count_include_pad=False.
+
+    >>> nd.Pooling(nd.array([[[1, 3, 2, 5]]]), kernel=(2,), stride=(2,)).asnumpy().tolist()
+    [[[3.0, 5.0]]]
     """
     include = count_include_pad is not False
     if pooling_convention == "valid" and not global_pool and len(kernel) == 2 and layout != "NHWC" and data.dim() == 4:
@@ -528,6 +531,9 @@ def _np_adaptive(x: np.ndarray, output_size: Any = ()) -> np.ndarray:
 def AdaptiveAvgPooling2D(data: Tensor, output_size: Shape = ()) -> Tensor:
     """Average the windows ⌊i·size/out⌋ … ⌈(i + 1)·size/out⌉ of data (N, C, H, W); `output_size` defaults to (1, 1),
     one number means a square.
+
+    >>> nd.contrib.AdaptiveAvgPooling2D(nd.ones((1, 2, 7, 5)), output_size=(3, 2)).shape
+    (1, 2, 3, 2)
     """
     size: Any = (output_size,) if isinstance(output_size, int) else tuple(output_size) or (1,)
     size = size * 2 if len(size) == 1 else size

@@ -98,6 +98,10 @@ def ROIPooling(data: Tensor, rois: Tensor, pooled_size: Shape = REQUIRED, spatia
     *pooled_size).
 
     Corners times spatial_scale are rounded to whole pixels, both ends inclusive. An empty bin gives 0.
+
+    >>> image, rois = nd.arange(16).reshape((1, 1, 4, 4)), nd.array([[0, 0, 0, 1, 1]])
+    >>> nd.ROIPooling(image, rois, pooled_size=(1, 1), spatial_scale=1.0).asnumpy().tolist()
+    [[[[5.0]]]]
     """
     _check("ROIPooling", data, rois)
     rows, columns = _pair("ROIPooling", pooled_size)
@@ -220,6 +224,10 @@ def ROIAlign(
     sample_ratio ≤ 0: as many points as the bin is large, ⌈extent/pooled⌉. Regions are at least one pixel large,
     unless `aligned`, which also shifts them by half a pixel. position_sensitive: bin (i, j) of result channel c comes
     from data channel (c·PH + i)·PW + j.
+
+    >>> image, rois = nd.ones((1, 2, 4, 4)), nd.array([[0, 0, 0, 3, 3]])
+    >>> nd.contrib.ROIAlign(image, rois, pooled_size=(2, 2), spatial_scale=1.0).shape
+    (1, 2, 2, 2)
     """
     _check("ROIAlign", data, rois)
     rows, columns = _pair("ROIAlign", pooled_size)

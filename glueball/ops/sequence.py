@@ -99,7 +99,11 @@ def SequenceMask(
     value: float = 0.0,
     axis: int = 0,
 ) -> Tensor:
-    """Set the steps from sequence_length on to `value`; without `use_sequence_length` copy."""
+    """Set the steps from sequence_length on to `value`; without `use_sequence_length` copy.
+
+    >>> nd.SequenceMask(nd.ones((3, 2)), nd.array([1, 3]), use_sequence_length=True).asnumpy().tolist()
+    [[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
     lengths = _lengths("SequenceMask", data, sequence_length, use_sequence_length, axis)
     return data.clone() if lengths is None else data.masked_fill(~_inside(data, lengths, axis), value)
 
@@ -133,7 +137,11 @@ def _np_last(
 def SequenceLast(
     data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, axis: int = 0
 ) -> Tensor:
-    """Take the last real step of each sequence: (T, N, …) or (N, T, …) becomes (N, …)."""
+    """Take the last real step of each sequence: (T, N, …) or (N, T, …) becomes (N, …).
+
+    >>> nd.SequenceLast(nd.array([[1, 2], [3, 4]]), nd.array([1, 2]), use_sequence_length=True).asnumpy().tolist()
+    [1.0, 4.0]
+    """
     lengths = _lengths("SequenceLast", data, sequence_length, use_sequence_length, axis)
     if lengths is None:
         return data.select(axis, -1).clone()
@@ -166,7 +174,11 @@ def _np_reverse(
 def SequenceReverse(
     data: Tensor, sequence_length: Tensor | None = None, use_sequence_length: bool = False, axis: int = 0
 ) -> Tensor:
-    """Reverse the real steps of each sequence (T, N, …) and leave the padding in its place."""
+    """Reverse the real steps of each sequence (T, N, …) and leave the padding in its place.
+
+    >>> nd.SequenceReverse(nd.array([[1, 2], [3, 4]]), nd.array([1, 2]), use_sequence_length=True).asnumpy().tolist()
+    [[1.0, 4.0], [3.0, 2.0]]
+    """
     if axis != 0:
         raise ArgumentError(
             explain(

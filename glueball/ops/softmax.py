@@ -99,6 +99,9 @@ def softmax(
     """Compute e^(data/temperature) divided by its sum along `axis`.
 
     length, with `use_length`: the data's shape without `axis`; positions from there on count as −∞ and give 0.
+
+    >>> nd.softmax(nd.zeros((1, 4))).asnumpy().tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
     """
     if temperature is not None and temperature != 1.0:
         data = data / temperature
@@ -280,6 +283,9 @@ def _np_cross_entropy(x: np.ndarray, label: np.ndarray) -> np.ndarray:
 def softmax_cross_entropy(data: Tensor, label: Tensor) -> Tensor:
     """Sum −log softmax(data)[label] over the batch: data (N, K), label (N,) of class numbers; the result has shape
     (1,).
+
+    >>> nd.softmax_cross_entropy(nd.zeros((2, 4)), nd.array([0, 3])).asnumpy().round(3).tolist()
+    [2.77...]
     """
     if data.dim() != 2 or label.shape != data.shape[:1]:
         raise ShapeError(

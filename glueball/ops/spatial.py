@@ -84,6 +84,9 @@ def GridGenerator(data: Tensor, transform_type: str = REQUIRED, target_shape: Sh
 
     "affine": data (N, 6) are matrices [[a, b, c], [d, e, f]] that map target pixels (x, y, 1); "warp": data (N, 2, H,
     W) are shifts in pixels, added to each pixel's own place.
+
+    >>> nd.GridGenerator(nd.array([[1, 0, 0, 0, 1, 0]]), transform_type='affine', target_shape=(2, 3)).shape
+    (1, 2, 2, 3)
     """
     if transform_type == "affine":
         if data.dim() != 2 or data.shape[1] != 6:
@@ -143,6 +146,9 @@ def _np_sampler(x: np.ndarray, grid: np.ndarray, cudnn_off: Any = None) -> np.nd
 def BilinearSampler(data: Tensor, grid: Tensor, cudnn_off: bool | None = None) -> Tensor:
     """Sample data (N, C, H, W) at the places of grid (N, 2, H', W') by bilinear interpolation, zeros outside; the
     result is (N, C, H', W').
+
+    >>> nd.BilinearSampler(nd.array([[[[0, 4]]]]), nd.zeros((1, 2, 1, 1))).asnumpy().tolist()
+    [[[[2.0]]]]
     """
     if data.dim() != 4 or grid.dim() != 4 or grid.shape[:2] != (data.shape[0], 2):
         raise ShapeError(

@@ -79,6 +79,9 @@ def UpSampling(
     "nearest" repeats pixels; further inputs are brought to the same size and concatenated along the channels, or
     summed. "bilinear" takes a second input, a weight (C, 1, k, k) with k = 2·scale − scale mod 2, and convolves each
     channel with it, transposed.
+
+    >>> nd.UpSampling(nd.array([[[[1, 2]]]]), scale=2, sample_type='nearest').asnumpy().tolist()
+    [[[[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]]]
     """
     if sample_type == "nearest":
         height, width = data[0].shape[2] * scale, data[0].shape[3] * scale
@@ -238,6 +241,9 @@ def BilinearResize2D(
     mode "size": to height × width, or by scale_height × scale_width where given; "like": to the size of `like`;
     "odd_scale": by the scales, an odd size n to ⌊(n − 1)·scale⌋ + 1; "to_even_down", "to_even_up", "to_odd_down",
     "to_odd_up": by at most one pixel.
+
+    >>> nd.contrib.BilinearResize2D(nd.array([[[[0, 2]]]]), height=1, width=3).asnumpy().tolist()
+    [[[[0.0, 1.0, 2.0]]]]
     """
     size = _output_size(
         data.shape, None if like is None else like.shape, height, width, scale_height, scale_width, mode
