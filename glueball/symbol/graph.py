@@ -1,7 +1,8 @@
 """The graph: immutable nodes, values, and the order in which they are visited.
 
-The one idea: a Node is an operator applied to Values (or a variable, `op is None`); it never changes after it was made, so graphs share
-nodes freely and passes build new ones. Shapes and dtypes are not in the graph: inference returns them beside it (infer.py).
+The one idea: a Node is an operator applied to Values (or a variable, `op is None`); it never changes after it was
+made, so graphs share nodes freely and passes build new ones. Shapes and dtypes are not in the graph: inference
+returns them beside it (infer.py).
 """
 from __future__ import annotations
 
@@ -22,14 +23,16 @@ _serial = itertools.count()
 class Node:
     """One operator call or variable.
 
-    attrs : typed values, complete (defaults filled in). hints : textual attributes (`__shape__`, `__lr_mult__`, user attributes).
-    origin : `file:line` of the user's code that made it, for error messages. serial : counts nodes in the order they were made; a copy keeps it.
+    attrs : typed values, complete (defaults filled in). hints : textual attributes (`__shape__`, `__lr_mult__`, user
+    attributes). origin : `file:line` of the user's code that made it, for error messages. serial : counts nodes in
+    the order they were made; a copy keeps it.
     """
 
     __slots__ = ("op", "name", "inputs", "attrs", "hints", "origin", "serial", "_key")
 
-    def __init__(self, op: OpDef | None, name: str, inputs: tuple[Value, ...] = (), attrs: Mapping[str, Any] | None = None,
-                 hints: Mapping[str, str] | None = None, origin: str = "", serial: int | None = None) -> None:
+    def __init__(self, op: OpDef | None, name: str, inputs: tuple[Value, ...] = (),
+                 attrs: Mapping[str, Any] | None = None, hints: Mapping[str, str] | None = None, origin: str = "",
+                 serial: int | None = None) -> None:
         self.op = op
         self.name = name
         self.inputs = inputs
@@ -114,7 +117,9 @@ def topological(outputs: Iterable[Value]) -> list[Node]:
 
 
 def execution_order(outputs: Sequence[Value]) -> list[Node]:
-    """Return the nodes in an order to run them: as `topological`, but random numbers are drawn in the order of the traced program."""
+    """Return the nodes in an order to run them: as `topological`, but random numbers are drawn in the order of the
+    traced program.
+    """
     order = topological(outputs)
     drawing = [node for node in order if node.op is not None and node.op.random]
     in_turn = sorted(drawing, key=lambda node: node.serial)
@@ -127,7 +132,8 @@ def variables(order: Sequence[Node]) -> tuple[list[Node], list[Node]]:
     for node in order:
         if node.op is not None and node.op.mutates and not node.op.variadic:
             names = present(node)
-            auxiliary.update(v.node for v, name in zip(node.inputs, names) if name in node.op.mutates and v.node.is_variable)
+            auxiliary.update(v.node for v, name in zip(node.inputs, names) if name in node.op.mutates
+                             and v.node.is_variable)
     found = [node for node in order if node.is_variable]
     return [n for n in found if n not in auxiliary], [n for n in found if n in auxiliary]
 
