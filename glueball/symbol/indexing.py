@@ -1,4 +1,6 @@
-"""Indexing of traced symbols: `x[0]`, `x[:, 1:3]`, `x[..., None]` inside a hybridized forward become slicing operators."""
+"""Indexing of traced symbols: `x[0]`, `x[:, 1:3]`, `x[..., None]` inside a hybridized forward become slicing
+operators.
+"""
 from __future__ import annotations
 
 from typing import Any
@@ -47,11 +49,13 @@ def read(symbol: Symbol, key: Any) -> Symbol:
         elif isinstance(part, Symbol) and len(parts) == 1:
             return lookup("take")(symbol, part, axis=0)
         else:
-            raise TraceError(explain("x[key]", "Inside a hybridized block a key consists of ints, slices, None and Ellipsis.", received=repr(part),
-                                     fix="use take, gather_nd, pick or where"))
+            raise TraceError(explain("x[key]",
+                                     "Inside a hybridized block a key consists of ints, slices, None and Ellipsis.",
+                                     received=repr(part), fix="use take, gather_nd, pick or where"))
         axis += 1
     out = symbol
     if any(b not in (0, None) or e not in (n, None) or s != 1 for b, e, s, n in zip(begin, end, step, shape)):
         out = lookup("slice")(out, begin=tuple(begin), end=tuple(end), step=tuple(step))
     target = tuple(result) or (1,)
-    return out if target == shape and len(expanded) == len(shape) else lookup("Reshape")(out, shape=target) if 0 not in target else out
+    return out if target == shape and len(expanded) == len(shape) else lookup("Reshape")(out,
+                                                                                         shape=target) if 0 not in target else out
