@@ -1,8 +1,9 @@
 """Shape and dtype inference over a graph.
 
-The one idea: each operator's rule (ops/rules/infer.py) says what its inputs and results tell about each other; sweeps forward and backward
-repeat until nothing new is learned. One forward sweep is enough for most graphs. Answers for complete inputs are remembered per
-(operator, attributes, types), so tracing the same layer again costs a dictionary look-up.
+The one idea: each operator's rule (ops/rules/infer.py) says what its inputs and results tell about each other; sweeps
+forward and backward repeat until nothing new is learned. One forward sweep is enough for most graphs. Answers for
+complete inputs are remembered per (operator, attributes, types), so tracing the same layer again costs a dictionary
+look-up.
 """
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def _joined(old: TensorType, new: TensorType, where: str) -> TensorType:
     return TensorType(unify(old.shape, new.shape, where), dtype)
 
 
-def infer(outputs: Sequence[Value], known: Mapping[Node, TensorType], training: bool = False, order: Sequence[Node] | None = None) -> Types:
+def infer(outputs: Sequence[Value], known: Mapping[Node, TensorType], training: bool = False,
+          order: Sequence[Node] | None = None) -> Types:
     """Return the types of all values of all nodes, as far as they can be known.
 
     Raises ShapeError where what is known contradicts itself.
@@ -90,4 +92,5 @@ def require_complete(types: Types, order: Sequence[Node]) -> None:
     """Raise when something is still unknown, naming the first such variable or node."""
     for node in order:
         if not all(t.known for t in types[node]):
-            raise ShapeError(f"The shape of {node.name!r} cannot be inferred from what is given; known so far: {types[node]}")
+            raise ShapeError(f"The shape of {node.name!r} cannot be inferred from what is given; known so far: "
+                             f"{types[node]}")
