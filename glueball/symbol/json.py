@@ -1,7 +1,8 @@
 """Graphs as JSON: the `-symbol.json` format of MXNet, written as 1.9.1 writes it, read in all dialects since 0.8.
 
-The one idea: in a file every attribute is text; `from_json` types each one by the operator's schema at once, so the graph holds values.
-Attributes an operator does not know are kept as hints. Layout and traps: docs/formats.md. Nothing is executed.
+The one idea: in a file every attribute is text; `from_json` types each one by the operator's schema at once, so the
+graph holds values. Attributes an operator does not know are kept as hints. Layout and traps: docs/formats.md. Nothing
+is executed.
 """
 from __future__ import annotations
 
@@ -42,8 +43,11 @@ def to_json(outputs: Sequence[Value]) -> str:
     nodes: list[dict[str, Any]] = []
     row_ptr = [0]
     for node in order:
-        if node.op is not None and any(type(v).__name__ == "Graph" or hasattr(v, "_outputs") for v in node.attrs.values()):
-            raise UnsupportedError(explain("tojson", f"{node.op.name} holds a sub-graph, which this format cannot carry.", received=node.name))
+        if node.op is not None and any(type(v).__name__ == "Graph" or hasattr(v, "_outputs")
+                                       for v in node.attrs.values()):
+            raise UnsupportedError(explain("tojson",
+                                           f"{node.op.name} holds a sub-graph, which this format cannot carry.",
+                                           received=node.name))
         entry: dict[str, Any] = {"op": node.op.name if node.op else "null", "name": node.name}
         attrs = node_attrs(node)
         if attrs:
@@ -51,12 +55,15 @@ def to_json(outputs: Sequence[Value]) -> str:
         entry["inputs"] = [[number[v.node], v.index, 0] for v in node.inputs]
         nodes.append(entry)
         row_ptr.append(row_ptr[-1] + node.num_outputs)
-    return json.dumps({"nodes": nodes, "arg_nodes": [i for i, n in enumerate(order) if n.is_variable], "node_row_ptr": row_ptr,
-                       "heads": [[number[v.node], v.index, 0] for v in outputs], "attrs": {"mxnet_version": ["int", MXNET_VERSION]}}, indent=2)
+    return json.dumps({"nodes": nodes, "arg_nodes": [i for i, n in enumerate(order) if n.is_variable],
+                       "node_row_ptr": row_ptr,
+                       "heads": [[number[v.node], v.index, 0] for v in outputs],
+                       "attrs": {"mxnet_version": ["int", MXNET_VERSION]}}, indent=2)
 
 
 def _bad(where: str, problem: str) -> FileFormatError:
-    return FileFormatError(explain(where, problem, expected="a -symbol.json file of MXNet 0.8 or later, or of Glueball"))
+    return FileFormatError(explain(where, problem,
+                                   expected="a -symbol.json file of MXNet 0.8 or later, or of Glueball"))
 
 
 def _node_texts(entry: Mapping[str, Any], where: str) -> dict[str, str]:
@@ -103,14 +110,16 @@ def from_json(text: str, where: str = "symbol JSON") -> list[Value]:
         version = stamp[1]
     nodes: list[Node] = []
     for position, entry in enumerate(data["nodes"]):
-        if not isinstance(entry, dict) or not isinstance(entry.get("op"), str) or not isinstance(entry.get("name"), str):
+        if not isinstance(entry, dict) or not isinstance(entry.get("op"), str) or not isinstance(entry.get("name"),
+                                                                                                 str):
             raise _bad(where, f"node {position} has no 'op' and 'name'.")
         nodes.append(_read_node(entry, position, nodes, version, where))
     return [_value(head, nodes, len(nodes), where, "a head") for head in data["heads"]]
 
 
 def _value(entry: Any, nodes: Sequence[Node], limit: int, where: str, what: str) -> Value:
-    if not isinstance(entry, list) or len(entry) < 2 or not all(isinstance(v, int) for v in entry) or not 0 <= entry[0] < limit:
+    if not isinstance(entry, list) or len(entry) < 2 or not all(isinstance(v, int)
+                                                                for v in entry) or not 0 <= entry[0] < limit:
         raise _bad(where, f"{what} refers to {entry!r}, but only nodes 0 to {limit - 1} come before it.")
     node = nodes[entry[0]]
     if not 0 <= entry[1] < node.num_outputs:
@@ -137,7 +146,8 @@ def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], versi
                 raise _bad(where, f"node {name!r} ({op.name}) has {len(inputs)} inputs instead of {len(wanted)}.")
             inputs += [Value(Node(None, f"{name}_{missing}")) for missing in wanted[len(inputs):]]
         if len(inputs) > len(op.inputs):
-            raise _bad(where, f"node {name!r} ({op.name}) has {len(inputs)} inputs, at most {len(op.inputs)} are possible.")
+            raise _bad(where,
+                       f"node {name!r} ({op.name}) has {len(inputs)} inputs, at most {len(op.inputs)} are possible.")
         if len(inputs) > len(wanted):
             hints["__inputs__"] = ",".join(op.input_names[:len(inputs)])
     return Node(op, name, tuple(inputs), attrs, hints)
