@@ -1,4 +1,6 @@
-"""Rebuilding graphs: substitute values for values. Nodes are immutable, so everything above a change is made anew and the rest is shared."""
+"""Rebuilding graphs: substitute values for values. Nodes are immutable, so everything above a change is made anew and
+the rest is shared.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +11,9 @@ __all__ = ["substitute"]
 
 
 def substitute(outputs: Sequence[Value], mapping: Mapping[Node, Value], rename: str | None = None) -> list[Value]:
-    """Return the outputs with the first result of each node in `mapping` replaced; `rename` gives the output node a new name."""
+    """Return the outputs with the first result of each node in `mapping` replaced; `rename` gives the output node a
+    new name.
+    """
     made: dict[Node, Node] = {}
     heads = {v.node for v in outputs}
 
