@@ -1,7 +1,7 @@
 """A piece of a graph as a value: what control-flow operators hold.
 
-The one idea: `cut` takes what a function composed and splits it at a moment: nodes made before it, and variables, are captured inputs;
-nodes made since are the sub-graph's own.
+The one idea: `cut` takes what a function composed and splits it at a moment: nodes made before it, and variables, are
+captured inputs; nodes made since are the sub-graph's own.
 """
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Subgraph:
     def infer(self, types: Sequence[TensorType], training: bool = False) -> list[TensorType]:
         """Return the types of the outputs."""
         found = infer(self.outputs, dict(zip(self.inputs, types)), training)
-        return [found[v.node][v.index] if v.node in found else dict(zip(self.inputs, types))[v.node] for v in self.outputs]
+        return [found[v.node][v.index] if v.node in found else dict(zip(self.inputs, types))[v.node]
+                for v in self.outputs]
 
     def __repr__(self) -> str:
         return f"<sub-graph of {len(topological(self.outputs))} nodes>"
@@ -72,7 +73,8 @@ def _replace(outputs: Sequence[Value], captured: dict[Value, Node], inside: set[
 
     for node in topological(outputs):
         if node in inside:
-            made[node] = Node(node.op, node.name, tuple(place(v) for v in node.inputs), node.attrs, node.hints, node.origin, node.serial)
+            made[node] = Node(node.op, node.name, tuple(place(v) for v in node.inputs), node.attrs, node.hints,
+                              node.origin, node.serial)
     return [place(v) for v in outputs]
 
 
