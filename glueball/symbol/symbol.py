@@ -1,7 +1,8 @@
 """Symbol: a value (or several) of a graph that has not been computed yet.
 
-The one idea: a Symbol is a tuple of graph Values; every operator is also a method; `+` and friends compose. While a hybrid block is being
-traced a symbol knows its shape and dtype; reading its *value* then is an error that names the line and two ways out.
+The one idea: a Symbol is a tuple of graph Values; every operator is also a method; `+` and friends compose. While a
+hybrid block is being traced a symbol knows its shape and dtype; reading its *value* then is an error that names the
+line and two ways out.
 
 Not here: composition (compose.py), inference (infer.py), files (json.py), execution (executor/).
 """
@@ -47,7 +48,7 @@ class Symbol(Symbolic):
     def _of(cls, node: Node) -> Symbol:
         return cls([Value(node, index) for index in range(node.num_visible)])
 
-    # -- structure ---------------------------------------------------------------------------------------------------------------------
+    # -- structure -----------------------------------------------------------------------------------------------------
     @property
     def name(self) -> str | None:
         """Name of the node, None for a group of several."""
@@ -70,7 +71,8 @@ class Symbol(Symbolic):
             names = self.list_outputs()
             matches = [i for i, n in enumerate(names) if n == index]
             if len(matches) != 1:
-                raise ValueError(explain("Symbol[...]", f"There is no single output named {index!r}.", expected=", ".join(names)))
+                raise ValueError(explain("Symbol[...]", f"There is no single output named {index!r}.",
+                                         expected=", ".join(names)))
             return Symbol([self._outputs[matches[0]]])
         if current_tracer() is not None and len(self._outputs) == 1:
             from .indexing import read
@@ -78,7 +80,8 @@ class Symbol(Symbolic):
         if isinstance(index, slice):
             return Symbol(self._outputs[index])
         if not isinstance(index, (int, np.integer)):
-            raise TypeError(explain("Symbol[...]", "A symbol is indexed by output.", expected="an int or an output's name", received=repr(index),
+            raise TypeError(explain("Symbol[...]", "A symbol is indexed by output.",
+                                    expected="an int or an output's name", received=repr(index),
                                     fix="use slice_axis, slice or take for parts of a value"))
         if not -len(self._outputs) <= index < len(self._outputs):
             raise IndexError(f"output {index} of a symbol with {len(self._outputs)} outputs")
@@ -110,7 +113,9 @@ class Symbol(Symbolic):
         return Symbol(values) if values else None
 
     def attr(self, key: str) -> str | None:
-        """Return a textual attribute of the node; `ctx_group` and the like are found under their hidden names, `__ctx_group__`."""
+        """Return a textual attribute of the node; `ctx_group` and the like are found under their hidden names,
+        `__ctx_group__`.
+        """
         attrs = self.list_attr()
         return attrs.get(key, attrs.get(f"__{key}__"))
 
@@ -138,7 +143,7 @@ class Symbol(Symbolic):
             mapping[by_name[key]] = value._outputs[0]
         return Symbol(substitute(self._outputs, mapping, rename=name))  # type: ignore[arg-type]
 
-    # -- types -------------------------------------------------------------------------------------------------------------------------
+    # -- types ---------------------------------------------------------------------------------------------------------
     def _types(self, args: tuple[Any, ...], kwargs: dict[str, Any], partial: bool, field: str) -> Any:
         order = topological(self._outputs)
         arguments, auxiliary = variables(order)
@@ -148,8 +153,8 @@ class Symbol(Symbolic):
         by_name = {n.name: n for n in order if n.is_variable}
         for name, value in given.items():
             if name not in by_name:
-                raise MXNetError(explain(f"Symbol.infer_{field}", f"The graph has no input {name!r}.", expected=", ".join(by_name) or "no inputs",
-                                         fix=closest(name, list(by_name))))
+                raise MXNetError(explain(f"Symbol.infer_{field}", f"The graph has no input {name!r}.",
+                                         expected=", ".join(by_name) or "no inputs", fix=closest(name, list(by_name))))
             node = by_name[name]
             if field == "shape":
                 if value is not None:
@@ -160,20 +165,24 @@ class Symbol(Symbolic):
             common = next((t.dtype for t in known.values() if t.dtype is not None), dtypes.DEFAULT)
             known = {n: TensorType(t.shape, t.dtype or common) for n, t in known.items()}
         types = infer(self._outputs, known, order=order) if field == "shape" else _infer_dtypes(order, known)
-        groups = [[types[n][0] for n in arguments], [types[v.node][v.index] for v in self._outputs], [types[n][0] for n in auxiliary]]
+        groups = [[types[n][0] for n in arguments], [types[v.node][v.index] for v in self._outputs],
+                  [types[n][0] for n in auxiliary]]
         if field == "shape":
             complete = all(t.shape is not None and None not in t.shape for group in groups for t in group)
             if not complete and not partial:
                 unknown = [n.name for n in arguments if (t := types[n][0]).shape is None or None in t.shape]
                 import warnings
-                warnings.warn(f"Cannot decide shape for the following arguments (0s in shape means unknown dimensions). Consider providing them "
+                warnings.warn("Cannot decide shape for the following arguments (0s in shape means unknown "
+                              "dimensions). Consider providing them "
                               f"as input: {unknown}", stacklevel=3)
                 return None, None, None
             return tuple([tuple(s or 0 for s in t.shape or ()) for t in group] for group in groups)
         return tuple([None if t.dtype is None else dtypes.as_numpy(t.dtype) for t in group] for group in groups)
 
     def infer_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """Return (argument, output, auxiliary) shapes from those given by position or name; (None, None, None) when they do not suffice."""
+        """Return (argument, output, auxiliary) shapes from those given by position or name; (None, None, None) when
+        they do not suffice.
+        """
         return self._types(args, kwargs, False, "shape")
 
     def infer_shape_partial(self, *args: Any, **kwargs: Any) -> Any:
@@ -190,10 +199,12 @@ class Symbol(Symbolic):
         tracer = current_tracer()
         if tracer is None:
             raise AttributeError(explain(f"Symbol.{what}", "A symbol has no values yet, so this is not known.",
-                                         fix="use infer_shape(...)/infer_type(...), or operators that need no sizes: reshape((0, -1)), slice_like, …"))
+                                         fix="use infer_shape(...)/infer_type(...), or operators that need no sizes: "
+                                             "reshape((0, -1)), slice_like, …"))
         kind = tracer.type_of(self._outputs[0])
         if not kind.known:
-            raise TraceError(explain(f"Symbol.{what}", "This is not known while the block is traced.", received=f"{self.name}, at {user_frame(3)}"))
+            raise TraceError(explain(f"Symbol.{what}", "This is not known while the block is traced.",
+                                     received=f"{self.name}, at {user_frame(3)}"))
         return kind
 
     @property
@@ -226,19 +237,24 @@ class Symbol(Symbolic):
         """The transpose."""
         return self.transpose()  # type: ignore[attr-defined]  # a generated method
 
-    # -- values are not there ------------------------------------------------------------------------------------------------------------
+    # -- values are not there ------------------------------------------------------------------------------------------
     def _no_value(self, *args: Any, **kwargs: Any) -> Any:
-        raise TraceError(explain("hybridize", "The value of an array was needed while the network was being traced: a Python `if`, `while`, "
-                                 "float(), int() or asnumpy() cannot see it.", received=f"symbol {self.name!r}, at {user_frame(2)}",
-                                 fix="use F.contrib.cond / F.contrib.while_loop / F.contrib.foreach or F.where, or leave this block imperative "
+        raise TraceError(explain("hybridize",
+                                 "The value of an array was needed while the network was being traced: a Python `if`, "
+                                 "`while`, "
+                                 "float(), int() or asnumpy() cannot see it.",
+                                 received=f"symbol {self.name!r}, at {user_frame(2)}",
+                                 fix="use F.contrib.cond / F.contrib.while_loop / F.contrib.foreach or F.where, or "
+                                     "leave this block imperative "
                                      "(derive it from gluon.Block, or do not hybridize it)"))
 
     __bool__ = __float__ = __int__ = __index__ = asnumpy = asscalar = item = tolist = __array__ = wait_to_read = backward = _no_value
 
-    # -- signs ---------------------------------------------------------------------------------------------------------------------------
+    # -- signs ---------------------------------------------------------------------------------------------------------
     __hash__ = object.__hash__
 
-    def _binary(self, other: Any, array_op: str, scalar_op: str, hint: str, broadcast: str, swap: bool = False) -> Symbol:
+    def _binary(self, other: Any, array_op: str, scalar_op: str, hint: str, broadcast: str,
+                swap: bool = False) -> Symbol:
         if isinstance(other, (bool, int, float, np.number, np.bool_)):
             return invoke(lookup(scalar_op), (self,), {"scalar": other}, name=_SIGN_HINTS.get(scalar_op))
         if other is None or isinstance(other, str):
@@ -297,7 +313,7 @@ class Symbol(Symbolic):
         from .json import load_json
         return load_json, (self.tojson(),)
 
-    # -- files and execution: defined where they belong -----------------------------------------------------------------------------------
+    # -- files and execution: defined where they belong ----------------------------------------------------------------
     def tojson(self, remove_amp_cast: bool = True) -> str:
         """Return the graph as compatible JSON text."""
         from .json import to_json
@@ -317,14 +333,15 @@ class Symbol(Symbolic):
         """Compute the outputs for the given arrays; returns a list."""
         return self.bind(ctx, kwargs).forward()
 
-    def bind(self, ctx: Any, args: Any, args_grad: Any = None, grad_req: Any = "write", aux_states: Any = None, group2ctx: Any = None,
-             shared_exec: Any = None) -> Any:
+    def bind(self, ctx: Any, args: Any, args_grad: Any = None, grad_req: Any = "write", aux_states: Any = None,
+             group2ctx: Any = None, shared_exec: Any = None) -> Any:
         """Return an Executor for the given arrays."""
         from ..executor.executor import Executor  # upward edge: execution stands above the graph
         return Executor(self, ctx, args, args_grad, grad_req, aux_states)
 
-    def simple_bind(self, ctx: Any = None, grad_req: Any = "write", type_dict: Any = None, stype_dict: Any = None, group2ctx: Any = None,
-                    shared_arg_names: Any = None, shared_exec: Any = None, shared_buffer: Any = None, **kwargs: Any) -> Any:
+    def simple_bind(self, ctx: Any = None, grad_req: Any = "write", type_dict: Any = None, stype_dict: Any = None,
+                    group2ctx: Any = None, shared_arg_names: Any = None, shared_exec: Any = None,
+                    shared_buffer: Any = None, **kwargs: Any) -> Any:
         """Return an Executor with arrays made for the given input shapes."""
         from ..executor.executor import Executor  # upward edge: as bind
         return Executor.simple(self, ctx, grad_req, type_dict or {}, kwargs)
@@ -380,8 +397,10 @@ def output_name(value: Value) -> str:
     return f"{node.name}_output{value.index if node.num_visible > 1 else ''}"
 
 
-def Variable(name: str, attr: dict[str, str] | None = None, shape: Any = None, lr_mult: float | None = None,  # noqa: N802 (compatible name)
-             wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: str | None = None, **kwargs: str) -> Symbol:
+def Variable(name: str, attr: dict[str, str] | None = None, shape: Any = None,
+             lr_mult: float | None = None,  # noqa: N802 (compatible name)
+             wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: str | None = None,
+             **kwargs: str) -> Symbol:
     """Return a symbol for an input of the graph.
 
     shape, dtype, lr_mult, wd_mult and init are kept as hints for inference and training.
@@ -417,7 +436,8 @@ def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 (compatible name)
 # What the nodes of Python's signs are called after; other operators are called after themselves.
 _SIGN_HINTS = {key: Hint(value) for key, value in {
     "elemwise_add": "_plus", "elemwise_sub": "_minus", "elemwise_mul": "_mul", "elemwise_div": "_div",
-    **{f"_{kind}_scalar": f"_{kind}scalar" for kind in ("plus", "minus", "rminus", "mul", "div", "rdiv", "mod", "rmod", "power")}}.items()}
+    **{f"_{kind}_scalar": f"_{kind}scalar" for kind in ("plus", "minus", "rminus", "mul", "div", "rdiv", "mod", "rmod",
+                                                        "power")}}.items()}
 
 
 def _sign(array_op: str, scalar_op: str, hint: str, broadcast: str, swap: bool = False) -> Any:
@@ -427,14 +447,21 @@ def _sign(array_op: str, scalar_op: str, hint: str, broadcast: str, swap: bool =
 
 
 for _name, *_row in (
-        ("__add__", "elemwise_add", "_plus_scalar", "+", "broadcast_add"), ("__radd__", "elemwise_add", "_plus_scalar", "+", "broadcast_add", True),
-        ("__sub__", "elemwise_sub", "_minus_scalar", "-", "broadcast_sub"), ("__rsub__", "elemwise_sub", "_rminus_scalar", "-", "broadcast_sub", True),
-        ("__mul__", "elemwise_mul", "_mul_scalar", "*", "broadcast_mul"), ("__rmul__", "elemwise_mul", "_mul_scalar", "*", "broadcast_mul", True),
-        ("__truediv__", "elemwise_div", "_div_scalar", "/", "broadcast_div"),
+        ("__add__", "elemwise_add", "_plus_scalar", "+", "broadcast_add"), ("__radd__", "elemwise_add", "_plus_scalar",
+                                                                            "+", "broadcast_add", True),
+        ("__sub__", "elemwise_sub", "_minus_scalar", "-", "broadcast_sub"),
+        ("__rsub__", "elemwise_sub", "_rminus_scalar", "-", "broadcast_sub", True),
+        ("__mul__", "elemwise_mul", "_mul_scalar", "*", "broadcast_mul"), ("__rmul__", "elemwise_mul", "_mul_scalar",
+                                                                           "*", "broadcast_mul", True),
+                                                                           ("__truediv__", "elemwise_div",
+                                                                            "_div_scalar", "/", "broadcast_div"),
         ("__rtruediv__", "elemwise_div", "_rdiv_scalar", "/", "broadcast_div", True),
-        ("__mod__", "_mod", "_mod_scalar", "%", "broadcast_mod"), ("__rmod__", "_mod", "_rmod_scalar", "%", "broadcast_mod", True),
-        ("__pow__", "_power", "_power_scalar", "**", "broadcast_power"), ("__rpow__", "_power", "_rpower_scalar", "**", "broadcast_power", True),
-        ("__eq__", "_equal", "_equal_scalar", "==", "broadcast_equal"), ("__ne__", "_not_equal", "_not_equal_scalar", "!=", "broadcast_not_equal"),
+        ("__mod__", "_mod", "_mod_scalar", "%", "broadcast_mod"), ("__rmod__", "_mod", "_rmod_scalar", "%",
+                                                                   "broadcast_mod", True),
+        ("__pow__", "_power", "_power_scalar", "**", "broadcast_power"), ("__rpow__", "_power", "_rpower_scalar", "**",
+                                                                          "broadcast_power", True),
+        ("__eq__", "_equal", "_equal_scalar", "==", "broadcast_equal"), ("__ne__", "_not_equal", "_not_equal_scalar",
+                                                                         "!=", "broadcast_not_equal"),
         ("__gt__", "_greater", "_greater_scalar", ">", "broadcast_greater"),
         ("__ge__", "_greater_equal", "_greater_equal_scalar", ">=", "broadcast_greater_equal"),
         ("__lt__", "_lesser", "_lesser_scalar", "<", "broadcast_lesser"),
