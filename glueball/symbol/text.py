@@ -15,7 +15,9 @@ def _type(kind: TensorType) -> str:
 
 
 def to_text(outputs: Sequence[Value], types: Mapping[Node, Sequence[TensorType]] | None = None) -> str:
-    """Return one line per node: name, operator, inputs, attributes that differ from the defaults, and types when given."""
+    """Return one line per node: name, operator, inputs, attributes that differ from the defaults, and types when
+    given.
+    """
     lines = []
     for node in topological(outputs):
         kind = f" : {', '.join(_type(t) for t in types[node][:node.num_visible])}" if types and node in types else ""
