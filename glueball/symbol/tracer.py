@@ -1,8 +1,8 @@
 """The tracer: the interpreter that writes down what a hybrid block does instead of doing it.
 
-The one idea: while it is current (dispatch.CURRENT), operators on symbols become nodes; random operators become nodes even without symbolic
-inputs; everything else that has only arrays runs eagerly and is a constant of the graph. Symbols know their shape while traced, because
-the tracer infers types as it goes.
+The one idea: while it is current (dispatch.CURRENT), operators on symbols become nodes; random operators become nodes
+even without symbolic inputs; everything else that has only arrays runs eagerly and is a constant of the graph.
+Symbols know their shape while traced, because the tracer infers types as it goes.
 """
 from __future__ import annotations
 
