@@ -32,7 +32,8 @@ def test_scopes_set_and_restore_both_switches():
         with autograd.predict_mode():
             flags()
     flags()
-    assert seen == [(False, False), (True, True), (False, False), (True, False), (False, True), (True, False), (False, False)]
+    assert seen == [(False, False), (True, True), (False, False), (True, False), (False, True), (True, False),
+                    (False, False)]
 
 
 def test_scopes_restore_after_errors_and_decorate():
