@@ -114,8 +114,8 @@ def test_a_value_read_names_the_line():
     assert "F.contrib.cond" in str(caught.value) and "gluon.Block" in str(caught.value)
 
 
-@pytest.mark.parametrize("read", [lambda x: float(x.sum()), lambda x: int(x.sum()), lambda x: x.asnumpy(), lambda x: x.sum().asscalar(),
-                                  lambda x: range(x), lambda x: np.asarray(x)])
+@pytest.mark.parametrize("read", [lambda x: float(x.sum()), lambda x: int(x.sum()), lambda x: x.asnumpy(),
+                                  lambda x: x.sum().asscalar(), lambda x: range(x), lambda x: np.asarray(x)])
 def test_every_way_of_reading_a_value_is_refused(read):
     class Bad(gluon.HybridBlock):
         def hybrid_forward(self, F, x):
