@@ -1,6 +1,8 @@
-"""Law: a hybridized block computes what the imperative one does, in values, gradients and running statistics, on generated programs.
+"""Law: a hybridized block computes what the imperative one does, in values, gradients and running statistics, on
+generated programs.
 
-The plan is run twice (the second call runs no Python of the block), with passes and without, and against the interpreter.
+The plan is run twice (the second call runs no Python of the block), with passes and without, and against the
+interpreter.
 """
 from __future__ import annotations
 
