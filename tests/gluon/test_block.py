@@ -35,7 +35,8 @@ def test_names_follow_scope_class_and_counter():
     with mx.name.NameManager():
         net = Net()
         other = Net()
-    assert list(net.collect_params()) == ["net0_dense0_weight", "net0_dense0_bias", "net0_dense1_weight", "net0_dense1_bias"]
+    assert list(net.collect_params()) == ["net0_dense0_weight", "net0_dense0_bias", "net0_dense1_weight",
+                                          "net0_dense1_bias"]
     assert other.prefix == "net1_" and Net(prefix="mine_").first.weight.name == "mine_dense0_weight"
     assert list(net._collect_params_with_prefix()) == ["first.weight", "first.bias", "second.weight", "second.bias"]
     assert list(net.collect_params(".*weight")) == ["net0_dense0_weight", "net0_dense1_weight"]
@@ -176,7 +177,8 @@ def test_devices_and_casts():
     net.reset_ctx(mx.cpu(2))
     assert net(nd.ones((1, 2), ctx=mx.cpu(2))).context == mx.cpu(2)
     net.cast("float64")
-    assert net(nd.ones((1, 2), ctx=mx.cpu(2), dtype="float64")).dtype == np.float64 and net.first.weight.dtype == np.float64
+    assert net(nd.ones((1, 2), ctx=mx.cpu(2),
+                       dtype="float64")).dtype == np.float64 and net.first.weight.dtype == np.float64
 
 
 def test_grad_req_and_zero_grad():
@@ -246,8 +248,10 @@ def test_files_that_do_not_fit_change_nothing(tmp_path):
     net = ready()
     before = [p.data().asnumpy() for p in net.collect_params().values()]
     values = {k: p.data() for k, p in net._collect_params_with_prefix().items()}
-    for damage, text in (({"first.weight": nd.ones((4, 9))}, "another shape"), ({"extra.weight": nd.ones((1,))}, "belong to no parameter"),
-                         ({"second.bias": None}, "are missing"), ({"second.bias": nd.ones((3,), dtype="float64")}, "another dtype")):
+    for damage, text in (({"first.weight": nd.ones((4, 9))}, "another shape"),
+                         ({"extra.weight": nd.ones((1,))}, "belong to no parameter"),
+                         ({"second.bias": None}, "are missing"), ({"second.bias": nd.ones((3,), dtype="float64")},
+                                                                  "another dtype")):
         nd.save(path, {k: v for k, v in {**{k: v + 1 for k, v in values.items()}, **damage}.items() if v is not None})
         with pytest.raises(MXNetError, match=text):
             net.load_parameters(path)
