@@ -1,4 +1,6 @@
-"""Law: `x[key]` and `x[key] = v` agree with NumPy (an element has shape (1,), bool arrays are masks), on generated keys."""
+"""Law: `x[key]` and `x[key] = v` agree with NumPy (an element has shape (1,), bool arrays are masks), on generated
+keys.
+"""
 from __future__ import annotations
 
 import numpy as np
@@ -22,7 +24,8 @@ def array_and_key(draw):
     if draw(st.booleans()):
         parts.append(Ellipsis)
     key = tuple(parts)
-    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape), key if len(key) > 1 or draw(st.booleans()) else key[0]
+    return np.arange(np.prod(shape),
+                     dtype=np.float32).reshape(shape), key if len(key) > 1 or draw(st.booleans()) else key[0]
 
 
 @given(array_and_key())
@@ -66,7 +69,8 @@ def test_leading_slices_are_views_and_others_are_copies():
 
 def test_results_of_operators_are_independent_memory():
     x = nd.array([[1.0, 2.0], [3.0, 4.0]])
-    results = [x.T, nd.transpose(x), x.slice_axis(axis=0, begin=0, end=1), nd.split(x, num_outputs=2, axis=0)[0], x.broadcast_to((2, 2)), x.copy()]
+    results = [x.T, nd.transpose(x), x.slice_axis(axis=0, begin=0, end=1), nd.split(x, num_outputs=2, axis=0)[0],
+               x.broadcast_to((2, 2)), x.copy()]
     before = [r.asnumpy() for r in results]
     x[:] = 0
     for result, old in zip(results, before):
@@ -85,8 +89,8 @@ def test_positions_and_masks():
 
 
 @pytest.mark.parametrize(("key", "kind", "text"), [
-    (5, IndexError, "index 5 is out of bounds for axis 0 with size 3"), ((0, 0), IndexError, "Too many indices"), ("a", IndexError, "cannot index"),
-    ([9], IndexError, "out of")])
+    (5, IndexError, "index 5 is out of bounds for axis 0 with size 3"), ((0, 0), IndexError, "Too many indices"),
+    ("a", IndexError, "cannot index"), ([9], IndexError, "out of")])
 def test_wrong_keys_say_so(key, kind, text):
     with pytest.raises(kind, match=text):
         nd.zeros((3,))[key]
