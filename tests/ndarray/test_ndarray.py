@@ -41,7 +41,8 @@ def test_torch_and_dlpack_share_memory():
     assert np.from_dlpack(shared)[0] == 4
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16", "int8", "uint8", "int32", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16", "int8", "uint8", "int32", "int64",
+                                   "bool"])
 def test_every_dtype_holds_adds_and_prints(dtype):
     x = nd.ones((2, 2), dtype=dtype)
     assert x.dtype_name == dtype and "2x2 @cpu(0)" in repr(x)
