@@ -1,4 +1,6 @@
-"""Laws of the passes: results stay, a second run changes nothing, and each does what it is for. Generated programs: tests/executor."""
+"""Laws of the passes: results stay, a second run changes nothing, and each does what it is for. Generated programs:
+tests/executor.
+"""
 from __future__ import annotations
 
 import numpy as np
@@ -51,8 +53,9 @@ def test_chance_and_states_stay_apart():
 
 
 @pytest.mark.parametrize(("symbol", "left"), [
-    (lambda: sym.identity(X) * 1.0, []), (lambda: sym.Reshape(X, shape=(2, 3)), []), (lambda: sym.BlockGrad(X) + Y, ["elemwise_add"]),
-    (lambda: sym.Cast(X, dtype="float32"), []), (lambda: sym.Cast(X, dtype="float64"), ["Cast"]), (lambda: sym.Dropout(X), []),
+    (lambda: sym.identity(X) * 1.0, []), (lambda: sym.Reshape(X, shape=(2, 3)), []),
+    (lambda: sym.BlockGrad(X) + Y, ["elemwise_add"]), (lambda: sym.Cast(X, dtype="float32"), []),
+    (lambda: sym.Cast(X, dtype="float64"), ["Cast"]), (lambda: sym.Dropout(X), []),
     (lambda: sym.Reshape(X, shape=(3, 2)), ["Reshape"])])
 def test_what_does_nothing_is_left_out(symbol, left):
     p = simplify(program(symbol(), x=(2, 3), y=(2, 3)))
