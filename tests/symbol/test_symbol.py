@@ -1,4 +1,6 @@
-"""Symbol: composition and names, inference forwards and backwards, binding, JSON round trips on generated graphs, hostile files."""
+"""Symbol: composition and names, inference forwards and backwards, binding, JSON round trips on generated graphs,
+hostile files.
+"""
 from __future__ import annotations
 
 import json
@@ -27,8 +29,11 @@ def test_missing_inputs_become_variables():
     assert net.list_arguments() == ["data", "fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias", "softmax_label"]
     assert net.list_outputs() == ["softmax_output"]
     bn = sym.BatchNorm(sym.Variable("x"), name="bn")
-    assert bn.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"] and bn.list_arguments() == ["x", "bn_gamma", "bn_beta"]
-    assert sym.FullyConnected(sym.Variable("x"), num_hidden=1, no_bias=True, name="f").list_arguments() == ["x", "f_weight"]
+    assert bn.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"] and bn.list_arguments() == ["x",
+                                                                                                         "bn_gamma",
+                                                                                                         "bn_beta"]
+    assert sym.FullyConnected(sym.Variable("x"), num_hidden=1, no_bias=True, name="f").list_arguments() == ["x",
+                                                                                                            "f_weight"]
 
 
 def test_shapes_flow_forward_and_backward():
@@ -122,8 +127,10 @@ def test_values_cannot_be_read():
         sym.Variable("x").shape  # noqa: B018 (the access is what is tested)
 
 
-PROGRAMS = st.lists(st.one_of(st.tuples(st.sampled_from(sorted(set(UNARY) - {"dropped", "positive", "signs"})), st.integers(0, 50)),
-                              st.tuples(st.sampled_from(sorted(set(BINARY) - {"max"})), st.integers(0, 50), st.integers(0, 50))), min_size=1, max_size=10)
+PROGRAMS = st.lists(st.one_of(st.tuples(st.sampled_from(sorted(set(UNARY) - {"dropped", "positive", "signs"})),
+                                        st.integers(0, 50)),
+                              st.tuples(st.sampled_from(sorted(set(BINARY) - {"max"})), st.integers(0, 50),
+                                        st.integers(0, 50))), min_size=1, max_size=10)
 
 
 @given(PROGRAMS)
@@ -153,7 +160,8 @@ def test_damaged_json_is_refused_in_words(seed, how):
     elif how == "number":
         data = json.loads(text)
         node = data["nodes"][int(rng.integers(len(data["nodes"])))]
-        node["inputs"] = [[int(rng.integers(-5, 50)), int(rng.integers(-2, 5)), 0] for _ in range(int(rng.integers(0, 9)))]
+        node["inputs"] = [[int(rng.integers(-5, 50)), int(rng.integers(-2, 5)), 0]
+                          for _ in range(int(rng.integers(0, 9)))]
         text = json.dumps(data)
     elif how == "drop":
         data = json.loads(text)
@@ -162,7 +170,8 @@ def test_damaged_json_is_refused_in_words(seed, how):
         text = json.dumps(data)
     else:
         data = json.loads(text)
-        data["nodes"][int(rng.integers(len(data["nodes"])))][["op", "name", "attrs"][int(rng.integers(3))]] = ["x", 5, {"a": 1}][int(rng.integers(3))]
+        data["nodes"][int(rng.integers(len(data["nodes"])))][["op", "name", "attrs"][int(rng.integers(3))]] = ["x", 5,
+                                                                                                               {"a": 1}][int(rng.integers(3))]
         text = json.dumps(data)
     try:
         sym.load_json(text)
@@ -186,6 +195,7 @@ def test_old_dialects():
     text = json.dumps({"nodes": [
         {"op": "null", "param": {}, "name": "data", "inputs": [], "backward_source_id": -1},
         {"op": "BatchNorm", "param": {"eps": "0.001", "fix_gamma": "True"}, "attr": {"lr_mult": "2"}, "name": "bn",
-         "inputs": [[0, 0], [2, 0], [3, 0]] if False else [[0, 0]], "backward_source_id": -1}], "arg_nodes": [0], "heads": [[1, 0]]})
+         "inputs": [[0, 0], [2, 0], [3, 0]] if False else [[0, 0]], "backward_source_id": -1}], "arg_nodes": [0],
+         "heads": [[1, 0]]})
     net = sym.load_json(text)
     assert net.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"] and net.attr("__lr_mult__") == "2"
