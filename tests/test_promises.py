@@ -138,7 +138,8 @@ def test_a_script_for_mxnet_runs_unchanged(tmp_path: Path) -> None:
     """Through the door."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import mxnet as mx\nfrom mxnet.gluon import nn\nprint(mx.nd.ones((2, 3)).sum().asscalar(), nn.Dense.__name__)\n"
+        "import mxnet as mx\nfrom mxnet.gluon import nn\nprint(mx.nd.ones((2, 3)).sum().asscalar(), "
+        "nn.Dense.__name__)\n"
     )
     assert run("-m", "glueball", "run", str(script)).split() == ["6.0", "Dense"]
 
