@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pairs import SMOKE, report
-
 import torch
+from pairs import SMOKE, report
 
 from glueball import autograd, gluon, nd
 
