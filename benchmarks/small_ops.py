@@ -3,9 +3,8 @@ share of backward.
 """
 from __future__ import annotations
 
-from pairs import compare, report
-
 import torch
+from pairs import compare, report
 
 from glueball import autograd, nd
 
