@@ -3,9 +3,8 @@ with Adam, batch 64).
 """
 from __future__ import annotations
 
-from pairs import compare, report
-
 from networks import lenet_sides, mlp_sides
+from pairs import compare, report
 
 RATIOS = {"imperative / torch eager": ("ours imperative", "torch eager", "≤ 1.25 (aim 1.05)"),
           "hybridized / our imperative": ("ours hybridized", "ours imperative", "≤ 0.9 (aim 0.6)")}
