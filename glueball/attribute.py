@@ -1,4 +1,5 @@
 """Compatible module name: AttrScope is in base/naming.py."""
-from .base.naming import AttrScope, current_attrs as current
+from .base.naming import AttrScope
+from .base.naming import current_attrs as current
 
 __all__ = ["AttrScope", "current"]
