@@ -88,7 +88,7 @@ def predict_mode() -> _Scope:
     return _Scope(None, False)
 
 
-def set_recording(is_recording: bool) -> bool:  # noqa: A002 (compatible keyword name)
+def set_recording(is_recording: bool) -> bool:
     """Switch recording for good; returns what it was."""
     before = RECORDING.get()
     RECORDING.set(bool(is_recording))
