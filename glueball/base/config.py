@@ -6,8 +6,9 @@ Compatible names of MXNet are accepted where they mean the same.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from .errors import ArgumentError, explain
 
