@@ -212,7 +212,7 @@ class HybridBlock(Block):
             if np.dtype(parameter.dtype) != np.dtype(dtype):
                 parameter.cast(dtype)
 
-    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Compute the output with the operators of `F`. Written by the user."""
         raise NotImplementedError(explain(type(self).__name__, "A HybridBlock must define what it computes.",
                                           fix="write `def hybrid_forward(self, F, x): ...` or `def forward(self, x): "
