@@ -146,7 +146,7 @@ class SymbolBlock(HybridBlock):
             self._with_sizes[key] = with_sizes(self._values, infer(self._values, known))[0]
         return self._with_sizes[key]
 
-    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803 (compatible name)
+    def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Not used: `forward` does it all."""
         return self.forward(x, *args)
 
