@@ -10,7 +10,7 @@ from typing import Any
 
 from . import arithmetic, creation, generate, namespace
 from .arithmetic import histogram, split_v2
-from .creation import *  # noqa: F403 (the names are the public API)
+from .creation import *
 from .ndarray import NDArray, from_torch, to_array
 from .serialize import load, load_frombuffer, save
 
