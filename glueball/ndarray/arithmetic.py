@@ -74,7 +74,7 @@ def install(namespace: dict[str, Any]) -> list[str]:
     return list(ROWS)
 
 
-def histogram(a: NDArray, bins: Any = 10, range: Any = None) -> Any:  # noqa: A002 (compatible name)
+def histogram(a: NDArray, bins: Any = 10, range: Any = None) -> Any:
     """Return (counts, edges) of the values; `bins` is a number of equal bins or an array of edges."""
     if isinstance(bins, NDArray):
         return tuple(invoke(lookup("_histogram"), (a, bins), {}))
