@@ -104,7 +104,7 @@ def linspace(start: float, stop: float, num: int, endpoint: bool = True, ctx: Co
 
 
 def eye(N: int, M: int = 0, k: int = 0, ctx: Context | None = None, dtype: Any = None,
-        **kwargs: Any) -> NDArray:  # noqa: N803 (compatible names)
+        **kwargs: Any) -> NDArray:
     """Return an N × M matrix (M = 0: square) with ones on diagonal `k`."""
     return to_array(np.eye(N, M or None, k), contexts.as_context(ctx), dtype)
 
@@ -141,7 +141,7 @@ def concatenate(arrays: Any, axis: int = 0, always_copy: bool = True) -> NDArray
     return lookup("Concat")(*arrays, dim=axis)
 
 
-def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Any:  # noqa: N802 (compatible name)
+def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Any:
     """Run a user-defined operator (glueball.operator); other keyword arguments go to its constructor."""
     from .. import operator  # upward edge: registering the runner is what importing it does
     from ..dispatch import invoke
