@@ -108,7 +108,7 @@ class NDArray:
         return "default"
 
     @property
-    def T(self) -> NDArray:  # noqa: N802 (NumPy's name)
+    def T(self) -> NDArray:
         """The transpose: axes in reverse order."""
         return self.transpose()
 
