@@ -45,6 +45,6 @@ class _AskUser(InferRule):
 @operator(outputs=lambda attrs: HOLDER.runner.count(attrs["op_type"], attrs["options"]), infer=_AskUser(),
           gradient=from_kernel, check=check(ref="runs the user's class; tests/test_operator.py checks it"))
 def Custom(*data: Tensor, op_type: str = REQUIRED, options: Any = (),
-           training: Training = False) -> Any:  # noqa: N802 (compatible name)
+           training: Training = False) -> Any:
     """Run the operator registered under `op_type`; further keyword arguments go to its constructor as text."""
     return HOLDER.runner.run(op_type, options, data, training)
