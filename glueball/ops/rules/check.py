@@ -46,7 +46,7 @@ class ArraySpec:
         return rng.uniform(self.low, self.high, self.shape).astype(self.dtype or float_dtype)
 
 
-def A(*shape: int, **options: Any) -> ArraySpec:  # noqa: N802 (reads as the mathematical A in long tables of samples)
+def A(*shape: int, **options: Any) -> ArraySpec:
     """Short for ArraySpec."""
     return ArraySpec(tuple(shape), **options)
 
@@ -64,7 +64,7 @@ class Sample:
     training: bool = False
 
 
-def S(*inputs: Any, grad: bool = True, training: bool = False, **attrs: Any) -> Sample:  # noqa: N802 (as A)
+def S(*inputs: Any, grad: bool = True, training: bool = False, **attrs: Any) -> Sample:
     """Short for Sample: ``S(A(2, 3), axis=1)``."""
     return Sample(tuple(inputs), attrs, grad, training)
 
