@@ -53,7 +53,7 @@ def set_config(**kwargs: Any) -> None:
     _state.memory = bool(kwargs.get("profile_memory", False) or kwargs.get("profile_all", False))
 
 
-def set_state(state: str = "stop", profile_process: str = "worker") -> None:  # noqa: A002 (compatible name)
+def set_state(state: str = "stop", profile_process: str = "worker") -> None:
     """Start ('run') or stop ('stop') recording."""
     if state not in ("run", "stop"):
         raise ArgumentError(explain("profiler.set_state", "Unknown state.", expected="'run' or 'stop'",
@@ -105,7 +105,7 @@ def dump(finished: bool = True, profile_process: str = "worker") -> None:
 
 
 def dumps(reset: bool = False, format: str = "table", sort_by: str = "total",
-          ascending: bool = False) -> str:  # noqa: A002 (compatible name)
+          ascending: bool = False) -> str:
     """Return the statistics per operator as a table, or as JSON text."""
     averages = _collected().key_averages()
     if format == "json":
