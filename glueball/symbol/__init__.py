@@ -13,15 +13,15 @@ from ..ndarray.arithmetic import split_v2
 from . import generate
 from .compose import compose
 from .creation import Custom, arange, eye, full, linspace, ones, zeros
+from .json import fromjson, load, load_json
 from .symbol import Group, Symbol, Variable, var
-from .json import load, load_json, fromjson
 
 __all__ = ["Symbol", "Variable", "var", "Group", "load", "load_json", "fromjson", "compose", "split_v2", "zeros",
            "ones", "full", "arange", "linspace", "eye", "Custom", "pow"]
 
 
 arithmetic.install(globals())
-pow = arithmetic.make("power")  # noqa: A001 (compatible name)
+pow = arithmetic.make("power")
 
 
 def _build(op: Any, public: str, label: str) -> Any:
