@@ -41,12 +41,12 @@ def linspace(start: float, stop: float, num: int, endpoint: bool = True, name: s
 
 
 def eye(N: int, M: int = 0, k: int = 0, dtype: Any = None, name: str | None = None,
-        **kwargs: Any) -> Symbol:  # noqa: N803 (compatible names)
+        **kwargs: Any) -> Symbol:
     """Return a symbol of an N × M matrix with ones on diagonal `k`."""
     return compose(lookup("_eye"), (), {"N": N, "M": M, "k": k, "dtype": dtype or "float32"}, name)
 
 
-def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Symbol:  # noqa: N802 (compatible name)
+def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Symbol:
     """Return the symbol of a user-defined operator (glueball.operator); symbols may be given by keyword."""
     from .. import operator  # upward edge: registering the runner is what importing it does
     given = [*data, *(v for v in kwargs.values() if isinstance(v, Symbol))]
