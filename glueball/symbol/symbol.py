@@ -233,7 +233,7 @@ class Symbol(Symbolic):
         return "default"
 
     @property
-    def T(self) -> Symbol:  # noqa: N802 (NumPy's name)
+    def T(self) -> Symbol:
         """The transpose."""
         return self.transpose()  # type: ignore[attr-defined]  # a generated method
 
@@ -398,7 +398,7 @@ def output_name(value: Value) -> str:
 
 
 def Variable(name: str, attr: dict[str, str] | None = None, shape: Any = None,
-             lr_mult: float | None = None,  # noqa: N802 (compatible name)
+             lr_mult: float | None = None,
              wd_mult: float | None = None, dtype: Any = None, init: Any = None, stype: str | None = None,
              **kwargs: str) -> Symbol:
     """Return a symbol for an input of the graph.
@@ -426,7 +426,7 @@ def Variable(name: str, attr: dict[str, str] | None = None, shape: Any = None,
 var = Variable
 
 
-def Group(symbols: Sequence[Symbol]) -> Symbol:  # noqa: N802 (compatible name)
+def Group(symbols: Sequence[Symbol]) -> Symbol:
     """Return a symbol with the outputs of all given ones."""
     if not symbols or not all(isinstance(s, Symbol) for s in symbols):
         raise MXNetError(explain("sym.Group", "A list of symbols is expected.", received=repr(symbols)))
