@@ -49,7 +49,7 @@ class Program(gluon.HybridBlock):
             self.dense = gluon.nn.Dense(3, activation="tanh") if layers else None
             self.norm = gluon.nn.BatchNorm() if layers else None
 
-    def hybrid_forward(self, F: Any, x: Any, y: Any) -> Any:  # noqa: N803
+    def hybrid_forward(self, F: Any, x: Any, y: Any) -> Any:
         """Run the steps."""
         values = [x, y]
         if self.dense is not None:
