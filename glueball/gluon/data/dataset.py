@@ -184,6 +184,11 @@ class _SampledDataset(Dataset):
     def __len__(self) -> int:
         return len(self._indices)
 
+    def gather(self, indices: Sequence[int]) -> Any | None:
+        """Return a whole batch at once, where the data can."""
+        gather = gather_of(self._dataset)
+        return None if gather is None else gather([self._indices[index] for index in indices])
+
 
 class ArrayDataset(Dataset):
     """Several arrays or lists of one length, read side by side.

@@ -259,6 +259,9 @@ class WorkerPool:
         """Return a task's batch; raise DataLoaderError if it failed, if a worker died, or after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while number not in self._done:
+            if not self.alive:
+                problem = "The worker processes were stopped before this batch was made."
+                raise DataLoaderError(explain("DataLoader", problem, fix="Iterate over the loader anew."))
             patience = _POLL if deadline is None else min(_POLL, deadline - time.monotonic())
             if patience <= 0:
                 self._late(number, timeout)

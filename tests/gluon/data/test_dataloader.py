@@ -244,6 +244,17 @@ def test_leaving_an_epoch_early_and_nesting_loops():
         assert not process.is_alive()
 
 
+def test_an_iterator_whose_workers_were_stopped_says_so():
+    loader = data.DataLoader(Squares(12), 2, num_workers=1)
+    batches = iter(loader)
+    next(batches)
+    loader.clean()
+    with pytest.raises(data.DataLoaderError, match="were stopped before this batch"):
+        list(batches)
+    assert len(list(loader)) == 6
+    loader.clean()
+
+
 def test_a_loader_inside_a_dataset_of_another_loader():
     inner = data.DataLoader(Squares(4), 2)  # a worker must not stop what it inherited
     outer = data.DataLoader(Squares(4), 2, num_workers=1)
@@ -478,6 +489,10 @@ def test_transforms_that_may_be_applied_to_a_batch_are():
     calls.clear()
     (single,) = data.DataLoader(data.ArrayDataset(nd.ones((4, 2))).transform(Double()), 4)
     assert calls == [(4, 2)] and single.asnumpy().tolist() == [[2, 2]] * 4
+    calls.clear()
+    (part,) = data.DataLoader(base.shard(2, 1).transform_first(Double()), 3)
+    assert calls == [(3, 2)] and part[1].asnumpy().tolist() == [3, 4, 5]
+    assert part[0].asnumpy().tolist() == [[12, 14], [16, 18], [20, 22]]
     calls.clear()
     list(data.DataLoader(data.SimpleDataset([nd.ones(2)] * 4).transform(Double()), 4))
     assert calls == [(2,)] * 4
