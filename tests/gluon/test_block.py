@@ -9,7 +9,14 @@ import pytest
 
 import glueball as mx
 from glueball import autograd, gluon, nd
-from glueball.base.errors import ContextError, DeferredInitializationError, FileFormatError, MXNetError, ShapeError, UninitializedError
+from glueball.base.errors import (
+    ContextError,
+    DeferredInitializationError,
+    FileFormatError,
+    MXNetError,
+    ShapeError,
+    UninitializedError,
+)
 from glueball.gluon import nn
 
 
