@@ -302,5 +302,5 @@ def test_a_truncated_file(tmp_path) -> None:
 def test_an_operator_that_does_not_exist() -> None:
     """The closest names are offered."""
     with pytest.raises(AttributeError) as error:
-        nd.FulyConnected  # noqa: B018 - the access is the test
+        nd.FulyConnected
     assert "FullyConnected" in message_of(error)
