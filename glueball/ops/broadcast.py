@@ -19,6 +19,7 @@ from .attributes import Shape
 from .elementwise import floor
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, lookup, operator
 from .rules.check import A, Check, S, binary, check
+from .rules.emit import text
 from .rules.infer import broadcast_shapes, broadcasting, elementwise
 from .rules.layers import formula
 from .rules.shapes import target
@@ -71,6 +72,7 @@ def _np_sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 @operator(
     infer=formula(target),
+    emit=text("{0}.sum_to_size({shape})"),
     check=check(S(A(2, 3, 4), shape=(3, 1)), S(A(2, 3), shape=(2, 3)), S(A(2, 3), shape=(1,)), ref=_np_sum_to),
 )
 def _sum_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
@@ -86,6 +88,7 @@ def _(c: Grad) -> Value:
 @operator(
     infer=formula(target),
     view="copy",
+    emit=text("{0}.expand({shape})"),
     check=check(S(A(3, 1), shape=(2, 3, 4)), S(A(1), shape=(2, 3)), ref=np.broadcast_to),
 )
 def _expand_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
@@ -119,6 +122,7 @@ def _any_shapes(ref: Any, low: float = -2.0, high: float = 2.0) -> Check:
 
 @operator(
     aliases=("_plus", "_Plus", "_add", "_grad_add"),
+    emit=text("torch.add({0}, {1})"),
     infer=elementwise,
     inplace="{0}.add_({1})",
     check=_equal_shapes(np.add),
@@ -135,7 +139,11 @@ def _(c: Grad) -> Value:
 
 
 @operator(
-    aliases=("_minus", "_Minus", "_sub"), infer=elementwise, inplace="{0}.sub_({1})", check=_equal_shapes(np.subtract)
+    aliases=("_minus", "_Minus", "_sub"),
+    emit=text("torch.sub({0}, {1})"),
+    infer=elementwise,
+    inplace="{0}.sub_({1})",
+    check=_equal_shapes(np.subtract),
 )
 def elemwise_sub(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Subtract two arrays of equal shape."""
@@ -148,7 +156,13 @@ def _(c: Grad) -> Value:
     return c.g, c.g * -1
 
 
-@operator(aliases=("_mul", "_Mul"), infer=elementwise, inplace="{0}.mul_({1})", check=_equal_shapes(np.multiply))
+@operator(
+    aliases=("_mul", "_Mul"),
+    emit=text("torch.mul({0}, {1})"),
+    infer=elementwise,
+    inplace="{0}.mul_({1})",
+    check=_equal_shapes(np.multiply),
+)
 def elemwise_mul(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Multiply two arrays of equal shape."""
     same_shape_and_dtype("elemwise_mul", lhs, rhs)
@@ -233,7 +247,7 @@ def _hypot(lhs: Tensor, rhs: Tensor) -> Tensor:
 # -- with broadcasting -----------------------------------------------------------------------------------------------
 
 
-@operator(aliases=("broadcast_plus",), infer=broadcasting, check=_any_shapes(np.add))
+@operator(aliases=("broadcast_plus",), emit=text("torch.add({0}, {1})"), infer=broadcasting, check=_any_shapes(np.add))
 def broadcast_add(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Add two arrays, stretching axes of size 1."""
     return apply_broadcast("broadcast_add", torch.add, lhs, rhs)
@@ -244,7 +258,9 @@ def _(c: Grad) -> Value:
     return reduced(c, c.g, 0), reduced(c, c.g, 1)
 
 
-@operator(aliases=("broadcast_minus",), infer=broadcasting, check=_any_shapes(np.subtract))
+@operator(
+    aliases=("broadcast_minus",), emit=text("torch.sub({0}, {1})"), infer=broadcasting, check=_any_shapes(np.subtract)
+)
 def broadcast_sub(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Subtract two arrays, stretching axes of size 1."""
     return apply_broadcast("broadcast_sub", torch.sub, lhs, rhs)
@@ -255,7 +271,7 @@ def _(c: Grad) -> Value:
     return reduced(c, c.g, 0), reduced(c, c.g, 1) * -1
 
 
-@operator(infer=broadcasting, check=_any_shapes(np.multiply))
+@operator(emit=text("torch.mul({0}, {1})"), infer=broadcasting, check=_any_shapes(np.multiply))
 def broadcast_mul(lhs: Tensor, rhs: Tensor) -> Tensor:
     """Multiply two arrays, stretching axes of size 1."""
     return apply_broadcast("broadcast_mul", torch.mul, lhs, rhs)

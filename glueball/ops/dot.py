@@ -79,9 +79,15 @@ def dot(
     results are dense.)
     """
     same_dtype("dot", lhs, rhs)
-    inner, left, right = _layout(tuple(lhs.shape), tuple(rhs.shape), transpose_a, transpose_b)
     if lhs.dim() == 2 and rhs.dim() == 2:
-        return torch.mm(lhs.t() if transpose_a else lhs, rhs.t() if transpose_b else rhs)
+        try:
+            return torch.mm(lhs.t() if transpose_a else lhs, rhs.t() if transpose_b else rhs)
+        except RuntimeError:
+            _layout(
+                tuple(lhs.shape), tuple(rhs.shape), transpose_a, transpose_b
+            )  # raises when the sizes are the reason
+            raise
+    inner, left, right = _layout(tuple(lhs.shape), tuple(rhs.shape), transpose_a, transpose_b)
     a = lhs.reshape(inner, product(left)).t() if transpose_a and lhs.dim() > 1 else lhs.reshape(product(left), inner)
     b = rhs.reshape(product(right), inner).t() if transpose_b and rhs.dim() > 1 else rhs.reshape(inner, product(right))
     return torch.mm(a, b).reshape((*left, *right) or (1,))

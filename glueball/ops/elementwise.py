@@ -18,6 +18,7 @@ from ..base import aten
 from ..base.errors import ArgumentError, explain
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, binary, check, unary
+from .rules.emit import text
 from .rules.grad import zero
 from .rules.infer import elementwise, same_shape
 
@@ -34,7 +35,13 @@ def _np_sigmoid(x: np.ndarray) -> np.ndarray:
 # -- activations without parameters ----------------------------------------------------------------------------------
 
 
-@operator(infer=same_shape, method=True, inplace="{0}.relu_()", check=unary(lambda x: np.maximum(x, 0)))
+@operator(
+    emit=text("torch.relu({0})"),
+    infer=same_shape,
+    method=True,
+    inplace="{0}.relu_()",
+    check=unary(lambda x: np.maximum(x, 0)),
+)
 def relu(data: Tensor) -> Tensor:
     """Compute max(data, 0) element by element; the gradient at 0 is 0."""
     return torch.relu(data)

@@ -16,6 +16,7 @@ from ..base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .attributes import Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
 from .rules.check import A, S, check
+from .rules.emit import many
 from .rules.layers import formula
 from .rules.shapes import joined, stacked
 from .shape_ops import one_axis
@@ -45,6 +46,7 @@ def _np_concat(*xs: np.ndarray, dim: int = 1) -> np.ndarray:
 
 @operator(
     infer=formula(joined),
+    emit=many("torch.cat(({0}), {dim})"),
     aliases=("concat",),
     variadic_count="num_args",
     check=check(
@@ -65,20 +67,31 @@ def _np_concat(*xs: np.ndarray, dim: int = 1) -> np.ndarray:
 def Concat(*data: Tensor, dim: int = 1) -> Tensor:
     """Join arrays along the axis `dim`; all other sizes must be equal."""
     _joinable("Concat", data)
-    axis = one_axis("Concat", dim, data[0].dim())
-    first = data[0].shape
-    for position, other in enumerate(data[1:], 1):
-        for a, (n, m) in enumerate(zip(first, other.shape)):
-            if n != m and a != axis or other.dim() != len(first):
-                raise ShapeError(
-                    explain(
-                        "Concat",
-                        f"Array {position} does not fit: the sizes of axis {a} differ.",
-                        expected=f"{tuple(first)}, but for axis {axis}",
-                        received=tuple(other.shape),
-                    )
-                )
-    return torch.cat(data, axis) if len(data) > 1 else data[0].clone()
+    first = data[0]
+    axis = one_axis("Concat", dim, first.dim())
+    if len(data) == 1:
+        return first.clone()
+    try:
+        if all(other.dim() == first.dim() for other in data):
+            return torch.cat(data, axis)
+    except RuntimeError:
+        pass  # said in words below
+    raise _misfit(data, axis)
+
+
+def _misfit(data: Sequence[Tensor], axis: int) -> ShapeError:
+    """The error for the first array that cannot be joined."""
+    first = tuple(data[0].shape)
+    for position, other in enumerate(data):
+        shape = tuple(other.shape)
+        wrong = [a for a, (n, m) in enumerate(zip(first, shape)) if n != m and a != axis]
+        if wrong or len(shape) != len(first):
+            what = f"the sizes of axis {wrong[0]} differ" if wrong else "the numbers of axes differ"
+            wanted = f"{first}, but for axis {axis}"
+            return ShapeError(
+                explain("Concat", f"Array {position} does not fit: {what}.", expected=wanted, received=shape)
+            )
+    return ShapeError(explain("Concat", "The arrays do not fit.", received=[tuple(t.shape) for t in data]))
 
 
 @Concat.grad
@@ -100,6 +113,7 @@ def _np_stack(*xs: np.ndarray, axis: int = 0) -> np.ndarray:
 
 @operator(
     infer=formula(stacked),
+    emit=many("torch.stack(({0}), {axis})"),
     variadic_count="num_args",
     check=check(
         S(A(2, 3), A(2, 3)),

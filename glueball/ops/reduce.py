@@ -9,6 +9,7 @@ the built-ins `sum`, `max` and `min` usable here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,12 @@ def reduced_axes(where: str, axis: Any, exclude: bool, rank: int) -> tuple[int, 
     >>> reduced_axes("sum", (-1,), True, 3)
     (0, 1)
     """
-    if axis is None or (not isinstance(axis, int) and len(axis) == 0):
+    return _reduced_axes(where, tuple(axis) if type(axis) is list else axis, exclude, rank)
+
+
+@lru_cache(maxsize=1024)  # the same few calls come again at every step of a training
+def _reduced_axes(where: str, axis: Any, exclude: bool, rank: int) -> tuple[int, ...]:
+    if axis is None or axis == ():
         return tuple(range(rank))
     axes = several_axes(where, axis, rank)
     return tuple(a for a in range(rank) if (a in axes) != exclude)
@@ -101,11 +107,12 @@ def _samples(
 @operator(infer=formula(reduced), name="sum", aliases=("sum_axis",), method=True, check=_samples(np.sum))
 def sum_(data: Tensor, axis: Axis = None, keepdims: bool = False, exclude: bool = False) -> Tensor:
     """Sum over axes."""
-    if type(axis) is int and not exclude and data.dim() > 1:  # the most frequent call, kept short
-        one = several_axes("sum", axis, data.dim())
-        return torch.sum(data, one, keepdims, dtype=data.dtype)
     axes = reduced_axes("sum", axis, exclude, data.dim())
-    return _shaped(torch.sum(data, axes, keepdims, dtype=data.dtype)) if axes else data.clone()
+    if not axes:
+        return data.clone()
+    if data.is_floating_point():
+        return _shaped(torch.sum(data, axes, keepdims))
+    return _shaped(torch.sum(data, axes, keepdims, dtype=data.dtype))  # torch would widen integers
 
 
 @sum_.grad

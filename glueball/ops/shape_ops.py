@@ -20,6 +20,7 @@ from .attributes import Axis, Shape
 from .broadcast import _axes_of
 from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Value, operator
 from .rules.check import A, S, check
+from .rules.emit import text
 from .rules.infer import InferRule
 
 __all__ = ["reshaped", "one_axis", "several_axes", "product"]
@@ -241,7 +242,7 @@ def Reshape(
 
     Reverse matches from the right.
     """
-    if not reverse and shape and all(n > 0 or n == -1 for n in shape):  # the common case needs no codes
+    if not reverse and shape and 0 not in shape and min(shape) >= -1:  # the common case needs no codes
         try:
             return data.reshape(shape)
         except RuntimeError:
@@ -259,6 +260,7 @@ Reshape.grad(_reshape_back)
 
 @operator(
     view="share",
+    emit=text("{0}.reshape({shape})"),
     gradient=_reshape_back,
     check=check(S(_NUMBERS, shape=(6, 4)), S(A(0, 3), shape=(2, 0)), S(A(1), shape=(1, 1)), ref=np.reshape),
 )
@@ -388,6 +390,7 @@ def squeeze(data: Tensor, axis: Axis = None) -> Tensor:
 
 @operator(
     view="copy",
+    emit=lambda args, attrs, training: f"{args[0]}.permute({attrs['axes']})" if attrs["axes"] else None,
     method=True,
     check=check(
         S(_NUMBERS),

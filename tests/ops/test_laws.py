@@ -32,7 +32,7 @@ def same(found: Any, wanted: np.ndarray) -> None:
     np.testing.assert_allclose(found.asnumpy(), wanted, rtol=1e-6)
 
 
-# -- reshape -------------------------------------------------------------------------------------------------------
+# -- reshape ---------------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -96,7 +96,7 @@ def test_a_shape_of_another_size_is_refused(shape: tuple[int, ...], factor: int)
         nd.Reshape(nd.array(numbers(shape)), shape=(product(shape) * factor,))
 
 
-# -- broadcasting --------------------------------------------------------------------------------------------------
+# -- broadcasting ----------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -139,7 +139,7 @@ def test_a_stretched_gradient_is_summed_back(pair: tuple[tuple[int, ...], tuple[
     np.testing.assert_allclose(x.grad.asnumpy(), full.sum(axis=axes, keepdims=True), rtol=1e-5, atol=1e-5)
 
 
-# -- slices, joints, order -----------------------------------------------------------------------------------------
+# -- slices, joints, order -------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -255,7 +255,7 @@ def test_dot_is_matmul(n: int, k: int, m: int, transpose_a: bool, transpose_b: b
     same(nd.dot(nd.array(a), nd.array(b), transpose_a=transpose_a, transpose_b=transpose_b), wanted)
 
 
-# -- inference -----------------------------------------------------------------------------------------------------
+# -- inference -------------------------------------------------------------------------------------------------------
 
 
 @given(shapes, st.sampled_from(["relu", "sin", "round", "clip", "Cast", "_plus_scalar", "_equal_scalar", "BlockGrad"]))

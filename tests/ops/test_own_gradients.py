@@ -1,6 +1,7 @@
 """Gradients that are not the derivative, or are chosen at edges: ties, limits, stopped, scaled and replaced gradients.
 
-The matrix compares rules with finite differences, which cannot see these. Expected numbers are what MXNet 1.9.1 gives.
+The matrix compares rules with finite differences, which cannot see these. Expected numbers are what MXNet 1.9.1
+gives.
 """
 
 from __future__ import annotations
