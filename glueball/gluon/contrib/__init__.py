@@ -1,4 +1,4 @@
-"""Rarer parts of Gluon: layers (`contrib.nn`), recurrent cells (`contrib.rnn`), a sampler (`contrib.data`).
+"""Rarer parts of Gluon: layers (`contrib.nn`, `contrib.cnn`), cells (`contrib.rnn`), a sampler (`contrib.data`).
 
 Each is imported when first used.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["data", "nn", "rnn"]
+__all__ = ["cnn", "data", "nn", "rnn"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from check_layer import CHECKS, check_layer
 
 from glueball import nd
 from glueball.gluon import nn
+from glueball.gluon.contrib import cnn
 from glueball.gluon.contrib import nn as contrib
 
 VECTOR, SERIES, IMAGE, VOLUME = (4, 5), (2, 3, 8), (2, 3, 7, 6), (2, 3, 4, 5, 4)
@@ -202,11 +203,7 @@ LAYERS: dict[str, dict[str, Any]] = {
         "shapes": [IMAGE],
         "out": (2, 3, 4, 4),
     },
-    "AvgPool3D": {
-        "make": lambda **k: nn.AvgPool3D(**k),
-        "shapes": [VOLUME],
-        "out": (2, 3, 2, 2, 2),
-    },
+    "AvgPool3D": {"make": lambda **k: nn.AvgPool3D(**k), "shapes": [VOLUME], "out": (2, 3, 2, 2, 2)},
     "GlobalMaxPool1D": {"make": lambda **k: nn.GlobalMaxPool1D(**k), "shapes": [SERIES], "out": (2, 3, 1)},
     "GlobalMaxPool2D": {"make": lambda **k: nn.GlobalMaxPool2D(**k), "shapes": [IMAGE], "out": (2, 3, 1, 1)},
     "GlobalMaxPool3D": {"make": lambda **k: nn.GlobalMaxPool3D(**k), "shapes": [VOLUME], "out": (2, 3, 1, 1, 1)},
@@ -239,6 +236,27 @@ LAYERS: dict[str, dict[str, Any]] = {
         "shapes": [(1, 12, 2, 1, 2)],
         "out": (1, 2, 2, 2, 6),
         "skip": NO_KEYWORDS,
+    },
+}
+
+
+OFFSETS = {"offset_weight": (18, 3, 3, 3), "offset_bias": (18,)}
+DEFORMED = {"deformable_conv_weight": (4, 3, 3, 3), "deformable_conv_bias": (4,)}
+# At the border a sample of this operator jumps to zero, so the slope of its gradient is not that of a smooth function.
+KINKS = ("gradients_of_gradients_agree_with_finite_differences",)
+LAYERS |= {
+    "DeformableConvolution": {
+        "make": lambda **k: cnn.DeformableConvolution(4, 3, padding=1, **k),
+        "shapes": [IMAGE],
+        "parameters": OFFSETS | DEFORMED,
+        "out": (2, 4, 7, 6),
+        "skip": KINKS,
+    },
+    "ModulatedDeformableConvolution": {
+        "make": lambda **k: cnn.ModulatedDeformableConvolution(4, 3, activation="tanh", **k),
+        "shapes": [IMAGE],
+        "parameters": {"offset_weight": (27, 3, 3, 3), "offset_bias": (27,)} | DEFORMED,
+        "out": (2, 4, 5, 4),
     },
 }
 
@@ -297,7 +315,7 @@ def test_every_layer_is_in_the_table() -> None:
     tested = {name.split()[0] for name in LAYERS}
     blocks = {"Block", "HybridBlock", "SymbolBlock"}
     assert set(nn.__all__) - blocks <= tested
-    assert set(contrib.__all__) <= tested
+    assert set(contrib.__all__) | set(cnn.__all__) <= tested
 
 
 def test_the_harness_finds_a_layer_that_breaks_the_laws() -> None:
