@@ -131,8 +131,12 @@ def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping
     if op.takes_training:
         typed = {**typed, "training": TRAINING.get() if training is None else training}
     try:
-        if op.own_gradient and RECORDING.get() and torch.is_grad_enabled() and any(t is not None and t.requires_grad
-                                                                                   for t in tensors):
+        if (
+            op.own_gradient
+            and RECORDING.get()
+            and torch.is_grad_enabled()
+            and any(t is not None and t.requires_grad for t in tensors)
+        ):
             return _OwnGradient.apply(op, typed, *tensors)
         result = op.kernel(*tensors, **typed) if op.variadic else op.kernel(*tensors, **typed)
         return copy_views(result) if op.view == "copy" else result
