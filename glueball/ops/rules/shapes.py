@@ -38,12 +38,18 @@ def reduced(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     """A reduction over `axis` (or all others with `exclude`); a full one leaves one element."""
     shape, axis = shapes[0], attrs.get("axis")
     rank = len(shape)
-    axes = set(range(rank)) if axis is None or axis == () else {a % rank for a in ((axis,) if isinstance(axis, int)
-                                                                                   else axis)}
+    axes = (
+        set(range(rank))
+        if axis is None or axis == ()
+        else {a % rank for a in ((axis,) if isinstance(axis, int) else axis)}
+    )
     if attrs.get("exclude") and axis not in (None, ()):
         axes = set(range(rank)) - axes
-    kept = tuple(1 if i in axes else s for i, s in enumerate(shape)) if attrs.get("keepdims") else tuple(s for i,
-                                                                                                         s in enumerate(shape) if i not in axes)
+    kept = (
+        tuple(1 if i in axes else s for i, s in enumerate(shape))
+        if attrs.get("keepdims")
+        else tuple(s for i, s in enumerate(shape) if i not in axes)
+    )
     return [(kept or (1,), attrs.get("dtype") or dtypes[0])]
 
 
@@ -97,8 +103,11 @@ def dense(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     inner = 1
     for s in data[1:] if attrs["flatten"] else data[-1:]:
         inner *= s
-    if weight != (attrs["num_hidden"], inner) or len(set(dtypes)) != 1 or any(s != (attrs["num_hidden"],)
-                                                                              for s in shapes[2:]):
+    if (
+        weight != (attrs["num_hidden"], inner)
+        or len(set(dtypes)) != 1
+        or any(s != (attrs["num_hidden"],) for s in shapes[2:])
+    ):
         return None
     return [((data[0], weight[0]) if attrs["flatten"] else (*data[:-1], weight[0]), dtypes[0])]
 
@@ -171,9 +180,12 @@ def channels_normalised(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> 
 def axis_normalised(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     """LayerNorm: the data's shape, then mean and deviation with the axis kept at size 1."""
     data, axis = shapes[0], attrs["axis"] % max(len(shapes[0]), 1)
-    if not data or any(s != (data[axis],)
-                       for s in shapes[1:]) or len(set(dtypes)) != 1 or str(dtypes[0]) not in ("torch.float32",
-                                                                                               "torch.float64"):
+    if (
+        not data
+        or any(s != (data[axis],) for s in shapes[1:])
+        or len(set(dtypes)) != 1
+        or str(dtypes[0]) not in ("torch.float32", "torch.float64")
+    ):
         return None
     rest = tuple(1 if i == axis else s for i, s in enumerate(data))
     return [(data, dtypes[0]), (rest, dtypes[0]), (rest, dtypes[0])]
