@@ -298,8 +298,9 @@ def known(name: str) -> bool:
     return name in _NAMES
 
 
-def _schema(function: Callable[..., Any], when: Mapping[str, Callable[..., bool]]) -> tuple[list[InputSpec],
-                                                                                            list[AttrSpec], bool]:
+def _schema(
+    function: Callable[..., Any], when: Mapping[str, Callable[..., bool]]
+) -> tuple[list[InputSpec], list[AttrSpec], bool]:
     inputs: list[InputSpec] = []
     attrs: list[AttrSpec] = []
     training = False
