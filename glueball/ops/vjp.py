@@ -48,9 +48,11 @@ def _vjp(*arrays: Tensor, op: str = REQUIRED, op_attrs: Any = REQUIRED, inputs: 
         leaves = [t if recorded and t.requires_grad else t.detach().requires_grad_(True) if i in wrt
                   else t.clone() if not definition.variadic and inputs[i] in definition.mutates else t for i,
                   t in enumerate(given)]
-        result = definition.kernel(*leaves,
-                                   **extra) if definition.variadic else definition.kernel(**dict(zip(inputs, leaves)),
-                                                                                          **extra)
+        result = (
+            definition.kernel(*leaves, **extra)
+            if definition.variadic
+            else definition.kernel(**dict(zip(inputs, leaves)), **extra)
+        )
         results = [r for r in (result if isinstance(result, (tuple, list)) else (result,)) if r.is_floating_point()]
         pairs = [(r, g) for r, g in zip(results, grads) if r.requires_grad]
         wanted = [leaves[i] for i in wrt]
