@@ -154,8 +154,10 @@ class SymbolBlock(HybridBlock):
         """Change the element type of all parameters but those that normalisation keeps in float32."""
         self._clear_cached_op()
         for node, parameter in self._nodes.items():
-            if not (dtypes.name_of(dtype) in ("float16", "bfloat16") and node.name.endswith(("gamma", "beta", "mean",
-                                                                                             "var"))):
+            if not (
+                dtypes.name_of(dtype) in ("float16", "bfloat16")
+                and node.name.endswith(("gamma", "beta", "mean", "var"))
+            ):
                 parameter.cast(dtype)
 
 
@@ -174,8 +176,9 @@ def _run(node: Node, inputs: list[NDArray]) -> list[Any]:
     return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-def _drop_labels(values: list[Any], names: list[str], given: dict[str, Any], have_params: bool) -> tuple[list[Any],
-                                                                                                         list[str]]:
+def _drop_labels(
+    values: list[Any], names: list[str], given: dict[str, Any], have_params: bool
+) -> tuple[list[Any], list[str]]:
     """Return outputs in which labels of loss layers that nobody feeds stand for nothing: prediction does not read
     them.
     """
