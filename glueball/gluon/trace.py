@@ -47,8 +47,10 @@ def trace(block: Block, args: tuple[Any, ...], training: bool, known: bool = Tru
     symbols = [sym.Variable(name) for name in names]
     tracer = Tracer(training)
     for symbol, array in zip(symbols, found):
-        tracer.declare(symbol._outputs[0].node, TensorType(array.shape, array._t.dtype) if known else TensorType(None,
-                                                                                                                 array._t.dtype))
+        tracer.declare(
+            symbol._outputs[0].node,
+            TensorType(array.shape, array._t.dtype) if known else TensorType(None, array._t.dtype),
+        )
     token = TRAINING.set(training)
     try:
         with NameManager(), tracer:
