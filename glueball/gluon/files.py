@@ -73,8 +73,9 @@ def _check_all(wanted: list[tuple[Any, Any]], cast_dtype: bool) -> None:
     """Raise for the first array that does not fit, before anything is changed."""
     for parameter, value in wanted:
         known = parameter.shape
-        if known is not None and (len(known) != len(value.shape) or any(a not in (0, -1, None) and a != b for a,
-                                                                        b in zip(known, value.shape))):
+        if known is not None and (
+            len(known) != len(value.shape) or any(a not in (0, -1, None) and a != b for a, b in zip(known, value.shape))
+        ):
             raise MXNetError(explain(f"Parameter '{parameter.name}'", "The file's array has another shape.",
                                      expected=known, received=value.shape,
                                      fix="build the network with the sizes that were saved"))
