@@ -124,9 +124,11 @@ class Block:
                                      fix="call super().__init__(**kwargs) at the start of "
                                          f"{type(self).__name__}.__init__"))
         existing = self.__dict__.get(name)
-        if isinstance(existing, (Parameter, Block)) and not isinstance(value,
-                                                                       type(existing)) and not isinstance(existing,
-                                                                                                          type(value)):
+        if (
+            isinstance(existing, (Parameter, Block))
+            and not isinstance(value, type(existing))
+            and not isinstance(existing, type(value))
+        ):
             raise TypeError(f"Changing attribute type for {name} from {type(existing)} to {type(value)} is not allowed.")
         if isinstance(value, Block):
             self.register_child(value, name)
