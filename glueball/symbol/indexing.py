@@ -57,5 +57,10 @@ def read(symbol: Symbol, key: Any) -> Symbol:
     if any(b not in (0, None) or e not in (n, None) or s != 1 for b, e, s, n in zip(begin, end, step, shape)):
         out = lookup("slice")(out, begin=tuple(begin), end=tuple(end), step=tuple(step))
     target = tuple(result) or (1,)
-    return out if target == shape and len(expanded) == len(shape) else lookup("Reshape")(out,
-                                                                                         shape=target) if 0 not in target else out
+    return (
+        out
+        if target == shape and len(expanded) == len(shape)
+        else lookup("Reshape")(out, shape=target)
+        if 0 not in target
+        else out
+    )
