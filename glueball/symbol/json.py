@@ -110,8 +110,11 @@ def from_json(text: str, where: str = "symbol JSON") -> list[Value]:
         version = stamp[1]
     nodes: list[Node] = []
     for position, entry in enumerate(data["nodes"]):
-        if not isinstance(entry, dict) or not isinstance(entry.get("op"), str) or not isinstance(entry.get("name"),
-                                                                                                 str):
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("op"), str)
+            or not isinstance(entry.get("name"), str)
+        ):
             raise _bad(where, f"node {position} has no 'op' and 'name'.")
         nodes.append(_read_node(entry, position, nodes, version, where))
     return [_value(head, nodes, len(nodes), where, "a head") for head in data["heads"]]
