@@ -19,8 +19,12 @@ def _compose(op: OpDef, inputs: tuple[Any, ...], attrs: dict[str, Any], name: st
     """Compose; arrays alone, while a block is traced, are computed at once (they are constants)."""
     if op.variadic and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
         inputs = tuple(inputs[0])
-    if CURRENT.get() is not None and inputs and not any(isinstance(x, Symbolic) for x in inputs) and any(x is not None
-                                                                                                         for x in inputs):
+    if (
+        CURRENT.get() is not None
+        and inputs
+        and not any(isinstance(x, Symbolic) for x in inputs)
+        and any(x is not None for x in inputs)
+    ):
         return invoke(op, inputs, attrs, None, name)
     return compose(op, inputs, attrs, name)
 
