@@ -63,12 +63,21 @@ class Executor:
         where = as_context(ctx)
 
         def zeros(name: str, shape: Any) -> NDArray:
-            return to_array(torch.zeros(shape), where) if name not in type_dict else NDArray(torch.zeros(shape),
-                                                                                             where).astype(type_dict[name]).detach()
+            return (
+                to_array(torch.zeros(shape), where)
+                if name not in type_dict
+                else NDArray(torch.zeros(shape), where).astype(type_dict[name]).detach()
+            )
+
         args = {n: NDArray(zeros(n, s)._t, where) for n, s in zip(symbol.list_arguments(), arg_shapes)}
         aux = {n: NDArray(zeros(n, s)._t, where) for n, s in zip(symbol.list_auxiliary_states(), aux_shapes)}
-        wanted = grad_req if isinstance(grad_req, dict) else dict.fromkeys(args, grad_req) if isinstance(grad_req,
-                                                                                                         str) else dict(zip(args, grad_req))
+        wanted = (
+            grad_req
+            if isinstance(grad_req, dict)
+            else dict.fromkeys(args, grad_req)
+            if isinstance(grad_req, str)
+            else dict(zip(args, grad_req))
+        )
         grads = {n: NDArray(torch.zeros_like(a._t), where) for n, a in args.items() if wanted.get(n, "null") != "null"
                  and a._t.is_floating_point()}
         return cls(symbol, ctx, args, grads, grad_req, aux)
@@ -146,8 +155,9 @@ class Executor:
                 self.arg_dict[name] = NDArray(value._t.detach().clone(), self._ctx)
             else:
                 self.arg_dict[name]._assign(value._t)
-        tensors = [self.arg_dict[n]._t.detach() for n in self._arg_names] + [self.aux_dict[n]._t.detach()
-                                                                             for n in self._aux_names]
+        tensors = [self.arg_dict[n]._t.detach() for n in self._arg_names] + [
+            self.aux_dict[n]._t.detach() for n in self._aux_names
+        ]
         mask = tuple(i for i, n in enumerate(self._arg_names) if self._reqs[n] != "null") if is_train else ()
         for index in mask:
             tensors[index].requires_grad_(True)
@@ -200,8 +210,11 @@ class Executor:
             args[name] = old if old.shape == tuple(shape) else NDArray(torch.zeros(shape, dtype=old._t.dtype),
                                                                        self._ctx)
             if name in self.grad_dict:
-                grads[name] = self.grad_dict[name] if old.shape == tuple(shape) else NDArray(torch.zeros(shape,
-                                                                                                         dtype=old._t.dtype), self._ctx)
+                grads[name] = (
+                    self.grad_dict[name]
+                    if old.shape == tuple(shape)
+                    else NDArray(torch.zeros(shape, dtype=old._t.dtype), self._ctx)
+                )
         return Executor(self._symbol, self._ctx, args, grads, self._reqs, dict(zip(self._aux_names, self.aux_arrays)))
 
     def debug_str(self) -> str:
