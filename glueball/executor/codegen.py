@@ -73,9 +73,11 @@ class _Writer:
 
     def constant(self, value: Any) -> str:
         """Return source for a constant: its literal where that is exact, else a bound name."""
-        if value is None or isinstance(value, (bool, int, str)) or (isinstance(value, tuple)
-                                                                    and all(isinstance(v, (bool, int, str))
-                                                                            for v in value)):
+        if (
+            value is None
+            or isinstance(value, (bool, int, str))
+            or (isinstance(value, tuple) and all(isinstance(v, (bool, int, str)) for v in value))
+        ):
             return repr(value)
         name = self._interned.get(id(value))
         if name is None:
@@ -158,8 +160,9 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
         writer.write(node, _can_overwrite(node, position, readers, kept_roots, owned, types))
         dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed
                 and (v in owned or v in taken)}
-        dead |= {Value(node, i) for i in range(node.num_outputs) if Value(node, i) not in last and Value(node,
-                                                                                                         i) not in keep}
+        dead |= {
+            Value(node, i) for i in range(node.num_outputs) if Value(node, i) not in last and Value(node, i) not in keep
+        }
         if dead:
             writer.lines.append("del " + ", ".join(sorted(writer.name(v) for v in dead)))
     returned = _results(writer, results, owned, copies)
