@@ -116,9 +116,11 @@ def _expand_ellipsis(key: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
 
 def _part(part: Any, tensor: torch.Tensor, axis: int) -> Any:
     if part is None or part is Ellipsis or isinstance(part, slice):
-        return part if not isinstance(part,
-                                      slice) else slice(*(None if v is None else int(v) for v in (part.start, part.stop,
-                                                                                                  part.step)))
+        return (
+            part
+            if not isinstance(part, slice)
+            else slice(*(None if v is None else int(v) for v in (part.start, part.stop, part.step)))
+        )
     if isinstance(part, (bool, np.bool_)):
         return torch.tensor(bool(part), device=tensor.device)
     if isinstance(part, (int, np.integer)):
@@ -149,9 +151,11 @@ def _part(part: Any, tensor: torch.Tensor, axis: int) -> Any:
 def _failure(key: Any, tensor: torch.Tensor, error: Exception, value: Any = None) -> Exception:
     text = str(error).splitlines()[0]
     if isinstance(error, IndexError):
-        return IndexError(text if text.startswith(("index", "x[")) else explain("x[key]", text, expected=_HELP,
-                                                                                received=f"key {key!r}, shape "
-                                                                                         f"{tuple(tensor.shape)}"))
+        return IndexError(
+            text
+            if text.startswith(("index", "x["))
+            else explain("x[key]", text, expected=_HELP, received=f"key {key!r}, shape {tuple(tensor.shape)}")
+        )
     received = f"shape {tuple(tensor.shape)}, key {key!r}" + ("" if value is None
                                                               else f", value {getattr(value, 'shape', value)}")
     return ShapeError(explain("x[key] = value" if value is not None else "x[key]", text, received=received))
