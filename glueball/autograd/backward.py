@@ -25,8 +25,9 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _heads(heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str) -> tuple[list[torch.Tensor],
-                                                                                        list[torch.Tensor]]:
+def _heads(
+    heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     tensors: list[torch.Tensor] = []
     grads: list[torch.Tensor] = []
     given = [None] * len(heads) if head_grads is None else list(head_grads)
