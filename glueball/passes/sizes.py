@@ -23,8 +23,9 @@ def has_open_size(node: Node) -> bool:
     return node.op is not None and node.op.name in _SIZED_BY_USE and 0 in (node.attrs["shape"] or ())
 
 
-def with_sizes(outputs: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]]) -> tuple[Sequence[Value],
-                                                                                                Mapping[Node, Any]]:
+def with_sizes(
+    outputs: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]]
+) -> tuple[Sequence[Value], Mapping[Node, Any]]:
     """Return outputs and types of the graph with every open size written into its node; the same objects where there
     is none.
     """
