@@ -20,10 +20,15 @@ __all__ = ["differentiate"]
 Types = Mapping[Node, tuple[TensorType, ...]]
 
 
-def differentiate(outputs: Sequence[Value], order: Sequence[Node], types: Types, wrt: Sequence[Node],
-                  heads: Sequence[Value], head_types: Sequence[TensorType], training: bool) -> tuple[list[Value | None],
-                                                                                                     dict[Node,
-                                                                                                          tuple[TensorType, ...]]]:
+def differentiate(
+    outputs: Sequence[Value],
+    order: Sequence[Node],
+    types: Types,
+    wrt: Sequence[Node],
+    heads: Sequence[Value],
+    head_types: Sequence[TensorType],
+    training: bool,
+) -> tuple[list[Value | None], dict[Node, tuple[TensorType, ...]]]:
     """Return one gradient value per node in `wrt` (None: nothing flows there) and the types of all nodes, new ones
     included.
 
