@@ -111,8 +111,9 @@ def _prop(op_type: str, options: Any) -> CustomOpProp:
 
 
 class _Runner:
-    def run(self, op_type: str, options: Any, tensors: Sequence[torch.Tensor], training: bool) -> tuple[torch.Tensor,
-                                                                                                        ...]:
+    def run(
+        self, op_type: str, options: Any, tensors: Sequence[torch.Tensor], training: bool
+    ) -> tuple[torch.Tensor, ...]:
         """Run forward, as one node of torch's tape when it is on."""
         return tuple(_Node.apply(_prop(op_type, options), training, *tensors))
 
