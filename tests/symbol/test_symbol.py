@@ -29,11 +29,15 @@ def test_missing_inputs_become_variables():
     assert net.list_arguments() == ["data", "fc1_weight", "fc1_bias", "fc2_weight", "fc2_bias", "softmax_label"]
     assert net.list_outputs() == ["softmax_output"]
     bn = sym.BatchNorm(sym.Variable("x"), name="bn")
-    assert bn.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"] and bn.list_arguments() == ["x",
-                                                                                                         "bn_gamma",
-                                                                                                         "bn_beta"]
-    assert sym.FullyConnected(sym.Variable("x"), num_hidden=1, no_bias=True, name="f").list_arguments() == ["x",
-                                                                                                            "f_weight"]
+    assert bn.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"] and bn.list_arguments() == [
+        "x",
+        "bn_gamma",
+        "bn_beta",
+    ]
+    assert sym.FullyConnected(sym.Variable("x"), num_hidden=1, no_bias=True, name="f").list_arguments() == [
+        "x",
+        "f_weight",
+    ]
 
 
 def test_shapes_flow_forward_and_backward():
@@ -170,8 +174,11 @@ def test_damaged_json_is_refused_in_words(seed, how):
         text = json.dumps(data)
     else:
         data = json.loads(text)
-        data["nodes"][int(rng.integers(len(data["nodes"])))][["op", "name", "attrs"][int(rng.integers(3))]] = ["x", 5,
-                                                                                                               {"a": 1}][int(rng.integers(3))]
+        data["nodes"][int(rng.integers(len(data["nodes"])))][["op", "name", "attrs"][int(rng.integers(3))]] = [
+            "x",
+            5,
+            {"a": 1},
+        ][int(rng.integers(3))]
         text = json.dumps(data)
     try:
         sym.load_json(text)
