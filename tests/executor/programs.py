@@ -27,11 +27,14 @@ UNARY = {
                                     dim=1), "positive": lambda F, x: F.where(x > 0, x, x * 0.1),
 }
 BINARY = {
-    "add": lambda F, x, y: x + y, "sub": lambda F, x, y: x - y, "mul": lambda F, x, y: x * y, "div": lambda F, x,
-    y: x / (F.abs(y) + 1), "max": lambda F, x, y: F.maximum(x, y) if hasattr(x, "asnumpy_") else F.broadcast_maximum(x,
-                                                                                                                     y),
-                                                                                                                     "gram": lambda F, x, y: F.dot(F.dot(x, y, transpose_b=True), x),
-    "add_n": lambda F, x, y: F.add_n(x, y, x), "power": lambda F, x, y: F.broadcast_power(F.abs(x) + 1, F.tanh(y)),
+    "add": lambda F, x, y: x + y,
+    "sub": lambda F, x, y: x - y,
+    "mul": lambda F, x, y: x * y,
+    "div": lambda F, x, y: x / (F.abs(y) + 1),
+    "max": lambda F, x, y: F.maximum(x, y) if hasattr(x, "asnumpy_") else F.broadcast_maximum(x, y),
+    "gram": lambda F, x, y: F.dot(F.dot(x, y, transpose_b=True), x),
+    "add_n": lambda F, x, y: F.add_n(x, y, x),
+    "power": lambda F, x, y: F.broadcast_power(F.abs(x) + 1, F.tanh(y)),
 }
 
 STEPS = st.lists(st.one_of(
