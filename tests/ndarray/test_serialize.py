@@ -32,8 +32,11 @@ def arrays(draw):
 
 
 def same(left, right):
-    return left.shape == right.shape and left.dtype_name == right.dtype_name and np.array_equal(left.asnumpy(),
-                                                                                                right.asnumpy())
+    return (
+        left.shape == right.shape
+        and left.dtype_name == right.dtype_name
+        and np.array_equal(left.asnumpy(), right.asnumpy())
+    )
 
 
 @given(st.dictionaries(NAMES, arrays(), max_size=4))
@@ -77,31 +80,50 @@ def test_noise_is_refused(noise):
 
 
 def test_a_huge_claim_allocates_nothing():
-    claim = struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<Iii", 0xF993FAC9, 0, 2) + struct.pack("<qq", 1 << 40,
-                                                                                                   1 << 20) + struct.pack("<iii", 1, 0, 0)
+    claim = (
+        struct.pack("<QQQ", 0x112, 0, 1)
+        + struct.pack("<Iii", 0xF993FAC9, 0, 2)
+        + struct.pack("<qq", 1 << 40, 1 << 20)
+        + struct.pack("<iii", 1, 0, 0)
+    )
     with pytest.raises(FileFormatError, match="needs .* bytes but only 0 are left"):
         parse_bytes(claim)
 
 
 def test_old_layouts():
-    v1 = struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<Ii", 0xF993FAC8, 1) + struct.pack("<q",
-                                                                                            2) + struct.pack("<iii", 2,
-                                                                                                             0, 0) \
-        + np.float32([1, 2]).tobytes() + struct.pack("<Q", 0)
-    v0 = struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<II", 1, 2) + struct.pack("<iii", 1, 0,
-                                                                                   0) + np.float32([1,
-                                                                                                    2]).tobytes() + struct.pack("<Q", 0)
+    v1 = (
+        struct.pack("<QQQ", 0x112, 0, 1)
+        + struct.pack("<Ii", 0xF993FAC8, 1)
+        + struct.pack("<q", 2)
+        + struct.pack("<iii", 2, 0, 0)
+        + np.float32([1, 2]).tobytes()
+        + struct.pack("<Q", 0)
+    )
+    v0 = (
+        struct.pack("<QQQ", 0x112, 0, 1)
+        + struct.pack("<II", 1, 2)
+        + struct.pack("<iii", 1, 0, 0)
+        + np.float32([1, 2]).tobytes()
+        + struct.pack("<Q", 0)
+    )
     for data in (v1, v0):
         assert parse_bytes(data)[0].asnumpy().tolist() == [1, 2]
 
 
 def test_sparse_arrays_are_read_dense():
-    csr = struct.pack("<QQQ", 0x112, 0, 1) + struct.pack("<Ii", 0xF993FAC9, 2) + struct.pack("<iq", 1,
-                                                                                             2) + struct.pack("<iqq", 2,
-                                                                                                              2, 3) \
-        + struct.pack("<iii", 1, 0, 0) + struct.pack("<iiq", 6, 1, 3) + struct.pack("<iiq", 6, 1,
-                                                                                    2) + np.float32([5, 6]).tobytes() \
-        + np.int64([0, 1, 2]).tobytes() + np.int64([2, 0]).tobytes() + struct.pack("<Q", 0)
+    csr = (
+        struct.pack("<QQQ", 0x112, 0, 1)
+        + struct.pack("<Ii", 0xF993FAC9, 2)
+        + struct.pack("<iq", 1, 2)
+        + struct.pack("<iqq", 2, 2, 3)
+        + struct.pack("<iii", 1, 0, 0)
+        + struct.pack("<iiq", 6, 1, 3)
+        + struct.pack("<iiq", 6, 1, 2)
+        + np.float32([5, 6]).tobytes()
+        + np.int64([0, 1, 2]).tobytes()
+        + np.int64([2, 0]).tobytes()
+        + struct.pack("<Q", 0)
+    )
     assert parse_bytes(csr)[0].asnumpy().tolist() == [[0, 0, 5], [6, 0, 0]]
 
 
