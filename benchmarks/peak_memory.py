@@ -67,8 +67,12 @@ def megabytes(program: str) -> float:
 if __name__ == "__main__":
     found = {"torch eager": megabytes(TORCH), "ours imperative": megabytes(OURS.replace("HYBRID", "False")),
              "ours hybridized": megabytes(OURS.replace("HYBRID", "True"))}
-    report("peak memory of a ResNet-18 training step", found,
-           {"hybridized / torch eager": ("ours hybridized", "torch eager", "≤ 1.0 (aim 0.8)"),
-                                                               "imperative / torch eager": ("ours imperative",
-                                                                                            "torch eager", "—")},
-                                                                                            unit="MB")
+    report(
+        "peak memory of a ResNet-18 training step",
+        found,
+        {
+            "hybridized / torch eager": ("ours hybridized", "torch eager", "≤ 1.0 (aim 0.8)"),
+            "imperative / torch eager": ("ours imperative", "torch eager", "—"),
+        },
+        unit="MB",
+    )
