@@ -28,8 +28,9 @@ def torch_step(net: torch.nn.Module, data: np.ndarray, optimizer: Any) -> Callab
     return step
 
 
-def our_step(net: Any, data: np.ndarray, optimizer: str, options: dict[str, Any], hybridized: bool) -> Callable[[],
-                                                                                                                Any]:
+def our_step(
+    net: Any, data: np.ndarray, optimizer: str, options: dict[str, Any], hybridized: bool
+) -> Callable[[], Any]:
     """Return one training step in Gluon."""
     net.initialize()
     x, y, loss = nd.array(data), nd.array(LABELS), gluon.loss.SoftmaxCrossEntropyLoss()
