@@ -18,9 +18,14 @@ def unrecorded() -> None:
     found = compare({"torch add": lambda: x + y, "ours add": lambda: a + b, "torch relu": lambda: torch.relu(x),
                      "ours relu": lambda: nd.relu(a)},
                     calls=2000, rounds=41)
-    report("small operator, not recorded", found, {"add, ours / torch": ("ours add", "torch add", "≤ 1.8 (aim 1.3)"),
-                                                   "relu, ours / torch": ("ours relu", "torch relu",
-                                                                          "≤ 1.8 (aim 1.3)")})
+    report(
+        "small operator, not recorded",
+        found,
+        {
+            "add, ours / torch": ("ours add", "torch add", "≤ 1.8 (aim 1.3)"),
+            "relu, ours / torch": ("ours relu", "torch relu", "≤ 1.8 (aim 1.3)"),
+        },
+    )
 
 
 def recorded() -> None:
