@@ -26,6 +26,9 @@ if __name__ == "__main__":
     for _ in range(rounds + 1):
         ours.append(seconds(PROGRAM) * 1e3)
         plain.append(seconds(PLAIN) * 1e3)
-    report("import, beyond torch: target ≤ 350 ms (aim 150)", {"import torch": statistics.median(plain[1:]),
-                                                               "import glueball beyond torch": statistics.median(ours[1:])},
-           {}, unit="ms")
+    report(
+        "import, beyond torch: target ≤ 350 ms (aim 150)",
+        {"import torch": statistics.median(plain[1:]), "import glueball beyond torch": statistics.median(ours[1:])},
+        {},
+        unit="ms",
+    )
