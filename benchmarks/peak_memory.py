@@ -19,7 +19,9 @@ torch.set_num_threads(2)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 x = torch.randn(16, 3, {SIZE}, {SIZE}); y = torch.randint(0, 10, (16,))
 """
-TORCH = COMMON + """
+TORCH = (
+    COMMON
+    + """
 import torch.nn as nn, torch.nn.functional as f
 class Basic(nn.Module):
     def __init__(self, i, o, s):
@@ -38,6 +40,7 @@ for _ in range(3):
     update.zero_grad(); f.cross_entropy(net(x), y).backward(); update.step()
 print(peak() - before)
 """
+)
 OURS = COMMON + """
 from glueball import autograd, gluon, nd
 from glueball.gluon.model_zoo import vision
