@@ -63,9 +63,13 @@ def _failed(where: str, error: RuntimeError) -> MXNetError:
                                      fix="pass retain_graph=True to the first backward(), or add the losses up and "
                                          "call backward() once"))
     if "modified by an inplace" in text:
-        return AutogradError(explain(where,
-                                     "An array that backward() needs was changed in place after it was recorded.",
-                                     fix="write y = x + 1 instead of x += 1, or update parameters only after backward()"))
+        return AutogradError(
+            explain(
+                where,
+                "An array that backward() needs was changed in place after it was recorded.",
+                fix="write y = x + 1 instead of x += 1, or update parameters only after backward()",
+            )
+        )
     return AutogradError(explain(where, text))
 
 
