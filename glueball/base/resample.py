@@ -44,8 +44,14 @@ def choose_method(interp: int, old: tuple[int, int] | None = None, new: tuple[in
     if interp == AT_RANDOM:
         return random.randint(0, 4)
     if interp not in (NEAREST, LINEAR, CUBIC, AREA, LANCZOS):
-        raise ArgumentError(explain("image resize", "Unknown interpolation.", received=repr(interp),
-                                    expected="0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 at random"))
+        raise ArgumentError(
+            explain(
+                "image resize",
+                "Unknown interpolation.",
+                received=repr(interp),
+                expected="0 nearest, 1 linear, 2 cubic, 3 area, 4 Lanczos, 9 by size, 10 at random",
+            )
+        )
     return interp
 
 
