@@ -180,7 +180,13 @@ def _can_overwrite(node: Node, position: int, readers: Mapping[Value, list[int]]
     if op is None or op.inplace is None or op.overwrites(node.attrs) is None:
         return False
     source = node.inputs[0]
-    if source not in owned or source.node.op is None or source.node.op.name not in FRESH or root_of(source) != source or source in kept_roots:
+    if (
+        source not in owned
+        or source.node.op is None
+        or source.node.op.name not in FRESH
+        or root_of(source) != source
+        or source in kept_roots
+    ):
         return False
     if any(v == source for v in node.inputs[1:]):
         return False
