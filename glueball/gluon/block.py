@@ -129,7 +129,9 @@ class Block:
             and not isinstance(value, type(existing))
             and not isinstance(existing, type(value))
         ):
-            raise TypeError(f"Changing attribute type for {name} from {type(existing)} to {type(value)} is not allowed.")
+            raise TypeError(
+                f"Changing attribute type for {name} from {type(existing)} to {type(value)} is not allowed."
+            )
         if isinstance(value, Block):
             self.register_child(value, name)
         elif isinstance(value, Parameter):
