@@ -60,8 +60,12 @@ def print_summary(block: Block, inputs: tuple[Any, ...]) -> None:
     print(_ROW.format("Input", shapes(list(inputs)), 0))
     for name, shape, count in rows:
         print(_ROW.format(name, shape, count))
-    print(double,
-          "Parameters in forward computation graph, duplicate included\n   Total params: "
-          f"{totals['all'] + totals['shared']}",
-          f"   Trainable params: {totals['trainable']}\n   Non-trainable params: {totals['all'] - totals['trainable']}",
-          f"Shared params in forward computation graph: {totals['shared']}\nUnique parameters in model: {totals['all']}", line, sep="\n")
+    print(
+        double,
+        "Parameters in forward computation graph, duplicate included\n   Total params: "
+        f"{totals['all'] + totals['shared']}",
+        f"   Trainable params: {totals['trainable']}\n   Non-trainable params: {totals['all'] - totals['trainable']}",
+        f"Shared params in forward computation graph: {totals['shared']}\nUnique parameters in model: {totals['all']}",
+        line,
+        sep="\n",
+    )
