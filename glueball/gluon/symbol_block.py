@@ -121,8 +121,9 @@ class SymbolBlock(HybridBlock):
         if tracer is not None or any(isinstance(v, Symbolic) for v in given):
             mapping = {}
             for node, value in zip(self._data_nodes, given):
-                mapping[node] = value._outputs[0] if isinstance(value,
-                                                                Symbol) else Symbol._of(tracer.constant(value))._outputs[0]  # type: ignore[union-attr]
+                mapping[node] = (
+                    value._outputs[0] if isinstance(value, Symbol) else Symbol._of(tracer.constant(value))._outputs[0]
+                )  # type: ignore[union-attr]
             for node, parameter in self._nodes.items():
                 mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None
                                  else parameter.var())._outputs[0]
