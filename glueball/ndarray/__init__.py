@@ -14,7 +14,15 @@ from .creation import *
 from .ndarray import NDArray, from_torch, to_array
 from .serialize import load, load_frombuffer, save
 
-float32, float64, float16, int32, int64, int8, uint8 = "float32", "float64", "float16", "int32", "int64", "int8", "uint8"
+float32, float64, float16, int32, int64, int8, uint8 = (
+    "float32",
+    "float64",
+    "float16",
+    "int32",
+    "int64",
+    "int8",
+    "uint8",
+)
 
 
 arithmetic.install(globals())
