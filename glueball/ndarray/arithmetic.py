@@ -61,7 +61,9 @@ def make(name: str) -> Callable[[Any, Any], Any]:
         return invoke(lookup(arrays), (lhs, rhs), {})
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Compute {name.replace('_', ' ')} of two arrays or of an array and a number, stretching axes of size 1."
+    function.__doc__ = (
+        f"Compute {name.replace('_', ' ')} of two arrays or of an array and a number, stretching axes of size 1."
+    )
     return function
 
 
