@@ -75,7 +75,9 @@ def _argument(annotation: str, name: str, names: dict[str, Any]) -> str:
     """Return source that brings one attribute to the type a kernel expects; free for values that already have it."""
     kind = annotation.removesuffix(" | None")
     if kind == "DType":
-        return f"({name} if {name} is None else as_torch({name}))" if annotation.endswith("None") else f"as_torch({name})"
+        return (
+            f"({name} if {name} is None else as_torch({name}))" if annotation.endswith("None") else f"as_torch({name})"
+        )
     if kind in ("Shape", "Floats"):
         names[f"_parse_{kind}"] = PARSERS[annotation]
         return f"({name} if type({name}) is tuple or {name} is None else _parse_{kind}({name}))"
