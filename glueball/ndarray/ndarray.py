@@ -379,7 +379,12 @@ class NDArray:
         mine = self._t
         if type(other) is NDArray:
             theirs = other._t
-            if mine.dtype is theirs.dtype and mine.is_floating_point() and self._ctx is other._ctx and _current() is None:
+            if (
+                mine.dtype is theirs.dtype
+                and mine.is_floating_point()
+                and self._ctx is other._ctx
+                and _current() is None
+            ):
                 try:
                     return _result(mine / theirs, self._ctx)
                 except RuntimeError:
