@@ -17,7 +17,9 @@ from .opdef import REQUIRED, OpDef, Tensor, TensorType, Training, from_kernel, o
 from .rules.check import check
 from .rules.infer import InferRule
 
-_WHY = "takes sub-graphs, which samples cannot state; tests/symbol/test_control_flow.py checks it against the eager loop"
+_WHY = (
+    "takes sub-graphs, which samples cannot state; tests/symbol/test_control_flow.py checks it against the eager loop"
+)
 
 
 class _Foreach(InferRule):
