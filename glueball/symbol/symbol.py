@@ -248,7 +248,9 @@ class Symbol(Symbolic):
                                      "leave this block imperative "
                                      "(derive it from gluon.Block, or do not hybridize it)"))
 
-    __bool__ = __float__ = __int__ = __index__ = asnumpy = asscalar = item = tolist = __array__ = wait_to_read = backward = _no_value
+    __bool__ = __float__ = __int__ = __index__ = asnumpy = asscalar = item = tolist = __array__ = wait_to_read = (
+        backward
+    ) = _no_value
 
     # -- signs ---------------------------------------------------------------------------------------------------------
     __hash__ = object.__hash__
@@ -301,7 +303,11 @@ class Symbol(Symbolic):
         return lookup("BlockGrad")(self)
 
     def __repr__(self) -> str:
-        return f"<Symbol {self.name}>" if self.name else f"<Symbol group [{', '.join(str(v.node.name) for v in self._outputs)}]>"
+        return (
+            f"<Symbol {self.name}>"
+            if self.name
+            else f"<Symbol group [{', '.join(str(v.node.name) for v in self._outputs)}]>"
+        )
 
     def __copy__(self) -> Symbol:
         return self
