@@ -11,7 +11,7 @@ from support import array, checked, refused_too, same, same_all
 
 import glueball as mx
 
-TOPICS = ["layers", "recurrent", "losses"]
+TOPICS = ["layers", "recurrent", "losses", "transforms"]
 CASES = [(topic, name) for topic in TOPICS for name in reader.names(topic)]
 ANSWERED = [(t, c["id"]) for t in TOPICS for c in reader.load(t) if "refused" not in c]
 

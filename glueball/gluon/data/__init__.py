@@ -7,6 +7,9 @@ series.py two small real data sets.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from . import batchify, dataloader, dataset, sampler, series, text
 from .batchify import default_batchify_fn, default_mp_batchify_fn
 from .dataloader import DataLoader, DataLoaderError
@@ -34,4 +37,12 @@ __all__ = [
     "sampler",
     "series",
     "text",
+    "vision",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `vision` when it is first asked for: it needs layers, which plain data sets do not."""
+    if name == "vision":
+        return importlib.import_module(f"{__name__}.vision")
+    raise AttributeError(f"glueball.gluon.data has no attribute {name!r}")

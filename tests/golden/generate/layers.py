@@ -62,7 +62,7 @@ def run_block(store: Store, name: str, spec: dict[str, Any], recipes: list, trai
         with mx.autograd.record(train_mode=train):
             outputs = call(block, inputs, how)
         record["outputs"] = store.tree([y.asnumpy() for y in outputs])
-        if how.get("no_backward"):
+        if how.get("no_backward") or spec["layer"].startswith("data."):
             store.add(**record)
             return
         heads = [random.standard_normal(y.shape).astype(y.dtype) for y in outputs]
@@ -300,6 +300,31 @@ def cells() -> list:
     return out
 
 
+def transforms() -> list:
+    """Vision transforms without chance, and the random ones where chance can be excluded."""
+    out: list = []
+    t = "data.vision.transforms."
+    add = lambda spec, *inputs, **more: out.append((spec, list(inputs), more))  # noqa: E731
+    picture, floats, planes = i(255, 6, 5, 3, dtype="uint8"), u(0, 255, 6, 5, 3), u(0, 1, 3, 4, 5)
+    add(L(t + "ToTensor"), picture, both=False)
+    add(L(t + "ToTensor"), i(255, 2, 6, 5, 3, dtype="uint8"), both=False)
+    add(L(t + "Normalize", [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]), planes, both=False)
+    add(L(t + "Normalize", 0.4, 0.2), u(0, 1, 2, 3, 4, 5), both=False)
+    add(L(t + "Cast", "float16"), floats, both=False)
+    add(L(t + "Cast"), picture, both=False)
+    add(L(t + "CenterCrop", 4), picture, both=False)
+    add(L(t + "CenterCrop", [3, 4]), floats, both=False)
+    add(L(t + "Resize", 8), floats, both=False)
+    add(L(t + "Resize", [3, 8]), floats, both=False)
+    add(L(t + "Resize", 3, True), floats, both=False)
+    add(L(t + "CropResize", 1, 0, 3, 4), picture, both=False)
+    add(L(t + "CropResize", 1, 0, 3, 4, [6, 8], 1), floats, both=False)
+    add(L(t + "RandomBrightness", 0.0), floats, both=False)
+    add(L(t + "RandomContrast", 0.0), floats, both=False)
+    add(L(t + "RandomSaturation", 0.0), floats, both=False)
+    return out
+
+
 def losses() -> list:
     out: list = []
     p, q, sign, zero_one, w = (
@@ -391,6 +416,7 @@ def make() -> None:
     write("layers", plain_layers() + convolution_layers() + normalisation_layers() + containers())
     write("recurrent", recurrent_layers() + cells())
     write("losses", losses())
+    write("transforms", transforms())
 
 
 if __name__ == "__main__":
