@@ -99,7 +99,7 @@ class DeformableConvolution(HybridBlock):
         self._channels, self._in_channels = channels, in_channels
         self._points = num_deformable_group * kernel[0] * kernel[1]
         offsets = self._per_point * self._points
-        both = {
+        both: dict[str, Any] = {
             "kernel": kernel,
             "stride": sizes(owner, "strides", strides, 2),
             "dilate": sizes(owner, "dilation", dilation, 2),
@@ -107,7 +107,7 @@ class DeformableConvolution(HybridBlock):
             "layout": layout,
         }
         self._kwargs_offset = {**both, "num_filter": offsets, "num_group": groups, "no_bias": not offset_use_bias}
-        self._kwargs_deformable_conv = {
+        self._kwargs_deformable_conv: dict[str, Any] = {
             **both,
             "num_filter": channels,
             "num_group": groups,
@@ -147,7 +147,7 @@ class DeformableConvolution(HybridBlock):
         return F.contrib.DeformableConvolution(x, offset, weight, bias, name="fwd", **self._kwargs_deformable_conv)
 
     def __repr__(self) -> str:
-        options, shape = self._kwargs_deformable_conv, self.deformable_conv_weight.shape  # type: ignore[attr-defined]
+        options, shape = self._kwargs_deformable_conv, self._reg_params["deformable_conv_weight"].shape or (0, 0)
         parts = [
             f"{type(self).__name__}({shape[1] or None} -> {shape[0]}",
             f"kernel_size={options['kernel']}",
