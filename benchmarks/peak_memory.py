@@ -28,11 +28,13 @@ class Basic(nn.Module):
         super().__init__()
         self.a, self.b = nn.Conv2d(i, o, 3, s, 1, bias=False), nn.Conv2d(o, o, 3, 1, 1, bias=False)
         self.p, self.q = nn.BatchNorm2d(o), nn.BatchNorm2d(o)
-        self.d = nn.Sequential(nn.Conv2d(i, o, 1, s, bias=False), nn.BatchNorm2d(o)) if s != 1 or i != o else nn.Identity()
+        short = nn.Sequential(nn.Conv2d(i, o, 1, s, bias=False), nn.BatchNorm2d(o))
+        self.d = short if s != 1 or i != o else nn.Identity()
     def forward(self, x):
         return torch.relu(self.q(self.b(torch.relu(self.p(self.a(x))))) + self.d(x))
 net = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
-    *[Basic(i, o, s) for i, o, s in [(64,64,1),(64,64,1),(64,128,2),(128,128,1),(128,256,2),(256,256,1),(256,512,2),(512,512,1)]],
+    *[Basic(i, o, s) for i, o, s in [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1),
+                                     (256, 512, 2), (512, 512, 1)]],
     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
 update = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
 before = peak()

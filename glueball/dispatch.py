@@ -138,7 +138,7 @@ def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping
             and any(t is not None and t.requires_grad for t in tensors)
         ):
             return _OwnGradient.apply(op, typed, *tensors)
-        result = op.kernel(*tensors, **typed) if op.variadic else op.kernel(*tensors, **typed)
+        result = op.kernel(*tensors, **typed)
         return copy_views(result) if op.view == "copy" else result
     except MXNetError:
         raise

@@ -18,7 +18,8 @@ TRAINING: ContextVar[bool] = ContextVar("glueball_training", default=False)
 is_recording = RECORDING.get
 is_training = TRAINING.get
 
-# torch's own switch: blocks called outside record() turn it off once, so that no layer inside builds a tape that is thrown away
+# torch's own switch: blocks called outside record() turn it off once, so that no layer inside builds a tape that is
+# thrown away
 torch_grad_enabled = torch.is_grad_enabled
 no_tape = torch.no_grad
 

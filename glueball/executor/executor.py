@@ -200,7 +200,7 @@ class Executor:
 
     def reshape(self, partial_shaping: bool = False, allow_up_sizing: bool = False, **kwargs: Any) -> Executor:
         """Return an executor for other input shapes that shares the parameters."""
-        arg_shapes, _, aux_shapes = self._symbol.infer_shape(**kwargs)
+        arg_shapes, _, _ = self._symbol.infer_shape(**kwargs)
         if arg_shapes is None:
             raise ShapeError(explain("Executor.reshape", "The shapes given do not determine all others.",
                                      received=kwargs))

@@ -79,7 +79,8 @@ class SymbolBlock(HybridBlock):
 
     def __repr__(self) -> str:
         outputs = ", ".join(v.node.name for v in self._values)
-        return f"SymbolBlock(\n<{outputs}> : {', '.join(n.name for n in self._data_nodes)} -> {len(self._nodes)} parameters\n)"
+        inputs = ", ".join(n.name for n in self._data_nodes)
+        return f"SymbolBlock(\n<{outputs}> : {inputs} -> {len(self._nodes)} parameters\n)"
 
     @staticmethod
     def imports(symbol_file: str, input_names: Any, param_file: str | None = None, ctx: Any = None,

@@ -21,8 +21,8 @@ PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
     ("common", lambda p, run: merge_common(p)),  # forward and backward ask for the same things
     ("simplify", lambda p, run: simplify(p)),  # folding may have left new no-ops
 )
-# dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by executor/codegen.py, which
-# alone knows the order of execution.
+# dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by
+# executor/codegen.py, which alone knows the order of execution.
 
 
 def prepare(program: Program) -> Program:

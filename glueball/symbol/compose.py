@@ -46,7 +46,7 @@ def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: st
     typed = op.typed(attrs)
     if op.variadic_count in op.attr_by_name:
         typed[op.variadic_count] = len(inputs)
-    hint = op.name.lower() if not op.name.startswith("_") else op.name.lower()
+    hint = op.name.lower()
     node_name = current_names().get(name, hint)
     hints.update(current_attrs().get(user))
     values: list[Value] = []
