@@ -54,6 +54,7 @@ __all__ = [
     "avg_pool3d_backward",
     "adaptive_avg_pool2d_backward",
     "upsample_bilinear2d_backward",
+    "embedding_dense_backward",
     "standard_gamma",
     "set_grad_mode",
 ]
@@ -357,6 +358,9 @@ avg_pool3d = _kernel("avg_pool3d")
 avg_pool3d_backward = _kernel("avg_pool3d_backward")
 adaptive_avg_pool2d_backward = _kernel("_adaptive_avg_pool2d_backward")  # (grad, data)
 upsample_bilinear2d_backward = _kernel("upsample_bilinear2d_backward")  # (…, align_corners, scale_h, scale_w)
+embedding_dense_backward = _kernel(
+    "embedding_dense_backward"
+)  # (grad, rows, number of rows, padding row, scale by count)
 
 # -- draws -------------------------------------------------------------------------------------------------------------
 

@@ -254,11 +254,16 @@ ELEMENTWISE: dict[str, tuple[Callable, Callable]] = {
         lambda x: NNF.interpolate(x, (12, 12), mode="bilinear", align_corners=True),
         lambda grad, x, y: aten.upsample_bilinear2d_backward(grad, [12, 12], list(x.shape), True, None, None),
     ),
+    "embedding_dense_backward": (
+        lambda x: NNF.embedding(ROWS, x.reshape(48, 6)),
+        lambda grad, x, y: aten.embedding_dense_backward(grad, ROWS, 48, -1, False).reshape(x.shape),
+    ),
     "prelu_backward": (
         lambda x: aten.prelu_kernel(x, torch.full((1, 4, 1, 1), 0.2)),
         lambda grad, x, y: aten.prelu_backward(grad, x, torch.full((1, 4, 1, 1), 0.2))[0],
     ),
 }
+ROWS = torch.tensor([[3, 0, 47], [3, 3, 1]])
 KERNEL = torch.linspace(-1.0, 1.0, 3 * 4 * 2 * 2).reshape(3, 4, 2, 2)
 
 
