@@ -140,11 +140,11 @@ def _(c: Grad) -> Value:
 def _target_size(data: Tensor, size: Any, keep_ratio: bool) -> tuple[int, int]:
     """Return (height, width) of the resized image; `size` is (width, height), or one number."""
     height, width = data.shape[-3], data.shape[-2]
-    if size is None or (isinstance(size, tuple) and len(size) not in (1, 2)):
+    if size is None or (not isinstance(size, int) and len(size) not in (1, 2)):
         raise ArgumentError(explain("image.resize", "size is a number or (width, height).", received=repr(size)))
-    one = size if isinstance(size, int) else size[0] if len(size) == 1 else None
-    if one is None:
+    if isinstance(size, tuple) and len(size) == 2:
         return size[1], size[0]
+    one: int = size[0] if isinstance(size, tuple) else size
     if not keep_ratio:
         return one, one
     return (one, int(width * one / height)) if height < width else (int(height * one / width), one)

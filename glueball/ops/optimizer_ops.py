@@ -29,7 +29,7 @@ def scaled(grad: Tensor, rescale: float, clip: float) -> Tensor:
     return grad.clamp_(-clip, clip) if clip >= 0 else grad
 
 
-def np_scaled(grad: np.ndarray, rescale: float = 1.0, clip: float = -1.0) -> np.ndarray:
+def np_scaled(grad: np.ndarray, rescale: Any = 1.0, clip: float = -1.0) -> np.ndarray:
     grad = grad * rescale
     return np.clip(grad, -clip, clip) if clip >= 0 else grad
 

@@ -88,6 +88,51 @@ def _verify(data: Tensor, state: Tensor, cell: Tensor | None, attrs: Attrs) -> N
             )
 
 
+@final
+class _Packing:
+    """Sequences of different lengths, packed as torch's kernels take them: step by step, the longest sequence first."""
+
+    def __init__(self, data: Tensor, lengths: Tensor) -> None:
+        self._lengths = lengths.detach().to("cpu", torch.int64)
+        self._steps = data.shape[0]
+        packed = pack_padded_sequence(data, self._lengths, enforce_sorted=False)
+        self.data, self.batch_sizes = packed.data, packed.batch_sizes
+        self._order: Any = packed.sorted_indices
+        self._back: Any = packed.unsorted_indices
+
+    def pack(self, data: Tensor) -> Tensor:
+        """Return the valid steps of other data (T, N, …) in this packing's order."""
+        return pack_padded_sequence(data, self._lengths, enforce_sorted=False).data
+
+    def unpack(self, flow: Tensor) -> Tensor:
+        """Return (T, N, …) with zeros after the end of each sequence."""
+        packed = PackedSequence(flow, self.batch_sizes, self._order, self._back)
+        return pad_packed_sequence(packed, total_length=self._steps)[0]
+
+    def sort(self, state: Tensor) -> Tensor:
+        """Bring the batch axis of a state into this packing's order."""
+        return state.index_select(1, self._order)
+
+    def unsort(self, state: Tensor) -> Tensor:
+        """Bring the batch axis of a state back."""
+        return state.index_select(1, self._back)
+
+
+def _call(
+    flow: Tensor, packing: _Packing | None, initial: Any, weights: list[Tensor], layers: int, attrs: Attrs
+) -> Any:
+    """Call torch's kernel for some layers; its dropout is never used, because the mask is ours."""
+    kernel = _KERNELS[attrs["mode"]]
+    has_biases, dropout, train = True, 0.0, torch.is_grad_enabled()
+    options = (has_biases, layers, dropout, train, attrs["bidirectional"])
+    with warnings.catch_warnings() if attrs["projection_size"] else nullcontext():
+        if attrs["projection_size"]:  # that oneDNN has none is no news to the user
+            warnings.filterwarnings("ignore", "LSTM with projections")
+        if packing is None:
+            return kernel(flow, initial, weights, *options, False)
+        return kernel(flow, packing.batch_sizes, initial, weights, *options)
+
+
 def _run(
     data: Tensor,
     parameters: Tensor,
@@ -99,49 +144,24 @@ def _run(
 ) -> list[Tensor]:
     """Return [output, last state (, last cell state)]; a mask that is not empty multiplies what each layer but the
     last gives out."""
-    layers = cut(parameters, data.shape[2], attrs)
-    directions, bidirectional, grads = direction_count(attrs), attrs["bidirectional"], torch.is_grad_enabled()
-    packed = None
-    flow = data
-    if lengths is not None:
-        where = lengths.detach().to("cpu", torch.int64)
-        packed = pack_padded_sequence(data, where, enforce_sorted=False)
-        flow = packed.data
-        state = state.index_select(1, packed.sorted_indices)
-        cell = None if cell is None else cell.index_select(1, packed.sorted_indices)
+    layers, directions = cut(parameters, data.shape[2], attrs), direction_count(attrs)
+    packing = None if lengths is None else _Packing(data, lengths)
+    flow = data if packing is None else packing.data
+    states = [s if packing is None else packing.sort(s) for s in (state, cell) if s is not None]
     ranges = [(0, len(layers))] if mask.numel() == 0 else [(i, i + 1) for i in range(len(layers))]
     finals: list[Sequence[Tensor]] = []
     for first, last in ranges:
         if first:
             kept = mask[first - 1]
-            flow = flow * (kept if packed is None else pack_padded_sequence(kept, where, enforce_sorted=False).data)
-        part = slice(first * directions, last * directions)
-        initial = state[part] if cell is None else (state[part], cell[part])
+            flow = flow * (kept if packing is None else packing.pack(kept))
+        initial = [s[first * directions : last * directions] for s in states]
         weights = [piece for layer in layers[first:last] for piece in layer]
-        kernel = _KERNELS[attrs["mode"]]
-        how = (
-            True,
-            last - first,
-            0.0,
-            grads,
-            bidirectional,
-        )  # has biases, layers, dropout (ours is the mask), train, bidirectional
-        with warnings.catch_warnings() if attrs["projection_size"] else nullcontext():
-            if attrs["projection_size"]:
-                warnings.filterwarnings(
-                    "ignore", "LSTM with projections"
-                )  # that oneDNN has none is no news to the user
-            if packed is None:
-                flow, *final = kernel(flow, initial, weights, *how, False)
-            else:
-                flow, *final = kernel(flow, packed.batch_sizes, initial, weights, *how)
+        flow, *final = _call(flow, packing, initial if len(initial) > 1 else initial[0], weights, last - first, attrs)
         finals.append(final)
-    ends = [torch.cat(parts, 0) if len(parts) > 1 else parts[0] for parts in zip(*finals)]
-    if packed is not None:
-        whole = PackedSequence(flow, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-        flow, _ = pad_packed_sequence(whole, total_length=data.shape[0])
-        ends = [end.index_select(1, packed.unsorted_indices) for end in ends]
-    return [flow, *ends]
+    ends = [
+        finals[0][i] if len(finals) == 1 else torch.cat([final[i] for final in finals], 0) for i in range(len(states))
+    ]
+    return [flow, *ends] if packing is None else [packing.unpack(flow), *[packing.unsort(end) for end in ends]]
 
 
 def _mask(data: Tensor, attrs: Attrs, training: bool) -> Tensor:
@@ -513,7 +533,7 @@ def _rnn_backward(
     pairs = [(r, g) for r, g in zip(results, (grad, grad_state, grad_cell)) if g is not None]
     if not pairs:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    found = torch.autograd.grad(
+    found: Any = torch.autograd.grad(
         [r for r, _ in pairs], leaves, [g for _, g in pairs], retain_graph=True, allow_unused=True
     )
     return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found))

@@ -20,14 +20,19 @@ from ..hybrid import HybridBlock
 __all__ = ["RecurrentCell", "HybridRecurrentCell", "RNNCell", "LSTMCell", "GRUCell"]
 
 
+def is_symbol(value: Any) -> bool:
+    """Whether a value is a symbol rather than an array."""
+    return isinstance(value, Symbolic)
+
+
 def namespace_of(value: Any) -> Any:
     """Return the operators that fit a value: `symbol` for symbols, `ndarray` for arrays."""
-    return symbol if isinstance(value, Symbolic) else ndarray
+    return symbol if is_symbol(value) else ndarray
 
 
 def batch_size_of(value: Any, axis: int) -> int:
     """Return the size of an axis, 0 (unknown) for a symbol that does not know it yet."""
-    if not isinstance(value, Symbolic):
+    if not is_symbol(value):
         return value.shape[axis]
     try:
         return value.shape[axis] or 0
@@ -58,7 +63,7 @@ def steps_of(inputs: Any, length: int | None, layout: str, where: str) -> list[A
                 )
             )
         return list(inputs)
-    if isinstance(inputs, Symbolic):
+    if is_symbol(inputs):
         if len(inputs) > 1:  # a group of symbols is a list of steps
             return steps_of(list(inputs), length, layout, where)
         size = length or batch_size_of(inputs, axis)
@@ -112,7 +117,7 @@ class RecurrentCell(Block):
         self._init_counter = -1
         self._counter = -1
         for child in self._children.values():
-            if hasattr(child, "reset"):
+            if isinstance(child, RecurrentCell):
                 child.reset()
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
@@ -172,7 +177,7 @@ class RecurrentCell(Block):
         """Return the states to start with: those given, or zeros that fit the input."""
         if begin_state is not None:
             return list(begin_state)
-        if isinstance(first, Symbolic):
+        if is_symbol(first):
             return self.begin_state(batch_size_of(first, axis), func=symbol.zeros)
 
         def zeros(**info: Any) -> Any:
@@ -308,7 +313,7 @@ class _GatedCell(HybridRecurrentCell):
         return i2h, h2h, prefix
 
     def _sizes(self) -> str:
-        rows, columns = self.i2h_weight.shape
+        rows, columns = self.i2h_weight.shape or (0, 0)
         return f"{columns or None} -> {rows}"
 
     def __repr__(self) -> str:

@@ -27,6 +27,8 @@ _NAME = re.compile(r"(l|r)(\d+)_(i2h|h2h|h2r)_(weight|bias)\Z")
 class _RNNLayer(HybridBlock):
     """What the fused layers share."""
 
+    l0_i2h_weight: Any  # the one parameter that every layer has
+
     def __init__(
         self,
         hidden_size: int,
@@ -313,7 +315,7 @@ class _RNNLayer(HybridBlock):
             size = self._input_size
             for layer in range(self._num_layers):
                 cells = [make(input_size=size, prefix=f"{direction}{layer}_") for direction in ("l", "r")[: self._dir]]
-                stack.add(BidirectionalCell(*cells) if self._dir == 2 else cells[0])
+                stack.add(BidirectionalCell(cells[0], cells[1]) if self._dir == 2 else cells[0])
                 if self._dropout > 0 and layer != self._num_layers - 1:
                     stack.add(DropoutCell(self._dropout))
                 size = self._hidden_size * self._dir

@@ -36,19 +36,22 @@ def _begin(cells: Any, kwargs: dict[str, Any]) -> list[Any]:
 class _Stack(RecurrentCell):
     """Cells one on top of the other: the output of each is the input of the next."""
 
+    def _cells(self) -> list[Any]:
+        return list(self._children.values())
+
     def add(self, cell: RecurrentCell) -> None:
         """Put a cell on top."""
         self.register_child(cell)
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """Return the states of all cells, from the bottom to the top."""
-        return _total(self._children.values(), batch_size)
+        return _total(self._cells(), batch_size)
 
     def begin_state(self, batch_size: int = 0, func: Callable[..., Any] = ndarray.zeros, **kwargs: Any) -> list[Any]:
         """Return the first states of all cells."""
         if self._modified:
             return super().begin_state(batch_size, func, **kwargs)  # raises
-        return _begin(self._children.values(), {"batch_size": batch_size, "func": func, **kwargs})
+        return _begin(self._cells(), {"batch_size": batch_size, "func": func, **kwargs})
 
     def unroll(
         self,
@@ -65,7 +68,7 @@ class _Stack(RecurrentCell):
         states = self._first_states(begin_state, steps[0], 0)
         sequence: Any = inputs
         ends: list[Any] = []
-        cells = list(self._children.values())
+        cells = self._cells()
         for position, cell in enumerate(cells):
             count = len(cell.state_info())
             own, states = states[:count], states[count:]
@@ -84,7 +87,7 @@ class _Stack(RecurrentCell):
         self._counter += 1
         ends: list[Any] = []
         start = 0
-        for cell in self._children.values():
+        for cell in self._cells():
             if isinstance(cell, BidirectionalCell):
                 raise MXNetError(
                     explain(
@@ -103,7 +106,7 @@ class _Stack(RecurrentCell):
         return len(self._children)
 
     def __getitem__(self, index: int) -> Block:
-        return list(self._children.values())[index]
+        return self._cells()[index]
 
     def __repr__(self) -> str:
         lines = "\n".join(f"({key}): {child!r}" for key, child in self._children.items())
@@ -324,6 +327,9 @@ class BidirectionalCell(HybridRecurrentCell):
         self.register_child(r_cell, "r_cell")
         self._output_prefix = output_prefix
 
+    def _cells(self) -> list[Any]:
+        return [self._children["l_cell"], self._children["r_cell"]]
+
     def __call__(self, inputs: Any, states: Any) -> Any:
         """Refuse: a step backward in time needs the whole sequence."""
         raise NotImplementedError(
@@ -336,13 +342,13 @@ class BidirectionalCell(HybridRecurrentCell):
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """Return the states of the forward cell, then of the backward cell."""
-        return _total(self._children.values(), batch_size)
+        return _total(self._cells(), batch_size)
 
     def begin_state(self, batch_size: int = 0, func: Callable[..., Any] = ndarray.zeros, **kwargs: Any) -> list[Any]:
         """Return the first states of both cells."""
         if self._modified:
             return super().begin_state(batch_size, func, **kwargs)  # raises
-        return _begin(self._children.values(), {"batch_size": batch_size, "func": func, **kwargs})
+        return _begin(self._cells(), {"batch_size": batch_size, "func": func, **kwargs})
 
     def unroll(
         self,
@@ -358,7 +364,7 @@ class BidirectionalCell(HybridRecurrentCell):
         steps = steps_of(inputs, length, layout, self.name)
         F = namespace_of(steps[0])
         states = self._first_states(begin_state, steps[0], 0)
-        left, right = self._children.values()
+        left, right = self._cells()
         count = len(left.state_info())
 
         def backward(sequence: list[Any]) -> list[Any]:

@@ -153,5 +153,5 @@ class LSTMPCell(HybridRecurrentCell):
         return output, [output, memory]
 
     def __repr__(self) -> str:
-        rows, columns = self.i2h_weight.shape
+        rows, columns = self.i2h_weight.shape or (0, 0)
         return f"LSTMPCell({columns or None} -> {rows} -> {self._projection_size})"
