@@ -72,12 +72,11 @@ def _np_sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 @operator(
     infer=formula(target),
-    emit=text("{0}.sum_to_size({shape})"),
     check=check(S(A(2, 3, 4), shape=(3, 1)), S(A(2, 3), shape=(2, 3)), S(A(2, 3), shape=(1,)), ref=_np_sum_to),
 )
 def _sum_to(data: Tensor, shape: Shape = REQUIRED) -> Tensor:
     """Sum over the axes along which `shape` would be stretched to the data's shape: the gradient of broadcasting."""
-    return data.sum_to_size(shape) if tuple(data.shape) != tuple(shape) else data
+    return data.sum_to_size(shape) if tuple(data.shape) != tuple(shape) else data.clone()
 
 
 @_sum_to.grad

@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from ..base.errors import UnsupportedError, explain
 from .attributes import DType, Number
 from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Value, lookup, operator, unsupported
 from .rules.check import A, S, binary, check, unary
@@ -175,6 +176,24 @@ def Cast(data: Tensor, dtype: DType = REQUIRED) -> Tensor:
 def _(c: Grad) -> Value:
     kind = c.in_types[0].dtype
     return Cast(c.g, dtype=kind) if kind is not None and c.out_types[0].dtype is not kind else c.g
+
+
+@operator(
+    infer=same_shape,
+    gradient=passes,
+    check=check(
+        S(A(2, 3), stype="default"),
+        ref=lambda x, stype: x,
+        errors=[((A(2),), {"stype": "csr"}, "dense"), ((A(2),), {}, "stype")],
+    ),
+)
+def cast_storage(data: Tensor, stype: str = REQUIRED) -> Tensor:
+    """Return a copy in the storage type "default" (dense), the only one there is."""
+    if stype != "default":
+        raise UnsupportedError(
+            explain("cast_storage", "All arrays are dense.", expected='stype="default"', received=repr(stype))
+        )
+    return data.clone()
 
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

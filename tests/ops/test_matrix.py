@@ -72,6 +72,19 @@ def test_inferred_is_real(op: OpDef, index: int) -> None:
 
 
 @every_sample
+def test_memory_is_shared_only_when_declared(op: OpDef, index: int) -> None:
+    if op.view or op.mutates:
+        pytest.skip("this operator may hand out its input's memory")
+    sample = op.check.samples[index]
+    tensors = tensors_of(make_inputs(sample))
+    typed = op.typed(sample.attrs) | ({"training": sample.training} if op.takes_training else {})
+    results = op.kernel(*tensors, **typed)
+    held = {t.untyped_storage().data_ptr() for t in tensors if t is not None and t.numel()}
+    for result in results if isinstance(results, (tuple, list)) else [results]:
+        assert not result.numel() or result.untyped_storage().data_ptr() not in held
+
+
+@every_sample
 def test_first_derivative(op: OpDef, index: int) -> None:
     problem = Differentiation(op, op.check.samples[index])
     if not problem.possible:
