@@ -52,7 +52,10 @@ def _np_places(indices: np.ndarray) -> tuple[np.ndarray, ...]:
 )
 def gather_nd(data: Tensor, indices: Tensor) -> Tensor:
     """Gather data[indices[0], indices[1], …] for indices of shape (M, ...); negative ones count from the end."""
-    return data[_places("gather_nd", indices, data.shape)]
+    try:
+        return data[_places("gather_nd", indices, data.shape)]
+    except IndexError as error:
+        raise ShapeError(explain("gather_nd", f"{error}.", expected=f"indices within {tuple(data.shape)}")) from None
 
 
 @gather_nd.grad
@@ -159,7 +162,7 @@ def _(c: Grad) -> Value:
 
 
 def _np_index_array(x: np.ndarray, axes: Any = None) -> np.ndarray:
-    everywhere = np.stack(np.indices(x.shape), -1)
+    everywhere = np.moveaxis(np.asarray(np.indices(x.shape)), 0, -1)
     return everywhere if axes is None else everywhere[..., list(axes)]
 
 

@@ -25,11 +25,13 @@ from operator_matrix import (
     visible,
 )
 
-from glueball import nd
+from glueball import nd, sym
+from glueball.base.context import cpu
 from glueball.base.errors import MXNetError
 from glueball.dispatch import invoke
 from glueball.ops.opdef import TABLE, OpDef, TensorType
 from glueball.ops.rules.infer import complete
+from glueball.symbol.compose import compose
 
 every_sample = pytest.mark.parametrize(("op", "index"), list(cases()), ids=name_of)
 
@@ -155,6 +157,26 @@ def test_mistakes_are_explained(op: OpDef, index: int) -> None:
     inputs = [None if a is None else nd.array(a, dtype=a.dtype) for a in arrays]
     with pytest.raises(MXNetError) as caught:
         invoke(op, inputs, attrs)
+    assert re.search(pattern, str(caught.value)), f"{pattern!r} is not in: {caught.value}"
+
+
+@pytest.mark.parametrize(("op", "index"), failing, ids=name_of)
+def test_mistakes_are_explained_in_graphs(op: OpDef, index: int) -> None:
+    """Inference refuses what the kernel refuses: plans may call torch without the kernel's checks."""
+    if op.dynamic or op.random:
+        pytest.skip("not part of graphs, or refused for its drawn values")
+    specs, attrs, pattern = op.check.errors[index]
+    rng = np.random.default_rng(3)
+    arrays = {f"x{i}": make_array(spec, rng, np.float32) for i, spec in enumerate(specs) if spec is not None}
+    given = [None if spec is None else sym.Variable(f"x{i}") for i, spec in enumerate(specs)]
+    with pytest.raises(MXNetError) as caught:
+        symbol = compose(op, given, attrs)
+        if set(symbol.list_arguments()) - set(arrays):
+            pytest.skip("a symbol makes variables of missing inputs")
+        every = {n: nd.array(a, dtype=a.dtype) for n, a in arrays.items()}
+        hidden = set(symbol.list_auxiliary_states())
+        args, states = ({n: a for n, a in every.items() if (n in hidden) == which} for which in (False, True))
+        symbol.bind(cpu(), args, None, "null", states).forward(is_train=False)
     assert re.search(pattern, str(caught.value)), f"{pattern!r} is not in: {caught.value}"
 
 

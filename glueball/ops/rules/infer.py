@@ -79,14 +79,17 @@ def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType
     small = not op.random and sum(_size(t.shape) for t in ins) <= SMALL
     if small:
         try:
-            return _run_on(op, attrs, [torch.zeros(t.shape, dtype=t.dtype) for t in ins],
-                           training)  # type: ignore[arg-type]  # complete here
+            return _run_on(op, attrs, [torch.zeros(_complete(t), dtype=t.dtype) for t in ins], training)
         except MXNetError:
             raise
         except Exception:  # zeros may be no valid value (a matrix to factorise): shapes alone decide
             pass
-    return _run_on(op, attrs, [torch.empty(t.shape, dtype=t.dtype, device="meta") for t in ins],
-                   training)  # type: ignore[arg-type]
+    return _run_on(op, attrs, [torch.empty(_complete(t), dtype=t.dtype, device="meta") for t in ins], training)
+
+
+def _complete(type_: TensorType) -> tuple[int, ...]:
+    """Return a shape that is known to be complete."""
+    return tuple(size for size in type_.shape or () if size is not None)
 
 
 def _size(shape: Any) -> int:
@@ -180,6 +183,16 @@ def run_rule(op: OpDef) -> InferRule:
     return op.infer or _default
 
 
+def _let_the_kernel_explain(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> None:
+    """Run a kernel on what a rule stumbled over: its own checks name the mistake."""
+    try:
+        kernel_on_meta(op, attrs, ins, training)
+    except MXNetError:
+        raise
+    except Exception:
+        return  # the rule's exception says as much
+
+
 def complete(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType],
              training: bool = False,
              ) -> tuple[list[TensorType], list[TensorType]]:
@@ -202,6 +215,7 @@ def complete(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], out
         except MXNetError:
             raise
         except Exception as error:
+            _let_the_kernel_explain(op, attrs, ins, training)
             raise ShapeError(explain(op.name, f"The shapes do not fit: {str(error).splitlines()[0]}",
                                      received=", ".join(f"{tuple(t.shape or ())} {t.dtype}" for t in ins))) from None
         outs = [TensorType(unify(o.shape, f.shape, op.name), f.dtype) for o, f in zip(outs, found)]

@@ -54,7 +54,9 @@ def reduced(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
 
 
 def joined(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
-    """A concatenation along `dim`."""
+    """A concatenation along `dim`; the kernel says what is wrong with what does not fit."""
+    if len(set(dtypes)) != 1 or not -len(shapes[0]) <= attrs["dim"] < len(shapes[0]):
+        return None
     first = list(shapes[0])
     dim = attrs["dim"] % len(first)
     for other in shapes[1:]:
@@ -66,9 +68,11 @@ def joined(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
 
 def stacked(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     """A new axis along which equal shapes are put side by side."""
-    if any(s != shapes[0] for s in shapes):
+    if len(set(dtypes)) != 1 or any(s != shapes[0] for s in shapes):
         return None
     rank = len(shapes[0]) + 1
+    if not -rank <= attrs["axis"] < rank:
+        return None
     axis = attrs["axis"] % rank
     return [((*shapes[0][:axis], len(shapes), *shapes[0][axis:]), dtypes[0])]
 
@@ -214,6 +218,8 @@ def sliced_window(attrs: Attrs, shapes: Shapes, dtypes: Sequence[Any]) -> Any:
     """slice: begin:end:step of the leading axes."""
     shape = list(shapes[0])
     begin, end = attrs["begin"], attrs["end"]
+    if not len(begin) == len(end) <= len(shape):
+        return None
     step = attrs["step"] or (None,) * len(begin)
     for i, (b, e) in enumerate(zip(begin, end)):
         s = step[i] if i < len(step) else None
