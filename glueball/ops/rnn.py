@@ -426,7 +426,8 @@ def _(c: Grad) -> Value:
     state_cell = c.ins[3] if cell else None
     lengths = c.ins[-1] if c.attrs["use_sequence_length"] else None
     grads = [*c.grads[: _visible(c.attrs)], None, None][:3]
-    found = _rnn_backward(
+    wanted = [*c.needs[:3], cell and c.needs[3]]
+    result = _rnn_backward(
         c.ins[0],
         c.ins[1],
         c.ins[2],
@@ -436,8 +437,10 @@ def _(c: Grad) -> Value:
         *grads,
         **{k: v for k, v in c.attrs.items() if k in _rnn_backward.attr_by_name},
         given="".join("01"[g is not None] for g in grads),
+        wanted="".join("01"[bool(need)] for need in wanted),
     )
-    return (*found, *(None,) * (len(c.ins) - len(found)))
+    found = iter([result] if sum(wanted) == 1 else result)
+    return [next(found) if need else None for need in wanted][: len(c.ins)] + [None] * (len(c.ins) - 4)
 
 
 @final
@@ -445,7 +448,8 @@ class _BackwardShapes(InferRule):
     """Gradients have the shapes of data, parameters, state and cell state."""
 
     def forward(self, op: OpDef, attrs: Attrs, ins: Sequence[TensorType], training: bool) -> list[TensorType]:
-        return [*ins[:3], ins[4]][: op.num_outputs(attrs)]
+        kinds = [*ins[:3], ins[4] if attrs["mode"] == "lstm" else ins[0]]
+        return [kind for kind, need in zip(kinds, attrs["wanted"]) if need == "1"]
 
 
 def _sample_backward(mode: str) -> Any:
@@ -454,12 +458,13 @@ def _sample_backward(mode: str) -> Any:
     data, parameters, state, *rest = sample.inputs
     grads = [A(5, 2, 4), A(1, 2, 4), None]
     attrs = {k: v for k, v in sample.attrs.items() if k != "state_outputs"}
-    return S(data, parameters, state, np.zeros(0), *(rest or [None]), None, *grads, grad=False, given="110", **attrs)
+    attrs.update(given="110", wanted="1111" if mode == "lstm" else "1110")
+    return S(data, parameters, state, np.zeros(0), *(rest or [None]), None, *grads, grad=False, **attrs)
 
 
 def _backward_law(inputs: Sequence[Any], outputs: Sequence[np.ndarray], attrs: Attrs) -> bool:
     """Whether the gradients predict what a small step does to the weighted sum of the results."""
-    given = {k: v for k, v in attrs.items() if k != "given"}
+    given = {k: v for k, v in attrs.items() if k not in ("given", "wanted")}
     starts = [np.asarray(x, np.float64) for x in (*inputs[:3], inputs[4]) if x is not None]
     weights = [np.asarray(g, np.float64) for g in inputs[6:8]]
     steps = [np.cos(np.arange(x.size)).reshape(x.shape) for x in starts]
@@ -481,7 +486,7 @@ def _grad_given(position: int) -> Any:
 
 
 @operator(
-    outputs=lambda attrs: 4 if attrs["mode"] == "lstm" else 3,
+    outputs=lambda attrs: attrs["wanted"].count("1"),
     infer=_BackwardShapes(),
     gradient=unsupported(
         "second derivatives of the fused kernels; unroll a cell to differentiate twice in a compiled graph"
@@ -517,8 +522,9 @@ def _rnn_backward(
     projection_size: int | None = None,
     use_sequence_length: bool = False,
     given: str = "100",
+    wanted: str = "1111",
 ) -> Any:
-    """Compute the gradients of RNN for data, parameters, state (and cell state) from those of its results."""
+    """Compute the gradients of RNN for those of data, parameters, state and cell state that are wanted."""
     attrs = {
         "state_size": state_size,
         "num_layers": num_layers,
@@ -530,6 +536,7 @@ def _rnn_backward(
     leaves, results = tape or _taped(
         data, parameters, state, state_cell, sequence_length if use_sequence_length else None, mask, attrs
     )
+    leaves = [leaf for leaf, need in zip(leaves, wanted) if need == "1"]
     pairs = [(r, g) for r, g in zip(results, (grad, grad_state, grad_cell)) if g is not None]
     if not pairs:
         return tuple(torch.zeros_like(leaf) for leaf in leaves)
