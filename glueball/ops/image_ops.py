@@ -347,8 +347,9 @@ def _hue(data: Tensor, factor: float) -> Tensor:
 def _lighting(data: Tensor, alpha: Sequence[float]) -> Tensor:
     if data.shape[-1] == 1:
         return data.clone()
-    shift = torch.from_numpy(_LIGHTING @ np.asarray(alpha, np.float64)).to(data.device, torch.float32)
-    return _as_stored(data.float() + shift, data)
+    pixels = data if data.dtype is torch.float64 else data.float()
+    shift = torch.from_numpy(_LIGHTING @ np.asarray(alpha, np.float64)).to(data.device, pixels.dtype)
+    return _as_stored(pixels + shift, data)
 
 
 def _factor(where: str, low: float, high: float) -> float:

@@ -484,6 +484,6 @@ def multi_lars(
         S(A(3, 2), A(4), grad=False, num_arrays=2), ref=lambda *x, num_arrays: tuple(np.zeros_like(a) for a in x)
     ),
 )
-def reset_arrays(*data: Tensor, num_arrays: int = REQUIRED) -> Any:
+def reset_arrays(*data: Tensor, num_arrays: int = 1) -> Any:
     """Set arrays to 0 in place."""
     return tuple(array.zero_().clone() for array in data)
