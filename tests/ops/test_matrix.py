@@ -74,6 +74,24 @@ def test_inferred_is_real(op: OpDef, index: int) -> None:
 
 
 @every_sample
+def test_half_precision_is_near_or_refused(op: OpDef, index: int) -> None:
+    sample = op.check.samples[index]
+    halves = [t.half() if t is not None and t.dtype is torch.float64 else t for t in tensors_of(make_inputs(sample))]
+    halved = [i for i, t in enumerate(halves) if t is not None and t.dtype is torch.float16]
+    if op.random or not halved:
+        return
+    doubles = [t.double() if i in halved else t if t is None else t.clone() for i, t in enumerate(halves)]
+    try:
+        found = run(op, sample, halves)
+    except MXNetError as error:
+        assert re.search(r"type|support|implemented", str(error)), error
+        return
+    for ours, truth in zip(found, run(op, sample, doubles)):
+        if ours.is_floating_point():
+            torch.testing.assert_close(ours.double(), truth.double(), rtol=0.05, atol=0.05, equal_nan=True)
+
+
+@every_sample
 def test_memory_is_shared_only_when_declared(op: OpDef, index: int) -> None:
     if op.view or op.mutates:
         pytest.skip("this operator may hand out its input's memory")
