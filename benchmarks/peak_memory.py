@@ -33,8 +33,8 @@ class Basic(nn.Module):
     def forward(self, x):
         return torch.relu(self.q(self.b(torch.relu(self.p(self.a(x))))) + self.d(x))
 net = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
-    *[Basic(i, o, s) for i, o, s in [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1),
-                                     (256, 512, 2), (512, 512, 1)]],
+    *[Basic(i, o, s) for i, o, s in [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1),
+                                     (128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]],
     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
 update = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
 before = peak()

@@ -107,7 +107,8 @@ def _prop(op_type: str, options: Any) -> CustomOpProp:
         raise ArgumentError(explain("Custom", f"No operator is registered as {op_type!r}.",
                                     fix=closest(op_type, list(_REGISTERED))
                                     if _REGISTERED else "decorate its CustomOpProp with @mx.operator.register(name)"))
-    return cls(**{k: str(v) for k, v in options})
+    texts: dict[str, Any] = {k: str(v) for k, v in options}
+    return cls(**texts)
 
 
 class _Runner:

@@ -101,7 +101,7 @@ _GENERATED = ("<glueball ", "<frozen ", "<string>")
 def user_frame(depth: int = 1) -> str:
     """Return `file:line` of the innermost caller that is not part of this package (the user's own line)."""
     frame = sys._getframe(depth)  # the documented way to look at a caller without building a whole traceback
-    while frame is not None:
+    while True:
         name = frame.f_globals.get("__name__", "")
         code_file = frame.f_code.co_filename
         inside = name == _PACKAGE or name.startswith(_PACKAGE + ".")

@@ -176,7 +176,7 @@ def config_interpret() -> bool:
     global _interpret
     if _interpret is None:
         _interpret = config.get("GLUEBALL_PLAN") == "interpret"
-    return _interpret
+    return bool(_interpret)
 
 
 _interpret: bool | None = None

@@ -21,7 +21,7 @@ from ..ndarray.generate import compile_source
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, present
 
-__all__ = ["write_function", "Source", "root_of"]
+__all__ = ["write_function", "Source", "roots_of"]
 
 _serial = itertools.count()
 
@@ -34,27 +34,37 @@ FRESH = frozenset({
     "square", "Concat", "sum", "mean", "softmax", "log_softmax", "_convolution_backward", "_batch_norm_backward",
     "_pooling_backward", "_layer_norm_backward"})
 
+# Operators whose results may be any of their inputs: they run sub-graphs, user code, or another kernel's derivative.
+HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "amp_multicast"})
+
 
 @final
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A generated function: its text, and the callable."""
+    """A generated function: its text, the callable, and which results may share memory with the leading ones."""
 
     text: str
     function: Any
     inplace: int
+    shared: tuple[int, ...] = ()
 
 
-def root_of(value: Value) -> Value:
-    """Return the value whose memory `value` may share, through operators that return views."""
-    while value.node.inputs and (value.node.op.view is not None
-                                 or (value.index == 0 and _may_alias(value.node))):  # type: ignore[union-attr]
-        value = value.node.inputs[0]
-    return value
-
-
-def _may_alias(node: Node) -> bool:
-    return node.op is not None and node.op.name not in FRESH
+def roots_of(nodes: Sequence[Node]) -> dict[Value, frozenset[Value]]:
+    """Return, per result of `nodes` (in order), the values whose memory it may be or share; others are their own."""
+    roots: dict[Value, frozenset[Value]] = {}
+    for node in nodes:
+        op = node.op
+        assert op is not None  # variables are not run
+        sources = [roots.get(v, frozenset({v})) for v in node.inputs]
+        for index in range(node.num_outputs):
+            value = Value(node, index)
+            if op.name in HANDING_ON:
+                roots[value] = frozenset({value}).union(*sources)
+            elif sources and (op.view is not None or (index == 0 and op.name not in FRESH)):
+                roots[value] = sources[0]
+            else:
+                roots[value] = frozenset({value})
+    return roots
 
 
 class _Writer:
@@ -136,7 +146,7 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     whose entries are taken out and freed when `from_list`, plus head gradients results : values to return (None stays
     None) held : constants protected : values whose memory must not be overwritten (what backward needs is in
     `results`) copies : so many leading results are copied when they may share memory with an argument or another
-    result
+    leading result; a further one that shares memory with them is detached from their place on the tape
     """
     writer = _Writer(types, training)
     for node, tensor in held.items():
@@ -144,20 +154,22 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     fixed = set(writer.names)
     arguments = [a for a in arguments if a not in fixed]
     names = [writer.name(a) for a in arguments]
+    roots = roots_of(nodes)
     last: dict[Value, int] = {}
-    readers: dict[Value, list[int]] = {}
+    readers: dict[Value, int] = {}
     for position, node in enumerate(nodes):
         for value in node.inputs:
             last[value] = position
-            readers.setdefault(root_of(value), []).append(position)
+            for root in roots.get(value, ()):
+                readers[root] = position
     keep = {v for v in results if v is not None}
-    kept_roots = {root_of(v) for v in keep} | {root_of(v) for v in protected}
+    kept_roots = {root for v in (*keep, *protected) for root in roots.get(v, ())}
     owned = {Value(n, i) for n in nodes for i in range(n.num_outputs)}
     taken = list(arguments) if from_list else []
     if from_list:
         writer.lines += [f"{n} = S[{i}]; S[{i}] = None" for i, n in enumerate(names)] if names else []
     for position, node in enumerate(nodes):
-        writer.write(node, _can_overwrite(node, position, readers, kept_roots, owned, types))
+        writer.write(node, _can_overwrite(node, position, readers, kept_roots, roots, types))
         dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed
                 and (v in owned or v in taken)}
         dead |= {
@@ -165,45 +177,47 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
         }
         if dead:
             writer.lines.append("del " + ", ".join(sorted(writer.name(v) for v in dead)))
-    returned = _results(writer, results, owned, copies)
+    returned, shared = _results(writer, results, roots, copies)
     writer.lines.append(f"return [{', '.join(returned)}]")
     parameters = "S" if from_list else ", ".join(names)
     text = f"def {name}({parameters}):\n    " + "\n    ".join(writer.lines) + "\n"
     label = f"plan {next(_serial)} {name}"
-    return Source(text, compile_source(text, label, writer.constants, name), writer.inplace)
+    return Source(text, compile_source(text, label, writer.constants, name), writer.inplace, shared)
 
 
-def _can_overwrite(node: Node, position: int, readers: Mapping[Value, list[int]], kept_roots: set[Value],
-                   owned: set[Value], types: Mapping[Node, Any]) -> bool:
+def _can_overwrite(node: Node, position: int, readers: Mapping[Value, int], kept_roots: set[Value],
+                   roots: Mapping[Value, frozenset[Value]], types: Mapping[Node, Any]) -> bool:
     """Whether a node may write its result over its first input's memory."""
     op = node.op
     if op is None or op.inplace is None or op.overwrites(node.attrs) is None:
         return False
     source = node.inputs[0]
-    if (
-        source not in owned
-        or source.node.op is None
-        or source.node.op.name not in FRESH
-        or root_of(source) != source
-        or source in kept_roots
-    ):
+    if source.node.op is None or source.node.op.name not in FRESH or source not in roots or source in kept_roots:
         return False
-    if any(v == source for v in node.inputs[1:]):
+    if any(source in roots.get(v, ()) for v in node.inputs[1:]):  # a view read while its memory is written
         return False
     if types[source.node][source.index] != types[node][0]:
         return False
-    return all(p <= position for p in readers.get(source, []))
+    return readers[source] <= position
 
 
-def _results(writer: _Writer, results: Sequence[Value | None], owned: set[Value], copies: int) -> list[str]:
+def _results(writer: _Writer, results: Sequence[Value | None], roots: Mapping[Value, frozenset[Value]],
+             copies: int) -> tuple[list[str], tuple[int, ...]]:
     texts: list[str] = []
-    roots: set[Value] = set()
+    shared: list[int] = []
+    taken: set[Value] = set()
     for position, value in enumerate(results):
         if value is None:
             texts.append("None")
             continue
-        root = root_of(value)
-        shared = root not in owned or root in roots
-        roots.add(root)
-        texts.append(f"{writer.name(value)}.clone()" if position < copies and shared else writer.name(value))
-    return texts
+        text, mine = writer.name(value), roots.get(value, frozenset())
+        overlaps = not mine or not mine <= roots.keys() or not mine.isdisjoint(taken)
+        if position < copies:
+            texts.append(f"{text}.clone()" if overlaps else text)
+            taken |= mine if not overlaps else frozenset()
+        elif not mine.isdisjoint(taken):
+            texts.append(f"{text}.detach()")
+            shared.append(position)
+        else:
+            texts.append(text)
+    return texts, tuple(shared)

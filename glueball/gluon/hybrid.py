@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import ndarray, symbol
 from ..base import config
-from ..base.context import Context
+from ..base.context import Context, as_context
 from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain
 from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
@@ -149,8 +149,8 @@ class HybridBlock(Block):
         if tracer is None and isinstance(x, NDArray):
             try:
                 ctx = x._ctx
-                params = {name: p._data[ctx] for name,
-                          p in self._reg_params.items()}  # type: ignore[index]  # None: the slow way below
+                held: Any = self._reg_params  # a parameter without data takes the slow way below
+                params = {name: p._data[ctx] for name, p in held.items()}
             except (TypeError, KeyError):
                 params = self._ready_params(x, args)
             return self.hybrid_forward(ndarray, x, *args, **params)
@@ -169,14 +169,14 @@ class HybridBlock(Block):
                                      expected="at least one NDArray, NumPy array or Symbol",
                                      received=", ".join(type(a).__name__ for a in (x, *rest)),
                                      fix="convert the data with nd.array(data)"))
-        if isinstance(x, NDArray) and x is not args:
+        if isinstance(x, NDArray):
             return self.forward(x, *rest)
         params = self._ready_params(x, tuple(rest), found[0]._ctx)
         return self.hybrid_forward(ndarray, x, *rest, **params)
 
     def _ready_params(self, x: Any, args: tuple[Any, ...], ctx: Context | None = None) -> dict[str, NDArray]:
         """Return the parameters, after making those whose size or value was not known before this call."""
-        ctx = ctx or x._ctx
+        ctx = ctx if ctx is not None else as_context(x._ctx)
         try:
             return {name: p.data(ctx) for name, p in self._reg_params.items()}
         except DeferredInitializationError:

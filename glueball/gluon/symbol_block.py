@@ -54,7 +54,7 @@ class SymbolBlock(HybridBlock):
         self._has_open_sizes = any(has_open_size(n) for n in order)
         self._with_sizes: dict[Any, Any] = {}
         by_name = {n.name: n for n in order if n.is_variable}
-        self._data_nodes: list[Node] = [by_name.get(s.name, s._outputs[0].node) for s in flat]
+        self._data_nodes: list[Node] = [by_name.get(s.name or "", s._outputs[0].node) for s in flat]
         chosen = set(self._data_nodes)
         arguments, auxiliary = variables(order)
         self._nodes: dict[Node, Any] = {}
@@ -122,9 +122,9 @@ class SymbolBlock(HybridBlock):
         if tracer is not None or any(isinstance(v, Symbolic) for v in given):
             mapping = {}
             for node, value in zip(self._data_nodes, given):
-                mapping[node] = (
-                    value._outputs[0] if isinstance(value, Symbol) else Symbol._of(tracer.constant(value))._outputs[0]
-                )  # type: ignore[union-attr]
+                if not isinstance(value, Symbol):
+                    value = Symbol._of(tracer.constant(value))  # type: ignore[union-attr]  # arrays only meet a tracer
+                mapping[node] = value._outputs[0]
             for node, parameter in self._nodes.items():
                 mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None
                                  else parameter.var())._outputs[0]

@@ -84,8 +84,9 @@ def infer_parameters(block: Block, args: tuple[Any, ...]) -> None:
     known = {node: traced.tracer.types.get(node, (TensorType(),))[0] for node in order if node.is_variable}
     types = infer([s._outputs[0] for s in traced.outputs], known, traced.tracer.training, order)
     for node, parameter in traced.parameters.items():
-        if node in types and types[node][0].shape is not None:
-            parameter.shape = tuple(0 if s is None else s for s in types[node][0].shape)
+        shape = types[node][0].shape if node in types else None
+        if shape is not None:
+            parameter.shape = tuple(0 if s is None else s for s in shape)
 
 
 def make_cached_op(block: Any) -> Any:
@@ -99,8 +100,9 @@ def make_cached_op(block: Any) -> Any:
         types = infer(outputs, known, training, order)
         missing = [p for n, p in traced.parameters.items() if n in types and p._data is None]
         for node, parameter in traced.parameters.items():
-            if any(parameter is p for p in missing) and types[node][0].shape is not None:
-                parameter.shape = tuple(0 if s is None else s for s in types[node][0].shape)
+            shape = types[node][0].shape if any(parameter is p for p in missing) else None
+            if shape is not None:
+                parameter.shape = tuple(0 if s is None else s for s in shape)
         forgotten = [p for p in missing if p._deferred is None]
         if forgotten:
             block.initialize_late(forgotten, flatten(list(args), NDArray)[0][0]._ctx)

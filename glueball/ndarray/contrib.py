@@ -99,7 +99,7 @@ def cond(pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], 
 
 def isnan(data: NDArray) -> NDArray:
     """Return 1 where an element is not a number."""
-    return data != data
+    return data != data  # type: ignore[return-value]  # a comparison of arrays is an array
 
 
 def isinf(data: NDArray) -> NDArray:

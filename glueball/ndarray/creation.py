@@ -124,7 +124,7 @@ def from_numpy(ndarray: np.ndarray, zero_copy: bool = True) -> NDArray:
 
 def from_dlpack(dlpack: Any) -> NDArray:
     """Return an array that shares the memory of any DLPack object or capsule."""
-    return from_torch(torch.utils.dlpack.from_dlpack(dlpack))
+    return from_torch(torch.from_dlpack(dlpack))
 
 
 def to_dlpack_for_read(data: NDArray) -> Any:

@@ -50,7 +50,7 @@ class _Reader:
 
     def shape(self, code: str, ndim: int | None = None) -> tuple[int, ...]:
         if ndim is None:
-            ndim = self.number("i", "a shape")
+            ndim = int(self.number("i", "a shape"))
         if not -1 <= ndim <= MAX_AXES:
             raise self.fail(f"a shape of {ndim} axes is not possible.")
         size = struct.calcsize(code)

@@ -242,7 +242,7 @@ def _np_histogram(
     x: np.ndarray, bins: np.ndarray | None = None, bin_cnt: int | None = None, range: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
     if bin_cnt is None:
-        return np.histogram(x, bins)
+        return np.histogram(x, np.asarray(bins))
     counts, edges = np.histogram(x, bin_cnt, tuple(range))
     return counts, edges.astype(x.dtype)
 

@@ -141,7 +141,9 @@ def _pairs(where: str, mode: str, width: Sequence[int], shape: Sequence[int]) ->
 
 def _np_pad(x: np.ndarray, mode: str, pad_width: Any, constant_value: float = 0.0) -> np.ndarray:
     pairs = list(zip(pad_width[::2], pad_width[1::2]))
-    return np.pad(x, pairs, mode=mode, **({"constant_values": constant_value} if mode == "constant" else {}))
+    options: dict[str, Any] = {"constant_values": constant_value} if mode == "constant" else {}
+    how: Any = mode
+    return np.pad(x, pairs, mode=how, **options)
 
 
 @operator(

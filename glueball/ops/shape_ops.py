@@ -195,7 +195,7 @@ class _Reshaping(InferRule):
     def forward(
         self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool
     ) -> list[TensorType]:
-        shape = tuple(ins[0].shape or ())
+        shape = tuple(size for size in ins[0].shape or () if size is not None)
         wanted = attrs["shape"] or _old_target(shape, attrs["target_shape"], attrs["keep_highest"])
         return [TensorType(reshaped(shape, wanted, attrs["reverse"]), ins[0].dtype)]
 

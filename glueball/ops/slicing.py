@@ -288,7 +288,7 @@ def slice_like(data: Tensor, shape_like: Tensor, axes: Shape = ()) -> Tensor:
 
 @slice_like.grad
 def _(c: Grad) -> Value:
-    end = c.out_types[0].shape
+    end = c.out_types[0].shape or ()
     return _slice_into(c.g, shape=c.shape(), begin=(0,) * len(end), end=end), None
 
 
@@ -336,9 +336,10 @@ def Crop(*data: Tensor, offset: Shape = (0, 0), h_w: Shape = (0, 0), center_crop
 
     At offset, or in the middle.
     """
-    like = data[1].shape if len(data) > 1 else None
-    top, left, height, width = _crop_corner(data[0].shape, like, offset, h_w, center_crop)
-    return data[0][:, :, top : top + height, left : left + width].clone()
+    image, *others = data
+    like = others[0].shape if others else None
+    top, left, height, width = _crop_corner(image.shape, like, offset, h_w, center_crop)
+    return image[:, :, top : top + height, left : left + width].clone()
 
 
 @Crop.grad

@@ -78,7 +78,9 @@ def _on_path(order: Sequence[Node], wrt: set[Node]) -> set[Node]:
 def _total(parts: list[Symbol]) -> Symbol | None:
     if not parts:
         return None
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1] if len(parts) == 2 else lookup("add_n")(*parts)
+    if len(parts) > 2:
+        return lookup("add_n")(*parts)
+    return parts[0] if len(parts) == 1 else lookup("elemwise_add")(*parts)
 
 
 def _apply(node: Node, grads: list[Symbol | None], types: Types, needed: set[Node], training: bool) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from ..symbol.graph import Node, Value
 from .program import Program, Types, rebuild
@@ -45,8 +46,8 @@ def pool_first(program: Program) -> Program:
         pooled = Node(node.op, node.name, function.inputs, node.attrs, node.hints, node.origin, node.serial)
         applied = Node(function.op, function.name, (Value(pooled, 0),), function.attrs, function.hints, function.origin,
                        node.serial)
-        types.update({pooled: types[node],
-                      applied: (types[node][0],)})  # type: ignore[attr-defined]  # rebuild's own dictionary
+        own: Any = types  # rebuild's own dictionary
+        own.update({pooled: types[node], applied: (types[node][0],)})
         return Value(applied, 0)
 
     return rebuild(program, visit)

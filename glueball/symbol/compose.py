@@ -41,7 +41,7 @@ def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: st
     attrs = dict(attrs)
     user = attrs.pop("attr", None)
     attrs.pop("ctx", None)
-    attrs.pop(op.variadic_count, None)  # the number of inputs is counted, not believed
+    attrs.pop(op.variadic_count or "", None)  # the number of inputs is counted, not believed
     hints = {k: attrs.pop(k) for k in list(attrs) if k.startswith("__") and k.endswith("__")}
     typed = op.typed(attrs)
     if op.variadic_count in op.attr_by_name:

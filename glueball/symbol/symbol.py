@@ -271,7 +271,7 @@ class Symbol(Symbolic):
         return invoke(lookup(array_op), (left, right), {}, name=_SIGN_HINTS.get(array_op))
 
     def __neg__(self) -> Symbol:
-        return self * -1.0
+        return self * -1.0  # type: ignore[operator]  # the signs are added below the class
 
     def __abs__(self) -> Symbol:
         return lookup("abs")(self)
@@ -472,4 +472,4 @@ for _name, *_row in (
     ("__lt__", "_lesser", "_lesser_scalar", "<", "broadcast_lesser"),
     ("__le__", "_lesser_equal", "_lesser_equal_scalar", "<=", "broadcast_lesser_equal"),
 ):
-    setattr(Symbol, _name, _sign(*_row))
+    setattr(Symbol, _name, _sign(*_row))  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end

@@ -411,7 +411,7 @@ def check_gluon_hybridize_consistency(
         reference = result
 
 
-def _run_block(net: Any, inputs: list[NDArray], test_grad: bool) -> dict[str, np.ndarray[Any, Any]]:
+def _run_block(net: Any, inputs: list[Any], test_grad: bool) -> dict[str, np.ndarray[Any, Any]]:
     """Return the output of a block and, when asked, the gradients of its inputs and parameters."""
     for value in inputs:
         value.attach_grad()

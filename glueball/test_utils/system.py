@@ -11,7 +11,7 @@ import functools
 import itertools
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -42,7 +42,7 @@ __all__ = [
     "verify_generator",
 ]
 
-Generator = Callable[[int], Any]
+Draw = Callable[[int], Any]
 
 
 def default_context() -> Context:
@@ -65,7 +65,7 @@ def list_gpus() -> range:
 
 
 @contextmanager
-def environment(*args: Any) -> Iterator[None]:
+def environment(*args: Any) -> Generator[None, None, None]:
     """Set environment variables inside a `with` block: ``environment(name, value)`` or ``environment({name: value})``.
 
     A value of None removes the variable. Afterwards everything is as before.
@@ -122,7 +122,7 @@ class EnvManager:
 
 
 @contextmanager
-def discard_stderr() -> Iterator[None]:
+def discard_stderr() -> Generator[None, None, None]:
     """Throw away what is written to the process's standard error inside a `with` block, by C code too."""
     saved = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -189,18 +189,18 @@ def is_aarch64_run() -> bool:
     return platform.machine() in ("aarch64", "arm64")
 
 
-def _draw(generator: Generator, count: int) -> np.ndarray[Any, Any]:
+def _draw(generator: Draw, count: int) -> np.ndarray[Any, Any]:
     drawn = generator(count)
     return np.asarray(drawn.asnumpy() if hasattr(drawn, "asnumpy") else drawn, dtype=np.float64).ravel()
 
 
-def mean_check(generator: Generator, mu: float, sigma: float, nsamples: int = 1000000) -> bool:
+def mean_check(generator: Draw, mu: float, sigma: float, nsamples: int = 1000000) -> bool:
     """Return whether the mean of `nsamples` draws lies within three standard errors of `mu`."""
     drawn = _draw(generator, nsamples)
     return bool(abs(drawn.mean() - mu) < 3 * sigma / np.sqrt(nsamples))
 
 
-def var_check(generator: Generator, sigma: float, nsamples: int = 1000000) -> bool:
+def var_check(generator: Draw, sigma: float, nsamples: int = 1000000) -> bool:
     """Return whether the variance of `nsamples` draws lies within three standard errors of sigma², for a normal
     generator.
     """
@@ -221,7 +221,7 @@ def gen_buckets_probs_with_ppf(
 
 
 def chi_square_check(
-    generator: Generator, buckets: Sequence[Any], probs: Sequence[float], nsamples: int = 1000000
+    generator: Draw, buckets: Sequence[Any], probs: Sequence[float], nsamples: int = 1000000
 ) -> tuple[float, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Compare a generator with a distribution by Pearson's test.
 
@@ -251,7 +251,7 @@ def chi_square_check(
 
 
 def verify_generator(
-    generator: Generator,
+    generator: Draw,
     buckets: Sequence[Any],
     probs: Sequence[float],
     nsamples: int = 1000000,
