@@ -32,5 +32,10 @@ def _build(op: Any, public: str, label: str) -> Any:
     return generate.build_function(op, public, NDArray, f"nd.{label}")
 
 
+def cast_storage(data: NDArray, stype: str) -> Any:
+    """Return the array in another storage type: 'default', 'csr' or 'row_sparse' (see nd.sparse)."""
+    return data.tostype(stype)
+
+
 __getattr__, __dir__ = namespace.install(__name__, _build)
 namespace.install_methods(NDArray, lambda op, public: generate.build_method(op, public, NDArray))

@@ -28,7 +28,7 @@ def _index(sub: str) -> dict[str, OpDef]:
     for op in TABLE.values():
         for name in (op.name, *op.aliases):
             namespace, public = place(name)
-            if namespace == sub or (sub == "op" and namespace == ""):
+            if namespace == sub or (sub in ("op", "sparse") and namespace == ""):
                 found.setdefault(public, op)
             if sub == "_internal" and name.startswith("_"):
                 found.setdefault(name, op)
