@@ -91,7 +91,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference("ops_nn", ("softmax-5", "log_softmax-5", "softmin-5",), "value",
         "dtype='float32' for float16 data computes in float32; 1.9.1 rounds to float16 on the way."),
     Difference("ops_nn", ("SoftmaxActivation-0",), "value",
-        "mode='instance' is the softmax of the last axis, and so is its gradient; 1.9.1 differentiates along axis 1."),
+        (
+            "mode='instance' is the softmax of the last axis, and so is its gradient; 1.9.1 "
+            "differentiates along axis 1."
+        )),
     Difference("ops_nn", ("SoftmaxOutput-14",), "value",
         "out_grad=True multiplies by the head gradient; 1.9.1 multiplies by the output instead."),
     Difference("ops_nn", ("SoftmaxOutput-18",), "value",
@@ -225,14 +228,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "infer_shape_partial tells what follows; 1.9.1 tells a little more for stack, and less for where."),
     Difference("facts", ("more: m.as_in_ctx(mx.cpu()).shape",), "value",
         "Methods that NumPy users expect, and those of later MXNet versions, exist."),
-    Difference("facts", (
-        "more: nd.sparse.csr_matrix(([1, 2, 3], [0, 2, 1], [0, 2, 3])*",
-        "more: c = nd.sparse.csr_matrix(([1, 2, 3], [0, 2, 1], [0, 2, 3]), shape=(2, 3)); (*",
-        "more: c = nd.sparse.csr_matrix(([1, 2, 3], [0, 2, 1], [0, 2, 3]), shape=(2, 3)); n*",
-        "more: nd.sparse.row_sparse_array((np.ones((2, 3)), [0, 2]), s*",
-        "more: c = m.tostype('csr'); (c.stype, c.tostype('default'))",
-    ), "raises",
-        "Sparse arrays are read from files and become dense; there are no sparse kernels (coverage page)."),
     Difference("facts", ("more: nd.contrib.rand_zipfian(nd.array([3]), 4, 5)[0].shape",), "raises",
         "rand_zipfian is not there (coverage page)."),
     Difference("facts", ("more: class Plus(mx.operator.CustomOp):;     def forward(sel*",), "value",
