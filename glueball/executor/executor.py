@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 
 from ..base import aten
+from ..base import dtype as dtypes
 from ..base.context import as_context
 from ..base.errors import AutogradError, MXNetError, ShapeError, explain
 from ..ndarray.ndarray import NDArray, to_array
@@ -62,12 +63,15 @@ class Executor:
                                      expected=", ".join(symbol.list_arguments()), received=dict(shapes)))
         where = as_context(ctx)
 
+        names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+        arg_types, _, aux_types = symbol.infer_type(**type_dict) if type_dict else ((), (), ())
+        inferred = dict(zip(names, [*(arg_types or ()), *(aux_types or ())]))
+
         def zeros(name: str, shape: Any) -> NDArray:
-            return (
-                to_array(torch.zeros(shape), where)
-                if name not in type_dict
-                else NDArray(torch.zeros(shape), where).astype(type_dict[name]).detach()
-            )
+            made = torch.float32 if inferred.get(name) is None else dtypes.as_torch(inferred[name])
+            if name not in type_dict and not made.is_floating_point:
+                made = torch.float32  # indices say nothing about the weights they look up
+            return to_array(torch.zeros(shape, dtype=made), where)
 
         args = {n: NDArray(zeros(n, s)._t, where) for n, s in zip(symbol.list_arguments(), arg_shapes)}
         aux = {n: NDArray(zeros(n, s)._t, where) for n, s in zip(symbol.list_auxiliary_states(), aux_shapes)}
