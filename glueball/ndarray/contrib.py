@@ -13,9 +13,17 @@ from ..base.tree import flatten, leaves, unflatten
 from ..dispatch import Symbolic
 from ..ops.opdef import lookup
 from .creation import zeros
+from .multi_update import (
+    multi_adamw_update,
+    multi_lamb_update,
+    multi_mp_adamw_update,
+    multi_mp_lamb_update,
+    rand_zipfian,
+)
 from .ndarray import NDArray
 
-__all__ = ["foreach", "while_loop", "cond", "isinf", "isnan", "isfinite"]
+__all__ = ["foreach", "while_loop", "cond", "isinf", "isnan", "isfinite", "multi_adamw_update", "multi_mp_adamw_update",
+           "multi_lamb_update", "multi_mp_lamb_update", "rand_zipfian"]
 
 
 def _symbolic(*values: Any) -> Any:

@@ -60,7 +60,7 @@ def adam_update(
     return weight - mean / (var.sqrt() + epsilon) * lr
 
 
-def _np_adamw(
+def np_adamw(
     w: np.ndarray,
     g: np.ndarray,
     m: np.ndarray,
@@ -79,7 +79,7 @@ def _np_adamw(
     return w - eta * (step + wd * w)
 
 
-def _adamw(
+def adamw_step(
     weight: Tensor,
     grad: Tensor,
     mean: Tensor,
@@ -115,7 +115,7 @@ _ADAMW = (A(3, 2), A(3, 2), A(3, 2), A(3, 2, **POSITIVE), np.array([0.5]))
     check=check(
         S(*_ADAMW, grad=False, lr=0.1, eta=0.5, wd=0.1),
         S(*_ADAMW, grad=False, lr=0.1, eta=1.0, clip_gradient=0.1),
-        ref=_np_adamw,
+        ref=np_adamw,
     ),
 )
 def _adamw_update(
@@ -134,7 +134,7 @@ def _adamw_update(
 ) -> Tensor:
     """Adam with decoupled weight decay: weight − eta · (lr · mean / (√var + epsilon) + wd · weight); no change where
     rescale_grad is 0 or not finite."""
-    return _adamw(weight, grad, mean, var, rescale_grad, lr, eta, beta1, beta2, epsilon, wd, clip_gradient)
+    return adamw_step(weight, grad, mean, var, rescale_grad, lr, eta, beta1, beta2, epsilon, wd, clip_gradient)
 
 
 @update(
@@ -153,7 +153,7 @@ def _adamw_update(
             eta=0.5,
             wd=0.1,
         ),
-        ref=lambda w, g, m, v, x, r, **k: _np_adamw(x, g, m, v, r, **k).astype(np.float16),
+        ref=lambda w, g, m, v, x, r, **k: np_adamw(x, g, m, v, r, **k).astype(np.float16),
         rtol=2e-3,
     ),
 )
@@ -176,7 +176,7 @@ def _mp_adamw_update(
     return master(
         weight,
         weight32,
-        _adamw(weight32, grad.float(), mean, var, rescale_grad, lr, eta, beta1, beta2, epsilon, wd, clip_gradient),
+        adamw_step(weight32, grad.float(), mean, var, rescale_grad, lr, eta, beta1, beta2, epsilon, wd, clip_gradient),
     )
 
 
@@ -365,7 +365,7 @@ def ftml_update(
     return -z / new
 
 
-def _np_lamb1(
+def np_lamb_direction(
     w: np.ndarray,
     g: np.ndarray,
     m: np.ndarray,
@@ -386,7 +386,7 @@ def _np_lamb1(
     return m / (np.sqrt(v) + epsilon) + wd * w
 
 
-def _lamb1(
+def lamb_direction(
     weight: Tensor,
     grad: Tensor,
     mean: Tensor,
@@ -413,7 +413,7 @@ _LAMB = (A(3, 2), A(3, 2), A(3, 2), A(3, 2, **POSITIVE))
     check=check(
         S(*_LAMB, grad=False, t=2, wd=0.1),
         S(*_LAMB, grad=False, t=2, wd=0.0, bias_correction=False, clip_gradient=0.1),
-        ref=_np_lamb1,
+        ref=np_lamb_direction,
     ),
 )
 def lamb_update_phase1(
@@ -431,7 +431,9 @@ def lamb_update_phase1(
     clip_gradient: float = -1.0,
 ) -> Tensor:
     """The direction of LAMB (You et al. 2019): Adam's, plus wd · weight. `lamb_update_phase2` makes the step."""
-    return _lamb1(weight, grad, mean, var, beta1, beta2, epsilon, t, bias_correction, wd, rescale_grad, clip_gradient)
+    return lamb_direction(
+        weight, grad, mean, var, beta1, beta2, epsilon, t, bias_correction, wd, rescale_grad, clip_gradient
+    )
 
 
 @update(
@@ -445,7 +447,7 @@ def lamb_update_phase1(
             t=2,
             wd=0.1,
         ),
-        ref=lambda w, g, m, v, x, **k: _np_lamb1(x, g.astype(np.float32), m, v, **k),
+        ref=lambda w, g, m, v, x, **k: np_lamb_direction(x, g.astype(np.float32), m, v, **k),
         rtol=1e-4,
     ),
 )
@@ -465,12 +467,12 @@ def mp_lamb_update_phase1(
     clip_gradient: float = -1.0,
 ) -> Tensor:
     """Do `lamb_update_phase1` in float32, with the float32 copy of the weight."""
-    return _lamb1(
+    return lamb_direction(
         weight32, grad.float(), mean, var, beta1, beta2, epsilon, t, bias_correction, wd, rescale_grad, clip_gradient
     )
 
 
-def _np_lamb2(
+def np_lamb_step(
     w: np.ndarray,
     g: np.ndarray,
     r1: np.ndarray,
@@ -484,7 +486,7 @@ def _np_lamb2(
     return w - lr * np.where((r1 == 0) | (r2 == 0), 1.0, r1 / np.where(r2 == 0, 1, r2)) * g
 
 
-def _lamb2(weight: Tensor, g: Tensor, r1: Tensor, r2: Tensor, lr: float, lower: float, upper: float) -> Tensor:
+def lamb_step(weight: Tensor, g: Tensor, r1: Tensor, r2: Tensor, lr: float, lower: float, upper: float) -> Tensor:
     r1 = r1.clamp_min(lower) if lower >= 0 else r1
     r1 = r1.clamp_max(upper) if upper >= 0 else r1
     ratio = torch.where((r1 == 0) | (r2 == 0), torch.ones_like(r1), r1 / r2)
@@ -496,7 +498,7 @@ def _lamb2(weight: Tensor, g: Tensor, r1: Tensor, r2: Tensor, lr: float, lower: 
     check=check(
         S(A(3, 2), A(3, 2), A(1, **POSITIVE), A(1, **POSITIVE), grad=False, lr=0.1),
         S(A(3, 2), A(3, 2), A(1, **POSITIVE), np.zeros(1), grad=False, lr=0.1, lower_bound=0.2, upper_bound=0.5),
-        ref=_np_lamb2,
+        ref=np_lamb_step,
     ),
 )
 def lamb_update_phase2(
@@ -510,7 +512,7 @@ def lamb_update_phase2(
 ) -> Tensor:
     """Make LAMB's step along `g`: weight − lr · (r1 / r2) · g with the norms r1 of the weight, kept between the
     bounds, and r2 of `g`."""
-    return _lamb2(weight, g, r1, r2, lr, lower_bound, upper_bound)
+    return lamb_step(weight, g, r1, r2, lr, lower_bound, upper_bound)
 
 
 @update(
@@ -525,7 +527,7 @@ def lamb_update_phase2(
             grad=False,
             lr=0.1,
         ),
-        ref=lambda w, g, r1, r2, x, **k: _np_lamb2(x, g, r1, r2, **k).astype(np.float16),
+        ref=lambda w, g, r1, r2, x, **k: np_lamb_step(x, g, r1, r2, **k).astype(np.float16),
         rtol=2e-3,
     ),
 )
@@ -540,7 +542,7 @@ def mp_lamb_update_phase2(
     upper_bound: float = -1.0,
 ) -> Tensor:
     """Do `lamb_update_phase2` on the float32 copy of a half-precision weight."""
-    return master(weight, weight32, _lamb2(weight32, g, r1, r2, lr, lower_bound, upper_bound))
+    return master(weight, weight32, lamb_step(weight32, g, r1, r2, lr, lower_bound, upper_bound))
 
 
 def _np_group_adagrad(

@@ -142,3 +142,43 @@ def test_an_update_leaves_no_tape() -> None:
         loss = (weight * 3).sum()
     loss.backward()
     assert weight.grad.asnumpy().tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_adamw_and_lamb_of_lists(mixed: bool) -> None:
+    kind = "float16" if mixed else "float32"
+
+    def arrays() -> list[list[nd.NDArray]]:
+        lists = [
+            [nd.array(random_array(10 * k + i, 0.1), dtype=kind if k < 2 else "float32") for i in range(2)]
+            for k in range(4)
+        ]
+        return [*lists, [w.astype("float32") for w in lists[0]]] if mixed else lists
+
+    start = "mp_" if mixed else ""
+    ours, theirs = arrays(), arrays()
+    factor = nd.array([0.5])
+    getattr(nd.contrib, f"multi_{start}adamw_update")(*ours, factor, (0.1, 0.2), (0.0, 0.1), (1.0, 0.5), out=ours[0])
+    for i in range(2):
+        own = [part[i] for part in theirs]
+        rates = {"lr": (0.1, 0.2)[i], "wd": (0.0, 0.1)[i], "eta": (1.0, 0.5)[i]}
+        getattr(nd.contrib, f"{start}adamw_update")(*own, factor, **rates, out=own[0])
+    for mine, others in zip(ours, theirs):
+        for a, b in zip(mine, others):
+            assert np.array_equal(a.asnumpy(), b.asnumpy())
+    getattr(nd.contrib, f"multi_{start}lamb_update")(*ours, (1, 3), (0.1, 0.2), (0.0, 0.1), out=ours[0])
+    for i in range(2):
+        weight, grad, mean, var, *full = (part[i] for part in theirs)
+        single = full[0] if mixed else weight
+        direction = nd.lamb_update_phase1(single, grad.astype("float32"), mean, var, t=(1, 3)[i], wd=(0.0, 0.1)[i])
+        new = nd.lamb_update_phase2(single, direction, single.norm(), direction.norm(), lr=(0.1, 0.2)[i])
+        assert np.allclose(ours[-1 if mixed else 0][i].asnumpy(), new.asnumpy(), rtol=1e-5)
+
+
+def test_draws_from_zipfs_law() -> None:
+    samples, true, sampled = nd.contrib.rand_zipfian(nd.array([0, 3]), 20000, 5)
+    counts = np.bincount(samples.asnumpy(), minlength=5)
+    law = np.log((np.arange(5) + 2) / (np.arange(5) + 1)) / np.log(6) * 20000
+    assert np.allclose(counts, law, rtol=0.1)
+    assert np.allclose(true.asnumpy(), law[[0, 3]])
+    assert np.allclose(sampled.asnumpy(), law[samples.asnumpy()])
