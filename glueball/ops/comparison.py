@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from .attributes import Number
-from .broadcast import apply_broadcast, same_shape_and_dtype
-from .opdef import REQUIRED, OpDef, Tensor, operator
+from .broadcast import apply_broadcast, reduced, same_shape_and_dtype
+from .opdef import REQUIRED, Grad, OpDef, Tensor, Value, operator
 from .rules.check import A, Check, S, check
 from .rules.grad import zero
 from .rules.infer import broadcasting, elementwise, same_shape
+from .rules.layers import formula
+from .rules.shapes import like_second
 from .scalar import cast_scalar
 
 
@@ -146,3 +148,23 @@ def _define(row: _Relation) -> tuple[OpDef, OpDef, OpDef]:
 
 
 COMPARISONS: dict[str, tuple[OpDef, OpDef, OpDef]] = {row.name: _define(row) for row in _RELATIONS}
+
+
+@operator(
+    nondiff=("lhs", "rhs"),
+    infer=formula(like_second),
+    check=check(
+        S(A(3, 4), A(3, 4, ints=2), A(3, 4, ints=2)),
+        S(A(3, 1), A(3, 4, ints=2), A(3, 1, ints=2)),
+        S(A(0, 2), A(0, 2), A(0, 2)),
+        ref=lambda g, a, b: np.where(a == b, g, 0),
+    ),
+)
+def _where_equal(grad: Tensor, lhs: Tensor, rhs: Tensor) -> Tensor:
+    """Compute grad where lhs = rhs, else 0, in the shape of lhs: the gradient of what hands an input on."""
+    return torch.where(lhs == rhs, grad, 0)
+
+
+@_where_equal.grad
+def _(c: Grad) -> Value:
+    return reduced(c, _where_equal(c.g, c.ins[1], c.ins[2]), 0), None, None

@@ -16,7 +16,7 @@ import torch
 
 from ..base import aten
 from ..base.errors import ArgumentError, explain
-from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
+from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, lookup, operator
 from .rules.check import A, S, binary, check, unary
 from .rules.emit import text
 from .rules.grad import zero
@@ -429,7 +429,7 @@ def _whole(limit: float, dtype: torch.dtype) -> int:
 
 @clip.grad
 def _(c: Grad) -> Value:
-    return c.g * (c.x >= c.attrs["a_min"]) * (c.x <= c.attrs["a_max"])
+    return lookup("_where_equal")(c.g, c.x, c.out)
 
 
 def _np_smooth_l1(x: np.ndarray, scalar: float = 1.0) -> np.ndarray:

@@ -50,13 +50,17 @@ def _shaped(result: Tensor) -> Tensor:
     return result if result.dim() else result.reshape(1)
 
 
+def _kept(c: Grad, value: Value, axes: Sequence[int]) -> Value:
+    """Return a value of the reduced shape with the removed axes put back as size 1."""
+    kept = tuple(1 if a in axes else n for a, n in enumerate(c.shape()))
+    return value if kept == c.out_types[0].shape else _reshape_to(value, shape=kept)
+
+
 def _restored(c: Grad, value: Value, axes: Sequence[int]) -> Value:
     """Return a value of the reduced shape, stretched to the input's shape."""
     shape = c.shape()
-    kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
-    if kept != c.out_types[0].shape:
-        value = _reshape_to(value, shape=kept)
-    return value if kept == shape else _expand_to(value, shape=shape)
+    kept = _kept(c, value, axes)
+    return kept if all(shape[a] == 1 for a in axes) else _expand_to(kept, shape=shape)
 
 
 def _axes(c: Grad) -> tuple[int, ...]:
@@ -209,7 +213,7 @@ def _(c: Grad) -> Value:
 def _extreme_gradient(c: Grad) -> Value:
     """The full gradient to every element that equals the extreme."""
     axes = _axes(c)
-    return _restored(c, c.g, axes) * lookup("_equal")(c.x, _restored(c, c.out, axes))
+    return lookup("_where_equal")(_kept(c, c.g, axes), c.x, _kept(c, c.out, axes))
 
 
 _EXTREME_ERRORS = "over an empty axis"

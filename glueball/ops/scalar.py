@@ -14,7 +14,7 @@ import torch
 
 from .attributes import Number
 from .elementwise import floor
-from .opdef import REQUIRED, Grad, Tensor, Value, operator
+from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
 from .rules.check import A, Check, S, check
 from .rules.infer import same_shape
 
@@ -222,7 +222,7 @@ def _maximum_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True
 
 @_maximum_scalar.grad
 def _(c: Grad) -> Value:
-    return c.g * (c.x >= c.attrs["scalar"])
+    return lookup("_where_equal")(c.g, c.x, c.out)
 
 
 @operator(aliases=("_MinimumScalar",), infer=same_shape, check=_samples(np.minimum, scalar=0.5))
@@ -233,7 +233,7 @@ def _minimum_scalar(data: Tensor, scalar: Number = REQUIRED, is_int: bool = True
 
 @_minimum_scalar.grad
 def _(c: Grad) -> Value:
-    return c.g * (c.x <= c.attrs["scalar"])
+    return lookup("_where_equal")(c.g, c.x, c.out)
 
 
 @operator(aliases=("_HypotScalar",), infer=same_shape, check=_samples(np.hypot, ints=False))
