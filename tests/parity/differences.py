@@ -228,8 +228,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "infer_shape_partial tells what follows; 1.9.1 tells a little more for stack, and less for where."),
     Difference("facts", ("more: m.as_in_ctx(mx.cpu()).shape",), "value",
         "Methods that NumPy users expect, and those of later MXNet versions, exist."),
-    Difference("facts", ("more: nd.contrib.rand_zipfian(nd.array([3]), 4, 5)[0].shape",), "raises",
-        "rand_zipfian is not there (coverage page)."),
     Difference("facts", ("more: class Plus(mx.operator.CustomOp):;     def forward(sel*",), "value",
         (
             "The outputs of a Custom operator are numbered in a graph; 1.9.1 uses the names that the "
