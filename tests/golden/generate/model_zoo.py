@@ -1,4 +1,4 @@
-"""Golden facts: every network of `model_zoo.vision.get_model`: parameter names and shapes, output shapes, some values."""
+"""Golden facts: every network of `model_zoo.vision.get_model`: parameter names and shapes, output shapes, values."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ EXPRESSIONS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ),
     ("sym.Convolution(v('data'), kernel=(3, 3), num_filter=4, name='c')", {"data": (1, 3, 8, 8)}),
     (
-        "sym.Convolution(v('data'), kernel=(3, 3), num_filter=4, stride=(2, 2), pad=(1, 1), no_bias=True, num_group=2, name='c')",
+        "sym.Convolution(v('data'), kernel=(3, 3), num_filter=4, stride=(2, 2), pad=(1, 1), no_bias=True, "
+        "num_group=2, name='c')",
         {"data": (1, 4, 7, 8)},
     ),
     ("sym.Convolution(v('data'), kernel=(3,), num_filter=4, name='c')", {"data": (1, 3, 8)}),
@@ -42,7 +43,8 @@ EXPRESSIONS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("sym.SoftmaxOutput(sym.FullyConnected(v('data'), num_hidden=4, name='fc'), name='softmax')", {"data": (2, 3)}),
     ("sym.LinearRegressionOutput(v('data'), v('label'), name='lro')", {"data": (2, 3)}),
     (
-        "sym.RNN(v('data'), v('p'), v('h'), v('c'), state_size=4, num_layers=1, mode='lstm', state_outputs=True, name='rnn')",
+        "sym.RNN(v('data'), v('p'), v('h'), v('c'), state_size=4, num_layers=1, mode='lstm', "
+        "state_outputs=True, name='rnn')",
         {"data": (3, 2, 5)},
     ),
     ("sym.RNN(v('data'), state_size=4, num_layers=2, bidirectional=True, mode='gru', name='rnn')", {"data": (3, 2, 5)}),
@@ -73,7 +75,8 @@ EXPRESSIONS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("sym.zeros(shape=(2, 3), name='z') + v('a')", {}),
     ("sym.BlockGrad(sym.Dropout(v('a'), p=0.3, name='d'), name='b')", {"a": (2, 3)}),
     (
-        "f = sym.FullyConnected(v('data'), num_hidden=4, name='fc'); g = sym.FullyConnected(f, num_hidden=4, weight=f.get_internals()['fc_weight'], name='g'); g",
+        "f = sym.FullyConnected(v('data'), num_hidden=4, name='fc'); g = sym.FullyConnected(f, num_hidden=4, "
+        "weight=f.get_internals()['fc_weight'], name='g'); g",
         {"data": (2, 4)},
     ),
     ("a = v('a'); x = sym.relu(a, name='r'); sym.elemwise_add(x, x, name='twice')", {"a": (2, 3)}),
