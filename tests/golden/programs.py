@@ -1,8 +1,8 @@
 """Small programs over the public API whose results the oracle has told; run by the generator and by the parity tests.
 
-A program is a string; it is executed with the names of `scope`, and the value of its last line is the result. Lines
-are separated by newlines. `result_of` turns results into plain data and arrays; an exception counts as a result, by class.
-Class names of the array type and exceptions are compared as names.
+A program is a string; it is executed with the names of `scope`, and the value of its last line is the result.
+`result_of` turns results into plain data and arrays; an exception counts as a result, by class. Types are compared as
+names.
 """
 
 from __future__ import annotations
