@@ -18,6 +18,7 @@ import torch
 from torch.autograd.graph import increment_version  # the fused kernels do not mark what they write as changed
 
 __all__ = [
+    "shares_memory",
     "TensorList",
     "foreach",
     "fused_sgd_",
@@ -35,6 +36,8 @@ __all__ = [
     "prelu_backward",
     "softmax_backward",
     "log_softmax_backward",
+    "nll_loss_forward",
+    "nll_loss_backward",
     "convolution_backward",
     "batch_norm",
     "batch_norm_backward",
@@ -327,6 +330,9 @@ prelu_kernel = _kernel("_prelu_kernel")  # (data, weight broadcast to the data's
 prelu_backward = _kernel("_prelu_kernel_backward")
 softmax_backward = _kernel("_softmax_backward_data")  # (grad, result, axis, dtype of the data)
 log_softmax_backward = _kernel("_log_softmax_backward_data")  # (grad, result, axis, dtype of the data)
+nll_loss_forward = _kernel("nll_loss_forward")  # (logarithms, labels, weights, reduction, ignored) -> losses, weight
+nll_loss_backward = _kernel("nll_loss_backward")
+#   (grad, logarithms, labels, weights, reduction, ignored, total weight)
 convolution_backward = _kernel("convolution_backward")
 #   (grad, data, weight, bias sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask)
 #   -> three gradients
@@ -388,6 +394,14 @@ def run_backward(tensors: Any, grads: Any, keep: bool) -> None:
         _engine.run_backward(
             tuple(tensors), tuple(grads), keep, False, (), allow_unreachable=True, accumulate_grad=True
         )
+
+
+_uses: Any = getattr(torch._C, "_storage_Use_Count", None)
+
+
+def shares_memory(tensor: Any) -> bool:
+    """Whether another tensor holds the same memory (not known on a torch without this count: no)."""
+    return _uses is not None and _uses(tensor.untyped_storage()._cdata) > 2  # the tensor, and the storage asked for
 
 
 def run_gradients(tensors: Any, inputs: Any, grads: Any, keep: bool, create: bool) -> Any:

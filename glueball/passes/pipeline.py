@@ -7,6 +7,7 @@ from typing import Any
 from ..ops.opdef import OpDef
 from .common import merge_common
 from .constants import fold_constants
+from .likelihood import fuse_likelihood
 from .pooling import pool_first
 from .program import Program
 from .simplify import simplify
@@ -30,7 +31,7 @@ def prepare(program: Program) -> Program:
 
     Nothing here may touch operators that say how gradients flow (BlockGrad, make_loss).
     """
-    return pool_first(program)
+    return fuse_likelihood(pool_first(program))
 
 
 def optimise(program: Program, run: Run) -> tuple[Program, list[tuple[str, int]]]:

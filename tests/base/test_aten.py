@@ -194,6 +194,12 @@ ELEMENTWISE: dict[str, tuple[Callable, Callable]] = {
         lambda x: torch.log_softmax(x, 1),
         lambda grad, x, y: aten.log_softmax_backward(grad, y, 1, torch.float32),
     ),
+    "nll_loss_backward": (
+        lambda x: torch.nn.functional.nll_loss(x.flatten(1), LABELS, reduction="none"),
+        lambda grad, x, y: aten.nll_loss_backward(
+            grad, x.flatten(1), LABELS, None, 0, -100, aten.nll_loss_forward(x.flatten(1), LABELS, None, 0, -100)[1]
+        ).reshape(x.shape),
+    ),
     "convolution_backward": (
         lambda x: torch.conv2d(x, KERNEL),
         lambda grad, x, y: aten.convolution_backward(
@@ -263,6 +269,7 @@ ELEMENTWISE: dict[str, tuple[Callable, Callable]] = {
         lambda grad, x, y: aten.prelu_backward(grad, x, torch.full((1, 4, 1, 1), 0.2))[0],
     ),
 }
+LABELS = torch.tensor([3, 0])
 ROWS = torch.tensor([[3, 0, 47], [3, 3, 1]])
 KERNEL = torch.linspace(-1.0, 1.0, 3 * 4 * 2 * 2).reshape(3, 4, 2, 2)
 

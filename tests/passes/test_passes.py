@@ -13,6 +13,7 @@ from glueball.gluon import nn
 from glueball.ops.opdef import TensorType
 from glueball.passes.common import merge_common
 from glueball.passes.constants import fold_constants
+from glueball.passes.likelihood import fuse_likelihood
 from glueball.passes.pooling import pool_first
 from glueball.passes.program import Program
 from glueball.passes.simplify import simplify
@@ -128,3 +129,34 @@ def test_writing_in_place_spares_what_others_see():
         for a, b in zip(net(x, w), plain):
             np.testing.assert_allclose(a.asnumpy(), b, rtol=1e-6)
     assert "1 in-place" in net.explain()
+
+
+def test_cross_entropy_becomes_one_operator():
+    label = sym.Variable("label")
+    loss = sym.mean(-1 * sym.pick(sym.log_softmax(X), label, keepdims=True), axis=0, exclude=True)
+    p = fuse_likelihood(program(loss, x=(4, 3), label=(4,)))
+    assert "_class_likelihood" in operators(p) and "log_softmax" not in operators(p) and "mean" not in operators(p)
+    assert operators(fuse_likelihood(p)) == operators(p)
+    shared = sym.log_softmax(X)
+    kept = sym.Group([-1 * sym.pick(shared, label), shared])
+    assert "_class_likelihood" not in operators(fuse_likelihood(program(kept, x=(4, 3), label=(4,))))
+
+
+@pytest.mark.parametrize("weight", [None, 2.5])
+def test_the_loss_is_the_same_in_every_way(weight):
+    pred, label = nd.random.normal(shape=(5, 4)), nd.array([0, 3, 1, 2, 2])
+    found = []
+    for hybridized in (False, True):
+        loss = mx.gluon.loss.SoftmaxCrossEntropyLoss(weight=weight)
+        loss.hybridize(hybridized)
+        pred.attach_grad()
+        with autograd.record():
+            value = loss(pred, label)
+        value.backward()
+        found.append((value.asnumpy(), pred.grad.asnumpy()))
+    logs = nd.log_softmax(pred).asnumpy()
+    np.testing.assert_allclose(found[0][0], -logs[range(5), [0, 3, 1, 2, 2]] * (weight or 1), rtol=1e-5)
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    with pytest.raises(mx.MXNetError, match="none of the classes"):
+        loss(pred, nd.array([0, 3, 1, 2, 4]))

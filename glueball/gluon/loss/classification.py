@@ -126,19 +126,25 @@ class SoftmaxCrossEntropyLoss(Loss):
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:
         """Return the mean cross entropy."""
+        if F is nd and self._one_step(pred, label) and sample_weight is None:
+            return _apply_weighting(F, nd._internal._class_likelihood(pred, label), self._weight)
         if not self._from_logits:
             pred = F.log_softmax(pred, axis=self._axis)
         if not self._sparse_label:
             loss = -F.sum(pred * _reshape_like(F, label, pred), axis=self._axis, keepdims=True)
             return self._mean(F, _apply_weighting(F, loss, self._weight, sample_weight))
-        if F is nd and sample_weight is None and pred.ndim == 2 and self._batch_axis == 0 and self._axis in (-1, 1):
-            return _apply_weighting(F, -F.pick(pred, label, axis=1), self._weight)  # one number per sample: no mean
         loss = -F.pick(pred, label, axis=self._axis, keepdims=True)
         return self._mean(F, _apply_weighting(F, loss, self._weight, sample_weight))
 
+    def _one_step(self, pred: Any, label: Any) -> bool:
+        """Whether rows of predictions meet one label each: one operator does it, and checks the labels on its way."""
+        if self._from_logits or not self._sparse_label or self._axis not in (-1, 1) or self._batch_axis != 0:
+            return False
+        return len(pred._t.shape) == 2 and len(label._t.shape) == 1
+
     def __call__(self, *args: Any) -> Any:
         if len(args) == 2 and self._sparse_label and CURRENT.get() is None:
-            if type(args[0]) is type(args[1]) is nd.NDArray:
+            if type(args[0]) is type(args[1]) is nd.NDArray and not self._one_step(*args):
                 self._check_labels(*args)
         return super().__call__(*args)
 
