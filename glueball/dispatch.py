@@ -21,7 +21,8 @@ from .base.modes import RECORDING, TRAINING
 from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
 
 __all__ = ["Interpreter", "CURRENT", "Symbolic", "invoke", "run_kernel", "finish", "explain_failure", "set_array",
-           "set_composer"]
+           "set_composer", "set_precision",
+           "precise", "EXACT"]
 
 
 class Interpreter(Protocol):
@@ -43,6 +44,10 @@ CURRENT: ContextVar[Interpreter | None] = ContextVar("glueball_interpreter", def
 _array: Any = None  # the NDArray class, set by ndarray/ which stands above
 _to_array: Callable[[Any, Any], Any]
 _compose: Callable[[OpDef, Sequence[Any], Mapping[str, Any], str | None], Any]
+
+Precision = Callable[[OpDef, Sequence[Any], Mapping[str, Any]], Sequence[Any]]
+_precision: Precision | None = None  # mixed precision (contrib/amp): casts the inputs of calls; one for the process
+EXACT: ContextVar[bool] = ContextVar("glueball_exact", default=False)  # set where gradients are computed: no casts
 
 
 def set_array(cls: Any, convert: Callable[[Any, Any], Any]) -> None:
@@ -82,7 +87,19 @@ def invoke(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any 
 open_door(invoke)
 
 
+def set_precision(rule: Precision | None) -> None:
+    """Install the rule that casts the inputs of operator calls, or none (contrib/amp)."""
+    global _precision
+    _precision = rule
+
+
+def precise(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the inputs of a call as the rule of mixed precision wants them; as they are when there is no rule."""
+    return inputs if _precision is None or EXACT.get() else _precision(op, inputs, attrs)
+
+
 def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any) -> Any:
+    inputs = precise(op, inputs, attrs)
     typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr")
                       and (k != op.variadic_count or k in op.attr_by_name)})
     context = next((v._ctx for v in inputs if isinstance(v, _array)), None)
@@ -131,19 +148,24 @@ def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping
     if op.takes_training:
         typed = {**typed, "training": TRAINING.get() if training is None else training}
     try:
-        if (
-            op.own_gradient
-            and RECORDING.get()
-            and torch.is_grad_enabled()
-            and any(t is not None and t.requires_grad for t in tensors)
-        ):
-            return _OwnGradient.apply(op, typed, *tensors)
+        if RECORDING.get() and needs_own_rule(op, tensors):
+            return apply_own_rule(op, typed, tensors)
         result = op.kernel(*tensors, **typed)
         return copy_views(result) if op.view == "copy" else result
     except MXNetError:
         raise
     except Exception as error:
         raise explain_failure(op, tensors, typed, error) from error
+
+
+def needs_own_rule(op: OpDef, tensors: Sequence[torch.Tensor | None]) -> bool:
+    """Whether a call on torch's tape must go there with the operator's own gradient."""
+    return op.own_gradient and torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def apply_own_rule(op: OpDef, typed: Mapping[str, Any], tensors: Sequence[torch.Tensor | None]) -> Any:
+    """Run the kernel as one node of torch's tape whose backward is the operator's gradient rule."""
+    return _OwnGradient.apply(op, typed, *tensors)
 
 
 def copy_views(result: Any) -> Any:

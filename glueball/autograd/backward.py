@@ -132,11 +132,24 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
         raise _failed("autograd.grad", error) from error
     finally:
         RETAINING.value = before
+    if not create_graph:
+        found = _apart(found, grads)
     token = RECORDING.set(create_graph or RECORDING.get())
     try:
         return [NDArray._wrap(torch.zeros_like(v._t) if g is None else g, v._ctx) for v, g in zip(wanted, found)]
     finally:
         RECORDING.reset(token)
+
+
+def _apart(found: Sequence[torch.Tensor | None], grads: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+    """Copy gradients that are one another or a head gradient, so that writing to one never shows in another."""
+    seen = {id(g) for g in grads}
+    apart: list[torch.Tensor | None] = []
+    for gradient in found:
+        again = gradient is not None and (id(gradient) in seen or aten.shares_memory(gradient))
+        seen.add(id(gradient))
+        apart.append(gradient.clone() if gradient is not None and again else gradient)
+    return apart
 
 
 def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> None:

@@ -192,7 +192,7 @@ class _Recorded(torch.autograd.Function):
         found = plan.forward(*tensors)
         outputs, saved = tuple(found[:plan.count]), found[plan.count:]
         ctx.plan, ctx.mask, ctx.saved, ctx.tensors = plan, mask, saved, tensors
-        ctx.versions = [tensors[i]._version for i in plan.saved_inputs]
+        ctx.versions = [saved[i]._version for i in plan.watched]
         ctx.set_materialize_grads(True)
         if not all(plan.differentiable):
             ctx.mark_non_differentiable(*[t for t, yes in zip(outputs, plan.differentiable) if not yes])
@@ -201,6 +201,8 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         plan, mask, tensors = ctx.plan, ctx.mask, ctx.tensors
+        if ctx.saved is not None:
+            _check_unchanged(ctx)
         if torch.is_grad_enabled():  # gradients of gradients: replay on the tape
             found = _replayed(ctx, grads)
         else:
@@ -208,13 +210,6 @@ class _Recorded(torch.autograd.Function):
                 raise AutogradError(explain("backward", "Part of this tape has been used up by an earlier backward().",
                                             fix="pass retain_graph=True to the first backward(), or add the losses up "
                                                 "and call backward() once"))
-            for index, version in zip(plan.saved_inputs, ctx.versions):
-                if tensors[index]._version != version:
-                    raise AutogradError(explain("backward",
-                                                "An array that backward() needs was changed in place after it was "
-                                                "recorded.",
-                                                received=f"input {plan.inputs[index].name!r} of a hybridized block",
-                                                fix="update parameters only after backward()"))
             saved = list(ctx.saved) if RETAINING.value else ctx.saved
             if not RETAINING.value:
                 ctx.saved = ctx.tensors = None
@@ -225,6 +220,20 @@ class _Recorded(torch.autograd.Function):
         for index, gradient in zip(mask, found):
             result[2 + index] = gradient
         return tuple(result)
+
+
+def _check_unchanged(ctx: Any) -> None:
+    """Raise when an input or output of the block that backward reads was written to since it was recorded."""
+    plan = ctx.plan
+    for index, version in zip(plan.watched, ctx.versions):
+        if ctx.saved[index]._version != version:
+            node = plan.saved[index].node
+            raise AutogradError(explain("backward", "An array that backward() needs was changed in place after it was "
+                                        "recorded.",
+                                        received=f"input {node.name!r} of a hybridized block" if node.is_variable
+                                        else f"the output that {node.name!r} made in a hybridized block",
+                                        fix="write y = x + 1 instead of x += 1; update parameters only after "
+                                            "backward()"))
 
 
 def _replayed(ctx: Any, grads: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..dispatch import explain_failure
+from ..dispatch import apply_own_rule, explain_failure, needs_own_rule
 from ..ops.opdef import OpDef
 from ..symbol.graph import Node, Value, execution_order, present
 
@@ -19,7 +19,11 @@ def run_operator(op: OpDef, tensors: Sequence[torch.Tensor], attrs: Mapping[str,
     """Run one kernel and return its results as a tuple."""
     extra = {"training": training} if op.takes_training else {}
     try:
-        if op.variadic:
+        if needs_own_rule(op, tensors):
+            given = dict(zip(names or op.input_names, tensors))
+            ordered = tensors if op.variadic else [given.get(n) for n in op.input_names]
+            result = apply_own_rule(op, {**attrs, **extra}, ordered)
+        elif op.variadic:
             result = op.kernel(*tensors, **attrs, **extra)
         else:
             result = op.kernel(**dict(zip(names or op.input_names, tensors)), **attrs, **extra)

@@ -42,7 +42,7 @@ class Plan:
     backward: Any
     count: int
     saved: list[Value]
-    saved_inputs: list[int]
+    watched: list[int]  # positions in `saved` of what a user can reach and change: inputs and outputs
     differentiable: list[bool]
     types: Mapping[Node, tuple[TensorType, ...]]
     program: Program
@@ -103,12 +103,12 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     if config.get("GLUEBALL_SUBGRAPH_DEBUG"):
         print("\n".join(s.text for s in sources.values()))
     auxiliary = set(variables(order)[1])
-    number = {node: i for i, node in enumerate(inputs)}
+    given, shown = set(inputs), {p - count for p in sources["forward"].shared}
     return Plan(list(inputs), list(outputs), list(effects), list(wrt), training,
                 any(n.op is not None and n.op.random for n in order),
                 [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function,
                 sources["backward"].function if wrt else None, count, saved,
-                [number[v.node] for v in saved if v.node in number], [t.dtype.is_floating_point for t in out_types],
+                [i for i, v in enumerate(saved) if v.node in given or i in shown], [t.dtype.is_floating_point for t in out_types],
                 program.types, program, sources, log, time.perf_counter() - start)
 
 

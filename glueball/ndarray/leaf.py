@@ -10,7 +10,7 @@ from typing import Any, final
 
 import torch
 
-from ..base.aten import is_symbolic_zero
+from ..base.aten import is_symbolic_zero, shares_memory
 
 __all__ = ["Leaf"]
 
@@ -38,7 +38,7 @@ class Leaf:
         if self.req == "add":
             self.grad._t.add_(gradient)
         else:
-            self.grad._t = gradient
+            self.grad._t = gradient.clone() if shares_memory(gradient) else gradient
         self.fresh = True
 
     def release(self) -> None:

@@ -239,3 +239,22 @@ def test_gradients_cross_devices():
         y = x.as_in_context(mx.cpu(1)) * 3
     y.backward()
     assert x.grad.item() == 3 and x.grad.context == mx.cpu(0)
+
+
+@pytest.mark.parametrize("function", [lambda x, y: x + y, lambda x, y: x.reshape((4,)) + y.reshape((4,))])
+def test_gradients_share_no_memory(function):
+    """In-place scaling of one gradient (clip_global_norm) must not reach another, nor the head gradient."""
+    x, y = nd.ones((2, 2)), nd.ones((2, 2))
+    x.attach_grad()
+    y.attach_grad()
+    with autograd.record():
+        z = function(x, y)
+    head = nd.ones(z.shape)
+    z.backward(head, retain_graph=True)
+    x.grad[:] = 7
+    y.grad[:] = 8
+    assert x.grad.asnumpy().max() == 7
+    left, right = autograd.grad(z, [x, y], head_grads=head)
+    left[:] = 9
+    assert right.asnumpy().max() == 1
+    assert head.asnumpy().max() == 1
