@@ -58,19 +58,19 @@ clean:
 $(STAMP)-torch:
 	@sh tools/make_venv.sh $(VENV) "$(PYTHON)"
 	@echo "Installing $(TORCH) (the only large download) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(TORCH)
 	@touch $@
 
 $(STAMP)-package: $(STAMP)-torch pyproject.toml
 	@echo "Installing glueball ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all]'
 	@touch $@
 
 $(STAMP)-dev: $(STAMP)-package
 	@echo "Installing the tools for tests and checks ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev]'
 	@touch $@
 
 $(STAMP)-docs: $(STAMP)-package
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,docs]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,docs]'
 	@touch $@

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 from typing import NamedTuple
 
-from .base.features import torch_features
 from .base.errors import ArgumentError, explain
+from .base.features import torch_features
 from .base.registry import closest
 
 __all__ = ["Feature", "Features", "feature_list"]
