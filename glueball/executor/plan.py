@@ -108,8 +108,9 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
                 any(n.op is not None and n.op.random for n in order),
                 [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function,
                 sources["backward"].function if wrt else None, count, saved,
-                [i for i, v in enumerate(saved) if v.node in given or i in shown], [t.dtype.is_floating_point for t in out_types],
-                program.types, program, sources, log, time.perf_counter() - start)
+                [i for i, v in enumerate(saved) if v.node in given or i in shown],
+                [t.dtype.is_floating_point for t in out_types], program.types, program, sources, log,
+                time.perf_counter() - start)
 
 
 def _split(program: Program, outputs: Sequence[Value]) -> tuple[list[Node], list[Node]]:
