@@ -11,11 +11,13 @@ from .opdef import TABLE, OpDef, freeze, known, lookup
 
 __all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
 
-FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast", "comparison", "trigonometry", "passing", "shape_ops",
-            "filling", "slicing", "joining", "reduce", "index", "index_nd", "order", "dot", "blocks", "create", "random_ops", "rnn",
-            "linear", "convolution", "deconvolution", "pooling", "normalization", "group_normalization", "activation", "dropout",
-            "softmax", "likelihood", "sequence", "output", "optimizer_ops", "spatial", "upsample", "linalg", "roi", "random_pdf", "boxes",
-            "rnn_parameters", "random_index_ops", "adaptive_ops", "detection", "contrib_nn", "image_ops", "multi_update_ops")
+FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast", "comparison", "trigonometry",
+            "passing", "shape_ops",
+            "filling", "slicing", "joining", "reduce", "index", "index_nd", "order", "dot", "blocks", "create",
+            "random_ops", "rnn", "linear", "convolution", "deconvolution", "pooling", "normalization",
+            "group_normalization", "activation", "dropout", "softmax", "likelihood", "sequence", "output",
+            "optimizer_ops", "spatial", "upsample", "linalg", "roi", "random_pdf", "boxes", "rnn_parameters",
+            "random_index_ops", "adaptive_ops", "detection", "contrib_nn", "image_ops", "multi_update_ops")
 
 for _family in FAMILIES:
     importlib.import_module(f"{__name__}.{_family}")
