@@ -1,8 +1,8 @@
 """The cross entropy of classes in one operator: what log_softmax and pick compute together, at the cost of two kernels.
 
-The one idea: `_class_likelihood` gives -log softmax(data)[label] per row and keeps the logarithms for its gradient. Users
-write log_softmax and pick (or SoftmaxCrossEntropyLoss, which calls this when it runs eagerly); passes/likelihood.py puts
-it into compiled graphs. It never appears in files.
+The one idea: `_class_likelihood` gives -log softmax(data)[label] per row and keeps the logarithms for its gradient.
+Users write log_softmax and pick (or SoftmaxCrossEntropyLoss, which calls this when it runs eagerly);
+passes/likelihood.py puts it into compiled graphs. It never appears in files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def _wrong_label(data: Tensor, label: Tensor) -> Exception:
     received = f"pred {tuple(data.shape)}, label {tuple(label.shape)}"
     if data.dim() != 2 or label.dim() != 1 or label.shape[0] != data.shape[0]:
         return ShapeError(
-            explain(where, "The labels do not fit the predictions.", expected="one class number per row", received=received)
+            explain(where, "The labels do not fit the predictions.", expected="one class number per row",
+                    received=received)
         )
     classes = data.shape[1]
     low, high = float(label.min()), float(label.max())
@@ -104,7 +105,8 @@ def _np_likelihood_backward(g: np.ndarray, label: np.ndarray, logs: np.ndarray) 
     gradient=from_kernel,
     infer=formula(lambda attrs, shapes, dtypes: [(shapes[2], dtypes[2])]),
     check=check(
-        S(A(4), np.array([0.0, 2.0, 1.0, 2.0]), A(4, 3)), S(A(2), np.array([4, 0]), A(2, 5)), ref=_np_likelihood_backward
+        S(A(4), np.array([0.0, 2.0, 1.0, 2.0]), A(4, 3)), S(A(2), np.array([4, 0]), A(2, 5)),
+        ref=_np_likelihood_backward
     ),
 )
 def _class_likelihood_backward(grad: Tensor, label: Tensor, logarithms: Tensor) -> Tensor:
