@@ -29,7 +29,8 @@ def _matches(node: Node, uses: Counter[Node]) -> bool:
         return False
     logs = pick.node.inputs[0]
     plain = _is(logs, "log_softmax") and uses[logs.node] == 1 and len(logs.node.inputs) == 1
-    return plain and logs.node.attrs["axis"] in (1, -1) and not logs.node.attrs["temperature"] and not logs.node.attrs["dtype"]
+    return plain and logs.node.attrs["axis"] in (1,
+                                                 -1) and not logs.node.attrs["temperature"] and not logs.node.attrs["dtype"]
 
 
 def _averages_one(node: Node, types: Types) -> bool:
@@ -48,7 +49,8 @@ def fuse_likelihood(program: Program) -> Program:
     reshape, likelihood = lookup("Reshape"), lookup("_class_likelihood")
 
     def reshaped(value: Value, node: Node, kind: TensorType, types: Types) -> Value:
-        made = Node(reshape, node.name, (value,), reshape.typed({"shape": kind.shape}), node.hints, node.origin, node.serial)
+        made = Node(reshape, node.name, (value,), reshape.typed({"shape": kind.shape}), node.hints, node.origin,
+                    node.serial)
         types[made] = (kind,)  # type: ignore[index]  # rebuild's own dictionary
         return Value(made)
 
