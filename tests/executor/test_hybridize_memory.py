@@ -1,4 +1,6 @@
-"""Memory of plans: what is written in place, what is shared with whom, what is kept alive, is never seen from outside."""
+"""Memory of plans: what is written in place, what is shared with whom, what is kept alive, is never seen from
+outside.
+"""
 from __future__ import annotations
 
 import gc
