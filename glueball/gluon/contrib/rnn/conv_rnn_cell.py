@@ -26,22 +26,6 @@ __all__ = [
 ]
 
 
-def _sizes(value: Any, dims: int, where: str, name: str) -> tuple[int, ...]:
-    """Return one number per spatial axis."""
-    if isinstance(value, int):
-        return (value,) * dims
-    if len(value) != dims:
-        raise ArgumentError(
-            explain(
-                where,
-                f"{name} does not fit the number of spatial axes.",
-                expected=f"an int or {dims} numbers",
-                received=value,
-            )
-        )
-    return tuple(value)
-
-
 class _ConvCell(HybridRecurrentCell):
     """Parameters, shapes and the two convolutions.
 
@@ -80,66 +64,59 @@ class _ConvCell(HybridRecurrentCell):
         params: Any = None,
     ) -> None:
         super().__init__(prefix=prefix, params=params)
-        where, dims = type(self).__name__, self._dims
-        conv_layout = conv_layout or {1: "NCW", 2: "NCHW", 3: "NCDHW"}[dims]
-        if len(input_shape) != dims + 1 or len(conv_layout) != dims + 2 or conv_layout[0] != "N":
-            raise ArgumentError(
-                explain(
-                    where,
-                    "input_shape is the shape of one step without its batch axis.",
-                    expected=f"{dims + 1} sizes as {conv_layout[1:]}",
-                    received=tuple(input_shape),
-                )
-            )
-        self._input_shape, self._hidden_channels, self._conv_layout, self._activation = (
-            tuple(input_shape),
-            hidden_channels,
-            conv_layout,
-            activation,
-        )
+        self._input_shape, self._hidden_channels, self._activation = tuple(input_shape), hidden_channels, activation
+        self._conv_layout = conv_layout or {1: "NCW", 2: "NCHW", 3: "NCDHW"}[self._dims]
+        self._channel_axis = self._conv_layout.find("C")
+        self._verify_input_shape()
         self._i2h_kernel, self._h2h_kernel = (
-            _sizes(i2h_kernel, dims, where, "i2h_kernel"),
-            _sizes(h2h_kernel, dims, where, "h2h_kernel"),
+            self._sizes(i2h_kernel, "i2h_kernel"),
+            self._sizes(h2h_kernel, "h2h_kernel"),
         )
-        self._i2h_pad, self._i2h_dilate = (
-            _sizes(i2h_pad, dims, where, "i2h_pad"),
-            _sizes(i2h_dilate, dims, where, "i2h_dilate"),
-        )
-        self._h2h_dilate = _sizes(h2h_dilate, dims, where, "h2h_dilate")
-        if any(size % 2 == 0 for size in self._h2h_kernel):
-            raise ArgumentError(
-                explain(
-                    where,
-                    "The hidden kernel must keep the size of the state.",
-                    expected="odd numbers",
-                    received=f"h2h_kernel={h2h_kernel}",
-                )
-            )
+        self._i2h_pad, self._i2h_dilate = self._sizes(i2h_pad, "i2h_pad"), self._sizes(i2h_dilate, "i2h_dilate")
+        self._h2h_dilate = self._sizes(h2h_dilate, "h2h_dilate")
         self._h2h_pad = tuple(d * (k - 1) // 2 for d, k in zip(self._h2h_dilate, self._h2h_kernel))
-        channel = conv_layout.find("C") - 1
-        spatial = [size for axis, size in enumerate(self._input_shape) if axis != channel]
-        out = [
-            size + 2 * p - d * (k - 1)
-            for size, p, d, k in zip(spatial, self._i2h_pad, self._i2h_dilate, self._i2h_kernel)
-        ]
+        self._verify_hidden_kernel()
         rows = self._gates * hidden_channels
+        channel = self._channel_axis - 1
+        self._in_channels = self._input_shape[channel]
+        spatial = [size for axis, size in enumerate(self._input_shape) if axis != channel]
+        reach = [2 * p - d * (k - 1) for p, d, k in zip(self._i2h_pad, self._i2h_dilate, self._i2h_kernel)]
+        self._state_shape = self._with_channels(hidden_channels, [size + r for size, r in zip(spatial, reach)])
+        i2h_shape = (rows, *self._with_channels(self._in_channels, self._i2h_kernel))
+        h2h_shape = (rows, *self._with_channels(hidden_channels, self._h2h_kernel))
+        get, later = self.params.get, {"allow_deferred_init": True}
+        self.i2h_weight = get("i2h_weight", shape=i2h_shape, init=i2h_weight_initializer, **later)
+        self.h2h_weight = get("h2h_weight", shape=h2h_shape, init=h2h_weight_initializer, **later)
+        self.i2h_bias = get("i2h_bias", shape=(rows,), init=i2h_bias_initializer, **later)
+        self.h2h_bias = get("h2h_bias", shape=(rows,), init=h2h_bias_initializer, **later)
 
-        def with_channels(count: int, sizes: Any) -> tuple[int, ...]:
-            sizes = list(sizes)
-            return (*sizes[:channel], count, *sizes[channel:])
+    def _with_channels(self, count: int, sizes: Any) -> tuple[int, ...]:
+        """Put the number of channels between the spatial sizes, where the layout has them."""
+        channel = self._channel_axis - 1
+        return (*sizes[:channel], count, *sizes[channel:])
 
-        self._state_shape = with_channels(hidden_channels, out)
-        i2h_shape = (rows, *with_channels(self._input_shape[channel], self._i2h_kernel))
-        h2h_shape = (rows, *with_channels(hidden_channels, self._h2h_kernel))
-        self._in_channels, self._channel_axis = self._input_shape[channel], channel + 1
-        self.i2h_weight = self.params.get(
-            "i2h_weight", shape=i2h_shape, init=i2h_weight_initializer, allow_deferred_init=True
-        )
-        self.h2h_weight = self.params.get(
-            "h2h_weight", shape=h2h_shape, init=h2h_weight_initializer, allow_deferred_init=True
-        )
-        self.i2h_bias = self.params.get("i2h_bias", shape=(rows,), init=i2h_bias_initializer, allow_deferred_init=True)
-        self.h2h_bias = self.params.get("h2h_bias", shape=(rows,), init=h2h_bias_initializer, allow_deferred_init=True)
+    def _sizes(self, value: Any, name: str) -> tuple[int, ...]:
+        """Return one number per spatial axis."""
+        if isinstance(value, int):
+            return (value,) * self._dims
+        if len(value) != self._dims:
+            problem = f"{name} does not fit the number of spatial axes."
+            expected = f"an int or {self._dims} numbers"
+            raise ArgumentError(explain(type(self).__name__, problem, expected=expected, received=value))
+        return tuple(value)
+
+    def _verify_input_shape(self) -> None:
+        shape, layout = self._input_shape, self._conv_layout
+        if len(shape) != self._dims + 1 or len(layout) != self._dims + 2 or layout[0] != "N":
+            problem = "input_shape is the shape of one step without its batch axis."
+            expected = f"{self._dims + 1} sizes as {layout[1:]}"
+            raise ArgumentError(explain(type(self).__name__, problem, expected=expected, received=shape))
+
+    def _verify_hidden_kernel(self) -> None:
+        if any(size % 2 == 0 for size in self._h2h_kernel):
+            problem = "The hidden kernel must keep the size of the state."
+            received = f"h2h_kernel={self._h2h_kernel}"
+            raise ArgumentError(explain(type(self).__name__, problem, expected="odd numbers", received=received))
 
     def state_info(self, batch_size: int = 0) -> list[dict[str, Any]]:
         """Return shape and layout of each state."""
