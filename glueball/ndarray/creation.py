@@ -143,9 +143,7 @@ def concatenate(arrays: Any, axis: int = 0, always_copy: bool = True) -> NDArray
 
 def Custom(*data: Any, op_type: str, name: str | None = None, **kwargs: Any) -> Any:
     """Run a user-defined operator (glueball.operator); other keyword arguments go to its constructor."""
-    from .. import operator  # upward edge: registering the runner is what importing it does
     from ..dispatch import invoke
-    del operator
     from ..ops.opdef import lookup
     return invoke(lookup("Custom"), data,
                   {"op_type": op_type, "options": tuple((k, str(v)) for k, v in kwargs.items())}, None, name)

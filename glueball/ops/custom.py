@@ -6,8 +6,9 @@ asked for at which moment is operator.py's business, which sets RUNNER when it i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+from ..base.errors import ArgumentError, explain
 from .opdef import REQUIRED, OpDef, Tensor, TensorType, Training, from_kernel, operator
 from .rules.check import check
 from .rules.infer import InferRule
@@ -31,6 +32,10 @@ class Runner(Protocol):
 
 class _Holder:
     runner: Runner
+
+    def __getattr__(self, name: str) -> NoReturn:  # asked for before operator.py was imported: nobody registered anything
+        raise ArgumentError(explain("Custom", "No operator is registered.",
+                                    fix="decorate a CustomOpProp with @mx.operator.register(name)"))
 
 
 HOLDER = _Holder()
