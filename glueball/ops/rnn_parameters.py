@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..base.errors import ShapeError, explain
+from .attributes import Shape
 from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Value, operator
 from .rules.check import A, S, check
 from .rules.infer import InferRule
@@ -132,7 +133,7 @@ def _(c: Grad) -> Value:
         S(A(8), sizes=(3, 4, 1)), S(A(3), sizes=(3,)), ref=lambda x, sizes: tuple(np.split(x, np.cumsum(sizes)[:-1]))
     ),
 )
-def _rnn_param_split(data: Tensor, sizes: Any = REQUIRED) -> Any:
+def _rnn_param_split(data: Tensor, sizes: Shape = REQUIRED) -> Any:
     """Cut a packed vector into parts of the given lengths: the gradient of `_rnn_param_concat`."""
     return tuple(torch.split(data, list(sizes)))
 
