@@ -42,7 +42,25 @@ class _SameShapeOtherType(InferRule):
         return [TensorType(ins[0].shape, attrs["dtype"])]
 
 
+@final
+class _SameShapeFloatType(_SameShapeOtherType):
+    """As before, but only floating-point data change their type."""
+
+    def partial(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], outs: Sequence[TensorType]
+    ) -> tuple[list[TensorType], list[TensorType]]:
+        [known], [result] = super().partial(op, attrs, ins, outs)
+        return [known], [result if known.dtype in _FLOATS else TensorType(result.shape, known.dtype)]
+
+    def forward(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool
+    ) -> list[TensorType]:
+        return super().forward(op, attrs, ins, training) if ins[0].dtype in _FLOATS else [ins[0]]
+
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 same_shape_other_type = _SameShapeOtherType()
+same_shape_float_type = _SameShapeFloatType()
 
 
 # -- identities ------------------------------------------------------------------------------------------------------
@@ -56,7 +74,7 @@ def identity(data: Tensor) -> Tensor:
     return data.clone()
 
 
-@operator(infer=same_shape, own_gradient=True, gradient=zero, aliases=("stop_gradient",), check=_NOT_THE_DERIVATIVE)
+@operator(infer=same_shape, gradient=zero, aliases=("stop_gradient",), check=_NOT_THE_DERIVATIVE)
 def BlockGrad(data: Tensor) -> Tensor:
     """Return the data and stop the gradient: to what comes before, the result is a constant."""
     return data.detach().clone()
@@ -196,10 +214,8 @@ def cast_storage(data: Tensor, stype: str = REQUIRED) -> Tensor:
     return data.clone()
 
 
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
 @operator(
+    infer=same_shape_float_type,
     check=check(
         S(A(2, 3), dtype="float64"),
         S(A(2, 3), dtype="float16", grad=False),
@@ -207,7 +223,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
         ref=lambda x, dtype: x if x.dtype.kind != "f" else x.astype(dtype),
         rtol=1e-3,
         atol=1e-3,
-    )
+    ),
 )
 def amp_cast(data: Tensor, dtype: DType = REQUIRED) -> Tensor:
     """Convert floating-point data to another floating-point type; integers pass as they are (mixed precision)."""
