@@ -9,7 +9,8 @@ Not here: what an operator is (ops/opdef.py), the array class (ndarray/), what r
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -21,8 +22,7 @@ from .base.modes import RECORDING, TRAINING
 from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
 
 __all__ = ["Interpreter", "CURRENT", "Symbolic", "invoke", "run_kernel", "finish", "explain_failure", "set_array",
-           "set_composer", "set_precision",
-           "precise", "EXACT"]
+           "set_composer", "set_precision", "precise", "watched", "exact"]
 
 
 class Interpreter(Protocol):
@@ -47,7 +47,8 @@ _compose: Callable[[OpDef, Sequence[Any], Mapping[str, Any], str | None], Any]
 
 Precision = Callable[[OpDef, Sequence[Any], Mapping[str, Any]], Sequence[Any]]
 _precision: Precision | None = None  # mixed precision (contrib/amp): casts the inputs of calls; one for the process
-EXACT: ContextVar[bool] = ContextVar("glueball_exact", default=False)  # set where gradients are computed: no casts
+_watched: Collection[OpDef] = ()  # the operators that it may cast for: their calls never take the fast path
+_EXACT: ContextVar[bool] = ContextVar("glueball_exact", default=False)  # set where gradients are computed: no casts
 
 
 def set_array(cls: Any, convert: Callable[[Any, Any], Any]) -> None:
@@ -87,15 +88,33 @@ def invoke(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any 
 open_door(invoke)
 
 
-def set_precision(rule: Precision | None) -> None:
-    """Install the rule that casts the inputs of operator calls, or none (contrib/amp)."""
-    global _precision
-    _precision = rule
+def set_precision(rule: Precision | None, operators: Collection[OpDef] = ()) -> None:
+    """Install the rule that casts the inputs of calls of these operators, or none (contrib/amp).
+
+    Functions generated before keep their fast path: see ndarray/namespace.py, rebuild.
+    """
+    global _precision, _watched
+    _precision, _watched = rule, operators
+
+
+def watched(op: OpDef) -> bool:
+    """Whether calls of an operator may need casts."""
+    return op in _watched
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Compute without casts: gradients follow the types of the forward pass."""
+    token = _EXACT.set(True)
+    try:
+        yield
+    finally:
+        _EXACT.reset(token)
 
 
 def precise(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Sequence[Any]:
     """Return the inputs of a call as the rule of mixed precision wants them; as they are when there is no rule."""
-    return inputs if _precision is None or EXACT.get() else _precision(op, inputs, attrs)
+    return inputs if _precision is None or _EXACT.get() else _precision(op, inputs, attrs)
 
 
 def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any) -> Any:
@@ -151,7 +170,7 @@ def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping
         if RECORDING.get() and needs_own_rule(op, tensors):
             return apply_own_rule(op, typed, tensors)
         result = op.kernel(*tensors, **typed)
-        return copy_views(result) if op.view == "copy" else result
+        return copy_views(result) if op.view == "copy" else copy_unless_recorded(result) if op.view == "share" else result
     except MXNetError:
         raise
     except Exception as error:
@@ -173,6 +192,11 @@ def copy_views(result: Any) -> Any:
     if isinstance(result, (tuple, list)):
         return [t.clone(memory_format=torch.contiguous_format) for t in result]
     return result.clone(memory_format=torch.contiguous_format)
+
+
+def copy_unless_recorded(result: torch.Tensor) -> torch.Tensor:
+    """Copy a reshaped tensor, except on the tape, where nothing may be written: activations are reshaped for free."""
+    return result if result.requires_grad and RECORDING.get() else result.clone()
 
 
 class _OwnGradient(torch.autograd.Function):
@@ -204,9 +228,9 @@ class _OwnGradient(torch.autograd.Function):
             out_types = [TensorType(tuple(v._t.shape), v._t.dtype) for v in outs]
             attrs = {k: v for k, v in ctx.typed.items() if k != "training"}
             given = [None if g is None else wrap(g, None) for g in grads]
-            found = ctx.op.gradient(Grad(ctx.op, ins, outs, given, attrs, types, out_types,
-                                         ctx.typed.get("training", True),
-                                             ctx.needs_input_grad[2:]))
+            with exact():
+                found = ctx.op.gradient(Grad(ctx.op, ins, outs, given, attrs, types, out_types,
+                                             ctx.typed.get("training", True), ctx.needs_input_grad[2:]))
         finally:
             RECORDING.reset(token)
         found = found if isinstance(found, (tuple, list)) else (found,)

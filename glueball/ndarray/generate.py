@@ -15,7 +15,7 @@ from typing import Any
 from ..base import dtype as dtypes
 from ..base.errors import MXNetError
 from ..base.modes import is_recording, is_training
-from ..dispatch import CURRENT, copy_views, explain_failure, finish, invoke
+from ..dispatch import CURRENT, copy_unless_recorded, copy_views, explain_failure, finish, invoke, watched
 from ..ops.attributes import PARSERS
 from ..ops.opdef import REQUIRED, OpDef, Tensor
 
@@ -90,7 +90,7 @@ def _argument(annotation: str, name: str, names: dict[str, Any]) -> str:
 def _result_source(op: OpDef) -> list[str]:
     """Return the lines that wrap the kernel's result `t` and return it."""
     if isinstance(op.outputs, int) and op.outputs == 1:
-        copy = ["    t = copy_views(t)"] if op.view == "copy" else []
+        copy = {"copy": ["    t = copy_views(t)"], "share": ["    t = copy_unless_recorded(t)"]}.get(op.view or "", [])
         return [*copy, "    if t.requires_grad and not is_recording(): t = t.detach()",
                 "    r = new(ND); r._t = t; r._ctx = context; r._ag = None", "    return r"]
     copy = ["    t = copy_views(t)"] if op.view == "copy" else []
@@ -137,13 +137,14 @@ def build_function(op: OpDef, public: str, array: Any, label: str, self_name: st
         "op": op, "run_kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED,
         "current": CURRENT.get, "is_recording": is_recording, "is_training": is_training, "invoke": invoke,
         "failure": explain_failure, "given": given, "as_torch": dtypes.as_torch, "copy_views": copy_views,
+        "copy_unless_recorded": copy_unless_recorded,
         "Tensor": Tensor, "finish": finish, "visible": op.visible, "MXNetError": MXNetError}
     parameters, inputs, attrs = signature_source(op, names, skip_first=self_name is not None)
     if self_name is not None:
         first = op.inputs[0].name
         if not op.variadic:
             parameters = f"{first}, {parameters}" if parameters else first
-    body = _fast_path(op, names) if op.inputs and not op.variadic else []
+    body = _fast_path(op, names) if op.inputs and not op.variadic and not watched(op) else []
     parameters = f"{parameters}, " if parameters else ""
     source = "\n    ".join([f"def {public}({parameters}out=None, name=None, **extra):", *body,
                             f"return invoke(op, {inputs}, {{**given({attrs}), **extra}}, out, name)"]) + "\n"

@@ -17,7 +17,7 @@ from ..base.registry import closest
 from ..ops.opdef import TABLE, OpDef
 from .generate import place
 
-__all__ = ["install", "install_methods"]
+__all__ = ["install", "install_methods", "rebuild"]
 
 Build = Callable[[OpDef, str, str], Any]
 _SUBS = ("linalg", "contrib", "image", "sparse", "op", "random", "_internal", "_random", "_np")
@@ -102,7 +102,24 @@ def install_methods(cls: Any, build: Callable[[OpDef, str], Any]) -> None:
         if op.method:
             for name in (op.name, *op.aliases):
                 if not name.startswith("_") and name[0].islower() and name not in cls.__dict__:
-                    setattr(cls, name, _LazyMethod(op, name, build))
+                    lazy = _LazyMethod(op, name, build)
+                    setattr(cls, name, lazy)
+                    _methods.append((cls, name, lazy))
+
+
+_methods: list[tuple[Any, str, _LazyMethod]] = []
+
+
+def rebuild(package: str) -> None:
+    """Forget the functions and methods that were generated for a package, so that the next use builds them anew."""
+    for name, module in list(sys.modules.items()):
+        if name == package or name.startswith(f"{package}."):
+            for key, value in list(vars(module).items()):
+                if isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith("<glueball "):
+                    delattr(module, key)
+    for cls, name, lazy in _methods:
+        if cls.__module__.startswith(package):
+            setattr(cls, name, lazy)
 
 
 class _LazyMethod:

@@ -10,7 +10,7 @@ Not here: indexing (indexing.py), creation (creation.py), files (serialize.py), 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from ..base import dtype as dtypes
 from ..base.context import Context
 from ..base.errors import AutogradError, DTypeError, MXNetError, ShapeError, explain
 from ..base.modes import is_recording
-from ..dispatch import CURRENT, invoke, set_array
+from ..dispatch import CURRENT, explain_failure, invoke, set_array
 from ..ops.opdef import lookup
 from .indexing import read, write
 from .leaf import Leaf
@@ -46,6 +46,8 @@ class NDArray:
     __array_priority__ = 1000.0
     _t: torch.Tensor
     _ctx: Context
+    if TYPE_CHECKING:  # methods of operators are added from the table
+        def __getattr__(self, name: str) -> Any: ...
     _ag: Leaf | str | None
 
     def __init__(self, handle: torch.Tensor | NDArray, ctx: Context | None = None) -> None:
@@ -411,7 +413,15 @@ class NDArray:
             shape = tuple(shape[0])
         elif not shape:
             shape = tuple(options.pop("shape"))
-        return lookup("Reshape")(self, shape=shape, **options)
+        op = lookup("Reshape")
+        if _current() is not None or options.keys() - {"reverse"}:
+            return op(self, shape=shape, **options)
+        try:
+            return _result(op.kernel(self._t, shape, **options), self._ctx)
+        except MXNetError:
+            raise
+        except Exception as error:
+            raise explain_failure(op, (self._t,), {"shape": shape}, error) from error
 
 
 wrap = NDArray._wrap
@@ -446,12 +456,6 @@ def _reflected(array_op: str, scalar_op: str) -> Any:
 
 
 def _forward(array_op: str, scalar_op: str) -> Any:
-    def method(self: NDArray, other: Any) -> Any:
-        return _arithmetic(array_op, scalar_op, self, other)
-    return method
-
-
-def _comparison(array_op: str, scalar_op: str) -> Any:
     def method(self: NDArray, other: Any) -> Any:
         return _arithmetic(array_op, scalar_op, self, other)
     return method

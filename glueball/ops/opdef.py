@@ -331,22 +331,39 @@ def operator(*, name: str | None = None, aliases: Sequence[str] = (),
              **rules: Any) -> Callable[[Callable[..., Any]], OpDef]:
     """Make an `OpDef` of a kernel function and put it in the TABLE.
 
-    Parameters (rules) ------------------ name, aliases : the canonical name in model files, and further public names.
-    A prefix `_linalg_`, `_contrib_`, `_image_`, `_random_`, `_sample_` or `_sparse_` places it in that namespace; any
-    other leading underscore keeps it in `_internal`. when : {optional input: attrs -> bool}, which optional inputs
-    take part. outputs, visible : number of results (int or attrs -> int), and how many of them a user sees. mutates :
-    names of inputs that the kernel updates in place in train mode (auxiliary states). infer : a rule of
-    rules/infer.py; left out: the kernel is run on `meta` tensors. gradient : a rule, `from_kernel`, or
-    `unsupported(why)`; usually given with `@op.grad`. own_gradient : the eager tape must use the rule, too, because
-    it differs from the kernel's derivative (SoftmaxOutput, ties, edges). view : the kernel may return a view of input
-    0. "copy": an eager call copies it (writes to one never show in the other, as in Gluon 1.x); "share": the view is
-    meant (reshape). Compiled plans use views in both cases. nondiff : names of float inputs that take no gradient
-    (labels, indices, masks). inplace : an expression template such as ``"{0}.relu_()"`` that overwrites input 0 when
-    its buffer is dead, or attrs -> such a template. emit : `(args: list[str], attrs, training) -> str | None` source
-    text of a call faster than the kernel; None: call the kernel. random : the kernel draws random numbers. dynamic :
-    why the output shape depends on values (such an operator cannot be traced). check : samples and a NumPy reference
-    for the operator matrix (rules/check.py). variadic_count : the attribute that carries the number of variadic
-    inputs in model files (num_args).
+    Parameters
+    ----------
+    name, aliases
+        The canonical name in model files, and further public names. A prefix `_linalg_`, `_contrib_`, `_image_`,
+        `_random_`, `_sample_` or `_sparse_` places it in that namespace; any other leading underscore in `_internal`.
+    when
+        {optional input: attrs -> bool}: which optional inputs take part.
+    outputs, visible
+        Number of results (int or attrs -> int), and how many of them a user sees.
+    mutates
+        Names of inputs that the kernel updates in place in train mode (auxiliary states).
+    infer
+        A rule of rules/infer.py; left out: the kernel is run on stand-ins.
+    gradient
+        A rule, `from_kernel`, or `unsupported(why)`; usually given with `@op.grad`.
+    own_gradient
+        The eager tape must use the rule, too, because it differs from the kernel's derivative (SoftmaxOutput, ties).
+    view
+        The kernel may return a view of input 0. "copy": an eager call copies it, so that writes to one never show in
+        the other; "share": the same, except on the tape (reshapes). Compiled plans use the view in both cases.
+    nondiff
+        Names of float inputs that take no gradient (labels, indices, masks).
+    inplace
+        An expression template such as ``"{0}.relu_()"`` that overwrites input 0 when its buffer is dead, or
+        attrs -> such a template.
+    emit
+        `(args: list[str], attrs, training) -> str | None`: source of a call faster than the kernel; None: call it.
+    random, dynamic
+        The kernel draws random numbers; why the output shape depends on values (such an operator cannot be traced).
+    check
+        Samples and a NumPy reference for the operator matrix (rules/check.py).
+    variadic_count
+        The attribute that carries the number of variadic inputs in model files (num_args).
     """
     def make(function: Callable[..., Any]) -> OpDef:
         inputs, attrs, training = _schema(function, when or {})

@@ -124,3 +124,13 @@ def test_reading_is_differentiable():
         y = x[0].sum() + (x[:, 1] * 2).sum() + x[[1, 1]].sum()
     y.backward()
     assert x.grad.asnumpy().tolist() == [[1, 3], [2, 4]]
+
+
+def test_reshaping_functions_copy_and_the_method_is_a_view():
+    x = nd.zeros((2, 3))
+    for other in (x.flatten(), nd.reshape(x, (3, 2)), x.expand_dims(0), nd.squeeze(x), x.reshape_like(nd.zeros((6,)))):
+        other += 1
+    assert not x.asnumpy().any()
+    view = x.reshape((-1,))
+    view += 1
+    assert x.asnumpy().all()

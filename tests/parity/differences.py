@@ -158,11 +158,6 @@ DIFFERENCES: tuple[Difference, ...] = (
             "A list or NumPy array of booleans selects where it is true, as in NumPy; 1.9.1 takes 0 "
             "and 1 as positions."
         )),
-    Difference("facts", ("write: a = v.expand_dims(0); a[:] = 0; v",), "value",
-        (
-            "reshape, flatten, expand_dims, squeeze and reshape_like share memory with their input, "
-            "as functions, too; all other operators give copies."
-        )),
     Difference("facts", (
         "arithmetic: m + np.array([1, 2, 3])", "arithmetic: m + [1, 2, 3]", "errors: nd.relu(np.ones((2,)))",
         "creation: nd.array([nd.array([1]), nd.array([2])])",
