@@ -142,11 +142,21 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
                    protected: frozenset[Value] = frozenset(), from_list: bool = False, copies: int = 0) -> Source:
     """Write and compile one function.
 
-    Parameters ---------- nodes : operators to run, in order arguments : values that come in; as one list named `S`
-    whose entries are taken out and freed when `from_list`, plus head gradients results : values to return (None stays
-    None) held : constants protected : values whose memory must not be overwritten (what backward needs is in
-    `results`) copies : so many leading results are copied when they may share memory with an argument or another
-    leading result; a further one that shares memory with them is detached from their place on the tape
+    Parameters
+    ----------
+    nodes
+        Operators to run, in order.
+    arguments
+        Values that come in; with `from_list` as one list named `S`, whose entries are taken out and freed.
+    results
+        Values to return (None stays None).
+    held
+        Constants.
+    protected
+        Values whose memory must not be overwritten (what backward needs is in `results`).
+    copies
+        So many leading results are copied when they may share memory with an argument or another leading result; a
+        further one that shares memory with them is detached from their place on the tape.
     """
     writer = _Writer(types, training)
     for node, tensor in held.items():
