@@ -84,6 +84,8 @@ class Trainer:
         self._kvstore: Any = None
         self._update_on_kvstore = False
         self._kv_initialized = False
+        self._amp_loss_scaler: Any = None  # set by contrib.amp.init_trainer
+        self._amp_original_scale = self._scale
 
     def _make_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any] | None) -> Optimizer:
         param_dict = dict(enumerate(self._params))
@@ -170,6 +172,8 @@ class Trainer:
         """
         self._prepare(batch_size)
         chosen = self._with_new_gradients(ignore_stale_grad)
+        if self._update_on_kvstore and self._overflowed(chosen):
+            return
         if self._kvstore is not None:
             self._reduce(chosen)
         self._apply(chosen)
@@ -241,8 +245,21 @@ class Trainer:
         else:
             self._kvstore.pushpull(keys, grads)
 
+    def _overflowed(self, chosen: list[Chosen]) -> bool:
+        """Under mixed precision: adapt the loss scale; if gradients overflowed, use them up and leave the step out."""
+        if self._amp_loss_scaler is None:
+            return False
+        arrays = [array for _, copies in chosen for array in copies]
+        overflow: bool = self._amp_loss_scaler.update([array.grad for array in arrays])
+        if overflow:
+            for array in arrays:
+                array._fresh_grad = False
+        return overflow
+
     def _apply(self, chosen: list[Chosen]) -> None:
         """Let each device's updater update its copies of all parameters; gradients are then no longer new."""
+        if not self._update_on_kvstore and self._overflowed(chosen):
+            return
         indices = [index for index, _ in chosen]
         for device, updater in enumerate(self._updaters if chosen else ()):
             weights = [arrays[device] for _, arrays in chosen]

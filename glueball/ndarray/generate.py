@@ -17,7 +17,7 @@ from ..base.errors import MXNetError
 from ..base.modes import is_recording, is_training
 from ..dispatch import CURRENT, copy_unless_recorded, copy_views, explain_failure, finish, invoke, watched
 from ..ops.attributes import PARSERS
-from ..ops.opdef import REQUIRED, OpDef, Tensor
+from ..ops.opdef import REQUIRED, AttrSpec, OpDef, Tensor
 
 __all__ = ["build_function", "build_method", "place", "NAMESPACES", "compile_source", "signature_source", "given"]
 
@@ -71,9 +71,14 @@ def signature_source(op: OpDef, names: dict[str, Any], skip_first: bool = False,
     return ", ".join(parts), "(" + "".join(f"{i}, " for i in inputs) + ")", attrs
 
 
-def _argument(annotation: str, name: str, names: dict[str, Any]) -> str:
+def _argument(spec: AttrSpec, names: dict[str, Any]) -> str:
     """Return source that brings one attribute to the type a kernel expects; free for values that already have it."""
+    annotation, name = spec.annotation, spec.name
     kind = annotation.removesuffix(" | None")
+    if kind in ("int", "bool"):  # 1 for True, NumPy's numbers, text from a file
+        names[f"_parse_{name}"] = spec.parse
+        absent = f" or {name} is None" if annotation.endswith("None") else ""
+        return f"({name} if type({name}) is {kind}{absent} else _parse_{name}({name}))"
     if kind == "DType":
         return (
             f"({name} if {name} is None else as_torch({name}))" if annotation.endswith("None") else f"as_torch({name})"
@@ -117,7 +122,7 @@ def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
     if op.own_gradient:
         guard.append("not is_recording()")
     tensors = [f"{s.name}._t" if not s.optional else f"(None if {s.name} is None else {s.name}._t)" for s in op.inputs]
-    arguments = [*tensors, *(_argument(a.annotation, a.name, names) for a in op.attrs)]
+    arguments = [*tensors, *(_argument(a, names) for a in op.attrs)]
     if op.takes_training:
         arguments.append("training=is_training()")
     attrs = ", ".join(f"{a.name}={a.name}" for a in op.attrs)

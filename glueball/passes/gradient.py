@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..dispatch import exact
 from ..ops.opdef import Grad, TensorType, Unsupported, from_kernel, lookup
 from ..symbol.graph import Node, Value, present
 from ..symbol.symbol import Symbol
@@ -46,7 +47,7 @@ def differentiate(
         tracer.declare(head.node, kind)
         if output.node in needed:
             arrived.setdefault(output, []).append(Symbol([head]))
-    with tracer:
+    with tracer, exact():
         for node in reversed(order):
             if node.op is None or node not in needed:
                 continue

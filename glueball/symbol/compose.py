@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.errors import MXNetError, explain, user_frame
 from ..base.naming import current_attrs, current_names
-from ..dispatch import set_composer
+from ..dispatch import precise, set_composer
 from ..ops.opdef import OpDef
 from .graph import Node, Value
 from .symbol import Symbol
@@ -38,6 +38,7 @@ def _value(op: OpDef, given: Any, name: str) -> Value:
 
 def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None = None) -> Symbol:
     """Return the symbol of an operator call."""
+    inputs = precise(op, inputs, attrs)
     attrs = dict(attrs)
     user = attrs.pop("attr", None)
     attrs.pop("ctx", None)
