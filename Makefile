@@ -38,7 +38,7 @@ types: $(STAMP)-dev
 
 docs: $(STAMP)-docs
 	$(BIN)/python tools/coverage_page.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 examples: $(STAMP)-dev
 	$(BIN)/python -m pytest -q tests/test_examples.py

@@ -33,7 +33,8 @@ class Runner(Protocol):
 class _Holder:
     runner: Runner
 
-    def __getattr__(self, name: str) -> NoReturn:  # asked for before operator.py was imported: nobody registered anything
+    def __getattr__(self, name: str) -> NoReturn:
+        # Asked for before operator.py was imported: nobody registered anything.
         raise ArgumentError(explain("Custom", "No operator is registered.",
                                     fix="decorate a CustomOpProp with @mx.operator.register(name)"))
 
