@@ -19,11 +19,13 @@ the built-in exception that a Python programmer would catch (`ValueError`, `Type
 from __future__ import annotations
 
 import sys
+from types import FrameType
 
 __all__ = [
     "MXNetError", "GlueballError", "ShapeError", "DTypeError", "ArgumentError", "ContextError", "AutogradError",
     "TraceError", "UninitializedError", "DeferredInitializationError", "FileFormatError", "UnsupportedError", "explain",
     "user_frame",
+    "user_stacklevel",
 ]
 
 
@@ -102,12 +104,23 @@ def user_frame(depth: int = 1) -> str:
     """Return `file:line` of the innermost caller that is not part of this package (the user's own line)."""
     frame = sys._getframe(depth)  # the documented way to look at a caller without building a whole traceback
     while True:
-        name = frame.f_globals.get("__name__", "")
-        code_file = frame.f_code.co_filename
-        inside = name == _PACKAGE or name.startswith(_PACKAGE + ".")
-        if not inside and not code_file.startswith(_GENERATED):
-            return f"{code_file}:{frame.f_lineno}"
+        if not _is_inside(frame):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         if frame.f_back is None:
             break
         frame = frame.f_back
     return "<unknown>:0"
+
+
+def user_stacklevel() -> int:
+    """Return the `stacklevel` with which `warnings.warn`, called right here, names the user's own line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_inside(frame):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_inside(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    ours = name == _PACKAGE or name.startswith(_PACKAGE + ".")
+    return ours or frame.f_code.co_filename.startswith(_GENERATED)

@@ -27,7 +27,7 @@ def py_str(text: bytes | str) -> str:
     return text.decode("utf-8") if isinstance(text, bytes) else text
 
 
-def _as_list(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:  # pyright: ignore[reportUnusedFunction] - programs import it
     """Return a list or tuple as a list, anything else as a list of one. (Underscored in 1.9.1 as well, and imported by
     programs.)
     """

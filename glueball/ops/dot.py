@@ -217,8 +217,9 @@ def khatri_rao(*args: Tensor) -> Tensor:
                 received=[tuple(m.shape) for m in args],
             )
         )
-    found = args[0] if len(args) > 1 else args[0].clone()
-    for m in args[1:]:
+    found, *others = args
+    found = found if others else found.clone()
+    for m in others:
         found = (found.unsqueeze(1) * m.unsqueeze(0)).reshape(-1, m.shape[1])
     return found
 

@@ -129,14 +129,14 @@ def cond(pred: Any, then_func: Callable[[], Any], else_func: Callable[[], Any], 
         raise ArgumentError(explain("cond", "Both branches must return the same structure.", expected=then_structure,
                                     received=other_structure))
     attrs = {"then": then_graph, "other": other_graph, "then_count": len(then_captured), "total": len(then)}
-    results = _apply("_cond", [pred, *_as_symbols(then_captured), *_as_symbols(other_captured)], attrs,
-                     name)  # type: ignore[list-item]
+    inputs: Any = [pred, *_as_symbols(then_captured), *_as_symbols(other_captured)]
+    results = _apply("_cond", inputs, attrs, name)
     return unflatten(then_structure, results)
 
 
 def isnan(data: Symbol) -> Symbol:
     """Return 1 where a value is not a number."""
-    return data != data
+    return data != data  # type: ignore[return-value]  # a comparison of symbols is a symbol
 
 
 def isinf(data: Symbol) -> Symbol:
