@@ -48,8 +48,6 @@ class NDArray:
     _ctx: Context
     if TYPE_CHECKING:  # methods of operators are added from the table
         def __getattr__(self, name: str) -> Any: ...
-    if TYPE_CHECKING:  # methods of operators are added from the table
-        def __getattr__(self, name: str) -> Any: ...
     _ag: Leaf | str | None
 
     def __init__(self, handle: torch.Tensor | NDArray, ctx: Context | None = None) -> None:
