@@ -193,7 +193,6 @@ class _Recorded(torch.autograd.Function):
         outputs, saved = tuple(found[:plan.count]), found[plan.count:]
         ctx.plan, ctx.mask, ctx.saved, ctx.tensors = plan, mask, saved, tensors
         ctx.versions = [saved[i]._version for i in plan.watched]
-        ctx.set_materialize_grads(True)
         if not all(plan.differentiable):
             ctx.mark_non_differentiable(*[t for t, yes in zip(outputs, plan.differentiable) if not yes])
         return outputs

@@ -139,7 +139,7 @@ def _only(result: Any) -> torch.Tensor:
 
 def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None],
                    types: Mapping[Node, Any], training: bool, held: Mapping[Node, torch.Tensor],
-                   protected: frozenset[Value] = frozenset(), from_list: bool = False, copies: int = 0) -> Source:
+                   from_list: bool = False, copies: int = 0) -> Source:
     """Write and compile one function.
 
     Parameters
@@ -152,8 +152,6 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
         Values to return (None stays None).
     held
         Constants.
-    protected
-        Values whose memory must not be overwritten (what backward needs is in `results`).
     copies
         So many leading results are copied when they may share memory with an argument or another leading result; a
         further one that shares memory with them is detached from their place on the tape.
@@ -173,7 +171,7 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
             for root in roots.get(value, ()):
                 readers[root] = position
     keep = {v for v in results if v is not None}
-    kept_roots = {root for v in (*keep, *protected) for root in roots.get(v, ())}
+    kept_roots = {root for v in keep for root in roots.get(v, ())}
     owned = {Value(n, i) for n in nodes for i in range(n.num_outputs)}
     taken = list(arguments) if from_list else []
     if from_list:
