@@ -304,3 +304,108 @@ def test_an_operator_that_does_not_exist() -> None:
     with pytest.raises(AttributeError) as error:
         nd.FulyConnected
     assert "FullyConnected" in message_of(error)
+
+
+class Scaled(gluon.HybridBlock):
+    """A layer whose parameter is not made by self.params.get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = gluon.Parameter("scale", shape=(1,), init="ones")
+
+    def hybrid_forward(self, F: object, x: nd.NDArray, scale: nd.NDArray) -> nd.NDArray:
+        """Return x times scale."""
+        return x * scale
+
+
+def test_a_bare_parameter_is_trained_and_two_of_one_name_are_an_error() -> None:
+    """It is initialised, cast and given to the Trainer like every other."""
+    net = Scaled()
+    net.initialize()
+    assert list(net.collect_params()) == list(net.collect_params("sc")) == ["scale"]
+    assert not net.collect_params("other")
+    assert net(nd.ones((2,))).shape == (2,)
+    net.cast("float16")
+    assert net.scale.dtype == np.float16
+    both = nn.HybridSequential()
+    both.add(Scaled(), Scaled())
+    with pytest.raises(mx.MXNetError, match=r"self.params.get"):
+        both.initialize()
+
+
+def test_a_list_of_layers_is_not_registered() -> None:
+    """A warning names the attribute; using such a layer warns at the user's line."""
+    class Stack(gluon.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Dense(2), nn.Dense(2)]
+
+        def forward(self, x: nd.NDArray) -> nd.NDArray:
+            return self.layers[0](x)
+
+    net = Stack()
+    with pytest.warns(UserWarning, match=r"'layers' are not registered"):
+        net.initialize()
+    with pytest.warns(UserWarning, match="no child of that network") as caught:
+        net(nd.ones((1, 3)))
+    assert caught[0].filename == __file__
+    for layer in net.layers:
+        net.register_child(layer)
+    assert len(net.collect_params()) == 4
+
+
+@pytest.mark.parametrize(("child", "advice"), [
+    ([nn.Dense(2)], "unpack the list"), (nn.Dense, "make one: Dense"), (nd.relu, "HybridLambda"), (3, "derive a class"),
+])
+@pytest.mark.parametrize("container", [nn.Sequential, nn.HybridSequential])
+def test_what_is_no_layer_in_a_sequential(container: type[gluon.Block], child: object, advice: str) -> None:
+    """The advice depends on what was added."""
+    with pytest.raises(mx.base.errors.ArgumentError) as error:
+        container().add(child)
+    assert advice in message_of(error)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_a_forward_of_other_arguments(hybridize: bool) -> None:
+    """F forgotten, a parameter without an attribute, an input too many: the written signature is shown."""
+    class NoF(gluon.HybridBlock):
+        def hybrid_forward(self, x: nd.NDArray) -> nd.NDArray:
+            return x
+
+    class NoParameter(gluon.HybridBlock):
+        def hybrid_forward(self, F: object, x: nd.NDArray, weight: nd.NDArray) -> nd.NDArray:
+            return x
+
+    dense = nn.Dense(2, in_units=2)
+    dense.initialize()
+    x = nd.ones((1, 2))
+    for net, inputs, parts in [(NoF(), [x], ["NoF", "F first"]), (NoParameter(), [x], ["(it has none)", "weight"]),
+                               (dense, [x, x], ["Dense", "2 input(s)", "weight, bias"])]:
+        net.hybridize(hybridize)
+        with pytest.raises(TypeError) as error:
+            net(*inputs)
+        text = message_of(error)
+        assert all(part in text for part in ["The call does not fit its hybrid_forward", *parts])
+
+
+def test_a_type_error_of_the_users_own_stays_as_it_is() -> None:
+    """Only a call that does not fit is explained."""
+    class Wrong(gluon.HybridBlock):
+        def hybrid_forward(self, F: object, x: nd.NDArray) -> nd.NDArray:
+            return len(3)
+
+    with pytest.raises(TypeError) as error:
+        Wrong()(nd.ones((1,)))
+    assert str(error.value) == "object of type 'int' has no len()"
+
+
+def test_a_forward_without_return() -> None:
+    """None is no result of a compiled block."""
+    class Silent(gluon.HybridBlock):
+        def hybrid_forward(self, F: object, x: nd.NDArray) -> None:
+            nd.relu(x)
+
+    net = Silent()
+    net.hybridize()
+    with pytest.raises(mx.MXNetError, match="end it with `return`"):
+        net(nd.ones((1,)))

@@ -7,6 +7,8 @@ hybrid.py, files in files.py, the table that `summary` prints in summary.py.
 from __future__ import annotations
 
 import copy
+import inspect
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar, Token
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import initializer
-from ..base.errors import DTypeError, MXNetError, ShapeError, explain
+from ..base.errors import ArgumentError, DTypeError, MXNetError, ShapeError, explain, user_stacklevel
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.naming import NameManager, Prefix, current_names
 from ..dispatch import Symbolic
@@ -179,9 +181,25 @@ class Block:
         """
         found = ParameterDict(self._params.prefix)
         found.update(self._params if select is None else self._params.select(select))
+        self._warn_of_unregistered_blocks()
         for child in self._children.values():
             found.update(child.collect_params(select))
+        bare = ParameterDict()  # `self.weight = gluon.Parameter(...)`, made without self.params.get
+        bare._params.update({p.name: p for p in self._reg_params.values() if p.name not in self._params})
+        found.update(bare if select is None else bare.select(select))
         return found
+
+    def _warn_of_unregistered_blocks(self) -> None:
+        """Say so when a list, tuple or dictionary holds blocks: their parameters would silently not be trained."""
+        known = set(map(id, self._children.values()))
+        for key, value in self.__dict__.items():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            if key[0] != "_" and any(isinstance(part, Block) and id(part) not in known for part in held):
+                warnings.warn(explain(
+                    type(self).__name__, f"The blocks in its attribute {key!r} are not registered: they are neither "
+                    "initialised nor trained nor saved with this one.", received=f"a {type(value).__name__} of blocks",
+                    fix="put them into nn.Sequential / nn.HybridSequential, or call self.register_child(block)"),
+                    stacklevel=user_stacklevel())
 
     def _collect_params_with_prefix(self, prefix: str = "") -> dict[str, Parameter]:
         start = prefix + "." if prefix else ""
@@ -192,6 +210,8 @@ class Block:
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child: its parameters count as this block's."""
+        if not isinstance(block, Block):
+            raise not_a_block(self, block, "Block")
         self._children[name if name is not None else str(len(self._children))] = block
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
@@ -246,7 +266,7 @@ class Block:
         """Change the element type of all parameters."""
         for child in self._children.values():
             child.cast(dtype)
-        for parameter in self.params.values():
+        for parameter in {**self.params._params, **{p.name: p for p in self._reg_params.values()}}.values():
             parameter.cast(dtype)
 
     def reset_ctx(self, ctx: Any) -> None:
@@ -308,6 +328,9 @@ class Block:
         except (ShapeError, DTypeError) as error:
             name_layer(error, self)
             raise
+        except TypeError as error:
+            explain_call(error, self, args)
+            raise
         if self._forward_hooks:
             for hook in self._forward_hooks.values():
                 hook(self, args, out)
@@ -328,6 +351,44 @@ def name_layer(error: ShapeError | DTypeError, block: Block) -> None:
     """Add the name of the innermost layer to the message of an error, once."""
     if "\n  Layer: " not in str(error):
         error.args = (f"{error}\n  Layer: {block.name} ({type(block).__name__})",)
+
+
+def explain_call(error: TypeError, block: Block, args: tuple[Any, ...]) -> None:
+    """When Python says that a call does not fit the user's (hybrid_)forward, say what was passed, and how to write
+    it.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    ours = frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith(__package__ + ".")
+    name = next((n for n in ("hybrid_forward", "forward") if f".{n}() " in str(error)), None)
+    if not ours or name is None or "\n" in str(error):
+        return
+    written = inspect.signature(getattr(block, name))
+    hybrid = name == "hybrid_forward"
+    received = f"{len(args)} input(s)"
+    fix = "call the layer with the inputs that it names"
+    if hybrid:
+        received += ", and by name the block's parameters " + (", ".join(block._reg_params) or "(it has none)")
+        fix = ("write `def hybrid_forward(self, F, x, ...)`: F first (nd or sym), then the inputs, then each parameter "
+               "under the name of its attribute (self.weight = self.params.get('weight', ...))")
+    error.args = (explain(type(block).__name__, f"The call does not fit its {name}.",
+                          expected=f"{name}{written}", received=received, fix=fix) + f"\n  Python: {error}",)
+
+
+def not_a_block(parent: Block, given: Any, wanted: str) -> ArgumentError:
+    """Return the error for a child that is no block at all."""
+    if isinstance(given, (list, tuple)):
+        fix = "pass the layers one by one, or unpack the list: net.add(*layers)"
+    elif isinstance(given, type) and issubclass(given, Block):
+        fix = f"make one: {given.__name__}(...)"
+    elif callable(given):
+        fix = "wrap a function in nn.Lambda or nn.HybridLambda"
+    else:
+        fix = f"derive a class from {wanted}, or wrap a function in nn.Lambda or nn.HybridLambda"
+    return ArgumentError(explain(type(parent).__name__, "A child must be a layer or network.", expected=f"a {wanted}",
+                                 received=f"{given.__name__}, a class" if isinstance(given, type)
+                                 else f"{given!r:.60} of type {type(given).__name__}", fix=fix))
 
 
 def as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -16,12 +16,12 @@ import numpy as np
 from .. import ndarray, symbol
 from ..base import config
 from ..base.context import Context, as_context
-from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain
+from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain, user_stacklevel
 from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
 from ..ndarray import NDArray
 from ..symbol.tracer import current_tracer
-from .block import Block, as_arrays
+from .block import Block, as_arrays, not_a_block
 from .parameter import Parameter, tracer_symbol
 
 __all__ = ["HybridBlock"]
@@ -76,10 +76,11 @@ class HybridBlock(Block):
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child; it must be a HybridBlock, too."""
+        if not isinstance(block, Block):
+            raise not_a_block(self, block, "HybridBlock")
         if not isinstance(block, HybridBlock):
             raise ValueError(explain(type(self).__name__, "Children of a HybridBlock must be HybridBlocks.",
-                                     received=f"{type(block).__name__} "
-                                     f"as {name!r}",
+                                     received=type(block).__name__ + (f" as {name!r}" if name else ""),
                                      fix=f"derive {type(block).__name__} from HybridBlock, or {type(self).__name__} "
                                          "from Block; "
                                      "nn.HybridSequential instead of nn.Sequential"))
@@ -190,9 +191,11 @@ class HybridBlock(Block):
 
     def initialize_late(self, parameters: list[Parameter], ctx: Context) -> None:
         """The network was used without initialize(): do it now for these parameters, and say so."""
-        warnings.warn(f"{self.name}: the network was used before initialize(), so its parameters are initialised now "
-                      f"with Uniform(0.07) on {ctx}. "
-                      "Call net.initialize() (or net.load_parameters(...)) first to choose.", UserWarning, stacklevel=6)
+        warnings.warn(f"{self.name or type(self).__name__}: the network was used before initialize(), so its "
+                      f"parameters are initialised now with Uniform(0.07) on {ctx}. "
+                      "Call net.initialize() (or net.load_parameters(...)) first to choose. If you did: this layer is "
+                      "no child of that network, and will not be trained with it.", UserWarning,
+                      stacklevel=user_stacklevel())
         for parameter in parameters:
             if parameter._data is None and parameter._deferred is None:
                 parameter.initialize(ctx=ctx)

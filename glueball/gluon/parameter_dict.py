@@ -123,7 +123,8 @@ class ParameterDict:
         for name, parameter in other.items():
             if name in self._params and self._params[name] is not parameter:
                 raise MXNetError(explain("ParameterDict.update", f"Two different parameters are named {name!r}.",
-                                         fix="make layers inside `with self.name_scope():`, or give them a prefix"))
+                                         fix="make parameters with self.params.get(...) and layers inside `with "
+                                             "self.name_scope():`, or give them a prefix"))
         self._params.update(other._params)
 
     def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:

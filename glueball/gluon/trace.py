@@ -22,7 +22,7 @@ from ..symbol.graph import Node, Value, topological, variables
 from ..symbol.infer import infer
 from ..symbol.symbol import Symbol
 from ..symbol.tracer import Tracer
-from .block import Block, as_arrays
+from .block import Block, as_arrays, explain_call
 from .parameter import Parameter
 
 __all__ = ["trace", "infer_parameters", "make_cached_op", "export_block", "Traced"]
@@ -55,6 +55,9 @@ def trace(block: Block, args: tuple[Any, ...], training: bool, known: bool = Tru
     try:
         with NameManager(), tracer:
             out = block.forward(*unflatten(structure, symbols))
+    except TypeError as error:
+        explain_call(error, block, args)
+        raise
     finally:
         TRAINING.reset(token)
     parts, out_structure = flatten(out, (Symbol, NDArray))
@@ -66,7 +69,8 @@ def trace(block: Block, args: tuple[Any, ...], training: bool, known: bool = Tru
     if any(len(p) != 1 for p in outputs):
         out_structure, outputs = _spread(out_structure, outputs)
     if not outputs:
-        raise MXNetError(explain(block.name, "A hybridized forward must return arrays.", received=type(out).__name__))
+        raise MXNetError(explain(block.name, "A hybridized forward must return arrays.", received=type(out).__name__,
+                                 fix="end it with `return`" if out is None else None))
     parameters = {s._outputs[0].node: p for p, s in tracer.parameters.items()}
     return Traced(outputs, out_structure, [s._outputs[0].node for s in symbols], parameters, tracer)
 

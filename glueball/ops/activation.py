@@ -20,7 +20,7 @@ from .elementwise import _relu_backward, _sigmoid_backward, _tanh_backward
 from .opdef import REQUIRED, Grad, Tensor, Training, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.infer import elementwise, same_shape
-from .rules.layers import probing
+from .rules.layers import Probing
 
 _functional = torch.nn.functional
 _SOFTPLUS_EDGE = 30.0  # beyond it log(1 + e**x) is x to the last bit of float32 and to 1e-13 in float64
@@ -148,6 +148,14 @@ def _slopes(data: Tensor, gamma: Tensor) -> Tensor:
     )
 
 
+def _prelu_type(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:
+    """Type of the output for "prelu" (its `meta` kernel would import torch's compiler); None: ask the kernel."""
+    if attrs["act_type"] != "prelu" or len(shapes) != 2 or dtypes[0] is not dtypes[1]:
+        return None
+    _slopes(*(torch.empty(shape, device="meta") for shape in shapes))
+    return [(shapes[0], dtypes[0])]
+
+
 def _np_leaky(
     x: np.ndarray,
     gamma: np.ndarray | None = None,
@@ -186,7 +194,7 @@ def _emit_leaky(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -
     visible=1,
     output_names=("output", "mask"),
     random=True,
-    infer=probing,
+    infer=Probing(result=_prelu_type),
     emit=_emit_leaky,
     check=check(
         *(

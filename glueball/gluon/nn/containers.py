@@ -80,16 +80,6 @@ class Sequential(Block):
     def add(self, *blocks: Block) -> None:
         """Append blocks."""
         for block in blocks:
-            if not isinstance(block, Block):
-                raise ArgumentError(
-                    explain(
-                        type(self).__name__,
-                        "Only blocks can be added.",
-                        expected="a gluon Block",
-                        received=f"{block!r} of type {type(block).__name__}",
-                        fix="wrap a function: nn.Lambda(function)",
-                    )
-                )
             self.register_child(block)
 
     def forward(self, x: Any) -> Any:

@@ -328,3 +328,12 @@ def test_the_harness_finds_a_layer_that_breaks_the_laws() -> None:
     with pytest.raises(AssertionError, match="parameters have the stated shapes"):
         check_layer(lambda **k: nn.Dense(3, **k), VECTOR, parameters={"weight": (3, 4), "bias": (3,)})
     assert len(CHECKS) >= 20
+
+
+def test_compiling_prelu_asks_no_meta_kernel(monkeypatch):
+    """Its first `meta` call would import torch's compiler, which takes seconds."""
+    monkeypatch.setattr("glueball.ops.rules.layers.kernel_on_meta", None)
+    net = nn.PReLU()
+    net.initialize()
+    net.hybridize()
+    assert net(nd.array([[-1.0, 2.0]])).asnumpy().tolist() == [[-0.25, 2.0]]
