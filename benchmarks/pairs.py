@@ -2,10 +2,11 @@
 versions.
 
 The one idea: machines drift, so only ratios of measurements taken in turn are quoted. `compare` runs A B C A B C …,
-each a small batch of calls, and reports the median over rounds. Threads are fixed for all sides (OMP_NUM_THREADS, 2
-unless set). `--smoke` runs everything once, to prove that it runs; its figures mean nothing. `--json FILE` appends a
-record.
+each a small batch of calls, and reports the median over rounds; a Claim names the figure. Threads are fixed for all
+sides (OMP_NUM_THREADS, 2 unless set). `--smoke` runs everything once, to prove that it runs; its figures mean nothing.
+`--json FILE` appends a record, from which tools/results_page.py makes RESULTS.md.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -16,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +27,50 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 SMOKE = "--smoke" in sys.argv
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a benchmark is for: a median, or the ratio of two, with what it must reach and what it aims at."""
+
+    what: str
+    top: str
+    bottom: str | None
+    must: float
+    aim: float
+
+    def value(self, medians: dict[str, float]) -> float:
+        """Return the figure."""
+        return medians[self.top] / (medians[self.bottom] if self.bottom else 1.0)
+
+
 def machine() -> dict[str, Any]:
     """Return what a figure depends on."""
     import torch
 
     import glueball
+
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines()
-                      if line.startswith("model name")), model)
-    return {"cpu": model, "cores": os.cpu_count(), "threads": THREADS, "python": platform.python_version(),
-            "torch": torch.__version__,
-            "glueball": glueball.__version__}
+        model = next(
+            (line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")),
+            model,
+        )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": THREADS,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "glueball": glueball.__version__,
+    }
 
 
-def compare(sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup: int = 3,
-            unit: str = "µs") -> dict[str, float]:
+def compare(
+    sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup: int = 3, unit: str = "µs"
+) -> dict[str, float]:
     """Time the sides in turn; returns the median time per call of each, in microseconds (or milliseconds)."""
     import torch
+
     torch.set_num_threads(THREADS)
     if SMOKE:
         calls, rounds, warmup = 1, 1, 1
@@ -61,21 +88,19 @@ def compare(sides: dict[str, Callable[[], Any]], calls: int, rounds: int, warmup
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def report(title: str, medians: dict[str, float], ratios: dict[str, tuple[str, str, str]], unit: str = "µs") -> None:
-    """Print medians and ratios `label: (numerator, denominator, target)`, and append them to the JSON file when one
-    is asked for.
-    """
+def report(title: str, medians: dict[str, float], claims: list[Claim], unit: str = "µs") -> None:
+    """Print medians and what is claimed of them, and append a record to the JSON file when one is asked for."""
     print(f"\n{title}" + (" (smoke: figures mean nothing)" if SMOKE else ""))
     for name, value in medians.items():
-        print(f"  {name:<28}{value:>12.2f} {unit}")
-    found = {}
-    for label, (top, bottom, target) in ratios.items():
-        found[label] = medians[top] / medians[bottom] if medians[bottom] else float("nan")
-        print(f"  {label:<48}{found[label]:>6.2f}×   target {target}")
+        print(f"  {name:<34}{value:>12.2f} {unit}")
+    rows = [{**asdict(claim), "value": claim.value(medians)} for claim in claims]
+    for row in rows:
+        sign = "×" if row["bottom"] else f" {unit}"
+        print(f"  {row['what']:<50}{row['value']:>8.2f}{sign}   must ≤ {row['must']:g}, aim ≤ {row['aim']:g}")
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--json")
     path = parser.parse_known_args()[0].json
     if path and not SMOKE:
         with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"benchmark": title, "unit": unit, "medians": medians, "ratios": found,
-                                   **machine()}) + "\n")
+            record = {"benchmark": title, "unit": unit, "medians": medians, "claims": rows, **machine()}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,0 +1,63 @@
+"""Writes benchmarks/RESULTS.md from the records of `--json FILE`: `python tools/results_page.py FILE`.
+
+The newest record of each benchmark counts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HEAD = """# Results
+
+Made by `tools/results_page.py` from the benchmarks' own records. All sides of a benchmark run in one process in turn
+(imports and memory: a process each), with the same number of threads; figures are medians. Ratios below 1 are better
+than the other side. Reproduce with
+
+```text
+for b in small_ops training_step first_call import_time peak_memory; do
+    python benchmarks/$b.py --json records.json
+done
+python tools/results_page.py records.json
+```
+"""
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """Say in words how a figure stands to its targets."""
+    if row["value"] <= row["aim"]:
+        return "aim reached"
+    if row["value"] <= row["must"]:
+        return f"must reached; {row['value'] / row['aim']:.2f}× the aim"
+    return f"**falls short**: {row['value'] / row['must']:.2f}× what it must be"
+
+
+def page(records: dict[str, dict[str, Any]]) -> str:
+    """Return the page."""
+    parts = [HEAD]
+    first = next(iter(records.values()))
+    parts.append(
+        f"Machine: {first['cpu']}, {first['threads']} threads; Python {first['python']}, torch {first['torch']}, "
+        f"glueball {first['glueball']}.\n"
+    )
+    parts.append("| claim | figure | must | aim | verdict |\n|---|---:|---:|---:|---|")
+    for record in records.values():
+        for row in record["claims"]:
+            unit = "×" if row["bottom"] else f" {record['unit']}"
+            parts.append(
+                f"| {row['what']} | {row['value']:.2f}{unit} | {row['must']:g} | {row['aim']:g} | {verdict(row)} |"
+            )
+    parts.append("\n| benchmark | side | median |\n|---|---|---:|")
+    for record in records.values():
+        for name, value in record["medians"].items():
+            parts.append(f"| {record['benchmark']} | {name} | {value:.2f} {record['unit']} |")
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+    newest = {record["benchmark"]: record for record in map(json.loads, lines)}
+    root = Path(__file__).resolve().parent.parent
+    (root / "benchmarks" / "RESULTS.md").write_text(page(newest), encoding="utf-8")
