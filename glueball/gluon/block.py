@@ -360,7 +360,7 @@ def explain_call(error: TypeError, block: Block, args: tuple[Any, ...]) -> None:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    ours = frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith(__package__ + ".")
+    ours = frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith(f"{__package__}.")
     name = next((n for n in ("hybrid_forward", "forward") if f".{n}() " in str(error)), None)
     if not ours or name is None or "\n" in str(error):
         return

@@ -54,7 +54,7 @@ class SymbolBlock(HybridBlock):
         self._has_open_sizes = any(has_open_size(n) for n in order)
         self._with_sizes: dict[Any, Any] = {}
         by_name = {n.name: n for n in order if n.is_variable}
-        self._data_nodes: list[Node] = [by_name.get(s.name or "", s._outputs[0].node) for s in flat]
+        self._data_nodes: list[Node] = [by_name[s.name] if s.name in by_name else s._outputs[0].node for s in flat]
         chosen = set(self._data_nodes)
         arguments, auxiliary = variables(order)
         self._nodes: dict[Node, Any] = {}

@@ -337,7 +337,7 @@ def multiply(lhs: Any, rhs: Any) -> Any:
     if isinstance(lhs, BaseSparseNDArray) and _is_number(rhs):
         return lhs._with(lhs._values * rhs)
     if isinstance(rhs, BaseSparseNDArray) and _is_number(lhs):
-        return rhs._with(rhs._values * float(lhs))
+        return rhs._with(lhs * rhs._values)
     return _multiplied(lhs, rhs)
 
 

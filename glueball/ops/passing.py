@@ -26,7 +26,6 @@ _IDENTICAL = unary(lambda x: x)
 _NOT_THE_DERIVATIVE = check(S(A(2, 3), grad=False), S(A(0, 3), grad=False), ref=lambda x, **attrs: x)
 
 
-@final
 class _SameShapeOtherType(InferRule):
     """The result has the first input's shape, the other way round too, and the dtype of an attribute."""
 
