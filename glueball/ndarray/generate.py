@@ -110,8 +110,40 @@ def _result_source(op: OpDef) -> list[str]:
     return [*copy, *common, "    return finish(op, {**op.defaults, **given(ATTRS)}, t, context, None)"]
 
 
+def _one_device(array: Any) -> Callable[[Any], bool]:
+    """Return a function that says whether some values are all arrays of one device."""
+    def check(values: Any) -> bool:
+        if not values or type(values[0]) is not array:
+            return False
+        context = values[0]._ctx
+        return all(type(value) is array and value._ctx is context for value in values)
+    return check
+
+
+def _variadic_fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
+    """Return the guarded fast path of an operator that takes any number of arrays, or one list of them."""
+    data = op.inputs[0].name
+    guard = ["out is None", "not extra", "current() is None"]
+    guard += [f"{a.name} is not REQUIRED" for a in op.attrs if a.required]
+    if op.own_gradient:
+        guard.append("not is_recording()")
+    arguments = ", ".join([f"*[x._t for x in {data}]", *(f"{a.name}={_argument(a, names)}" for a in op.attrs)])
+    attrs = ", ".join(f"{a.name}={a.name}" for a in op.attrs)
+    lines = [f"if len({data}) == 1 and type({data}[0]) in (list, tuple): {data} = {data}[0]",
+             f"if {' and '.join(guard)} and one_device({data}):", f"    context = {data}[0]._ctx", "    try:",
+             f"        t = run_kernel({arguments})",
+             "    except Exception as error:",
+             "        if isinstance(error, MXNetError): raise",
+             f"        raise failure(op, [x._t for x in {data}], given({attrs}), error) from error"]
+    return lines + [line.replace("ATTRS", attrs) for line in _result_source(op)]
+
+
 def _fast_path(op: OpDef, names: dict[str, Any]) -> list[str]:
-    """Return the guarded fast path of an operator with a fixed number of inputs."""
+    """Return the guarded fast path of an operator, or nothing where every call must go through the door."""
+    if not op.inputs or watched(op):
+        return []
+    if op.variadic:
+        return [] if op.mutates or op.takes_training else _variadic_fast_path(op, names)
     first = op.inputs[0].name
     guard = [f"type({first}) is ND"]
     for spec in op.inputs[1:]:
@@ -141,15 +173,15 @@ def build_function(op: OpDef, public: str, array: Any, label: str, self_name: st
     names: dict[str, Any] = {
         "op": op, "run_kernel": op.kernel, "ND": array, "new": object.__new__, "REQUIRED": REQUIRED,
         "current": CURRENT.get, "is_recording": is_recording, "is_training": is_training, "invoke": invoke,
-        "failure": explain_failure, "given": given, "as_torch": dtypes.as_torch, "copy_views": copy_views,
-        "copy_unless_recorded": copy_unless_recorded,
+        "failure": explain_failure, "given": given, "one_device": _one_device(array),
+        "as_torch": dtypes.as_torch, "copy_views": copy_views, "copy_unless_recorded": copy_unless_recorded,
         "Tensor": Tensor, "finish": finish, "visible": op.visible, "MXNetError": MXNetError}
     parameters, inputs, attrs = signature_source(op, names, skip_first=self_name is not None)
     if self_name is not None:
         first = op.inputs[0].name
         if not op.variadic:
             parameters = f"{first}, {parameters}" if parameters else first
-    body = _fast_path(op, names) if op.inputs and not op.variadic and not watched(op) else []
+    body = _fast_path(op, names)
     parameters = f"{parameters}, " if parameters else ""
     source = "\n    ".join([f"def {public}({parameters}out=None, name=None, **extra):", *body,
                             f"return invoke(op, {inputs}, {{**given({attrs}), **extra}}, out, name)"]) + "\n"
