@@ -29,12 +29,18 @@ _LAZY = {
     "visualization": "visualization", "viz": "visualization", "test_utils": "test_utils", "model": "model",
     "executor": "executor", "operator": "operator", "contrib": "contrib", "name": "name", "attribute": "attribute",
     "runtime": "runtime", "util": "util", "engine": "engine", "monitor": "monitor", "mon": "monitor", "rnn": "rnn",
-    "compat": "compat", "ops": "ops",
+    "log": "log", "registry": "registry", "compat": "compat", "ops": "ops",
 }
+
+
+_UTIL = ("is_np_array", "is_np_shape", "np_array", "np_shape", "set_np_shape", "use_np", "use_np_array", "use_np_shape")
 
 
 def __getattr__(name: str) -> Any:
     module = _LAZY.get(name)
+    if name in _UTIL:
+        from . import util
+        return getattr(util, name)
     if module is None:
         from .base.registry import closest
         raise AttributeError(f"glueball has no attribute {name!r}; "

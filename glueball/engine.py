@@ -1,42 +1,36 @@
-"""`bulk` and `set_bulk_size`: hints to MXNet's scheduler, accepted so that programs run; `hybridize()` does what they
-were for.
+"""mx.engine: how many operators 1.9.1's engine ran in one go; here a number that is kept and changes nothing.
 
-The one idea: operators run when they are called, so there is nothing to bulk; the size is remembered and handed back
-as programs expect.
+The one idea: Glueball has no engine of its own. Single calls run at once, and hybridize() runs a whole graph as one
+plan, which is what bulk execution was for.
+
+>>> with bulk(30):
+...     set_bulk_size(15)
+30
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 __all__ = ["bulk", "set_bulk_size"]
 
-_size: ContextVar[int] = ContextVar("glueball_bulk_size", default=0)
+_SIZE: ContextVar[int] = ContextVar("glueball_bulk_size", default=0)
 
 
 def set_bulk_size(size: int) -> int:
-    """Remember a size and return the one before.
-
-    >>> before = set_bulk_size(10)
-    >>> set_bulk_size(before)
-    10
-    """
-    before = _size.get()
-    _size.set(size)
+    """Keep the number, which changes nothing; return the one before."""
+    before = _SIZE.get()
+    _SIZE.set(size)
     return before
 
 
 @contextmanager
-def bulk(size: int) -> Generator[None, None, None]:
-    """Remember a size inside a `with` block.
-
-    >>> with bulk(10):
-    ...     pass
-    """
-    before = set_bulk_size(size)
+def bulk(size: int) -> Iterator[None]:
+    """Within `with`: keep the number, which changes nothing."""
+    token = _SIZE.set(size)
     try:
         yield
     finally:
-        set_bulk_size(before)
+        _SIZE.reset(token)

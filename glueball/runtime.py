@@ -1,23 +1,37 @@
-"""What this installation can do: `Features()` asks torch, under the names that programs check.
+"""mx.runtime: what this installation can do, under the names of 1.9.1's build features.
 
-The one idea: a feature is what a program may rely on, not how something was built: `CUDA` means that a GPU can be
-used now. Versions and devices for people: `python -m glueball info`.
+The one idea: a feature is on when the user would notice: CUDA when a GPU is there, OPENCV when images can be decoded.
+Libraries that Glueball does not use itself (MKLDNN, TVM, TensorRT) are off.
+
+>>> Features().is_enabled("LAPACK")
+True
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+from pathlib import Path
 from typing import NamedTuple
 
+from .base.context import num_gpus
 from .base.errors import ArgumentError, explain
-from .base.features import torch_features
 from .base.registry import closest
 
 __all__ = ["Feature", "Features", "feature_list"]
 
+_ALWAYS = ("OPENMP", "LAPACK", "PROFILER", "INT64_TENSOR_SIZE")
+_WITH_GPU = ("CUDA", "CUDNN", "CUDA_RTC")
+_OF_CPU = {  # feature: flag in Linux's list of what the processor can
+    "CPU_SSE": "sse", "CPU_SSE2": "sse2", "CPU_SSE3": "pni", "CPU_SSE4_1": "sse4_1", "CPU_SSE4_2": "sse4_2",
+    "CPU_SSE4A": "sse4a", "CPU_AVX": "avx", "CPU_AVX2": "avx2", "SSE": "sse", "F16C": "f16c",
+}  # fmt: skip
+_NEVER = ("NCCL", "TENSORRT", "JEMALLOC", "BLAS_OPEN", "BLAS_ATLAS", "BLAS_MKL", "BLAS_APPLE", "MKLDNN", "CAFFE",
+          "DIST_KVSTORE", "CXX14", "SIGNAL_HANDLER", "DEBUG", "TVM_OP")  # fmt: skip
+
 
 class Feature(NamedTuple):
-    """A feature and whether it is there."""
+    """One feature: its name, and whether it is there."""
 
     name: str
     enabled: bool
@@ -26,41 +40,40 @@ class Feature(NamedTuple):
         return f"{'✔' if self.enabled else '✖'} {self.name}"
 
 
-def feature_list() -> list[Feature]:
-    """Return all features with their state.
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return frozenset(next((line.split(":", 1)[1] for line in lines if line.startswith("flags")), "").split())
 
-    >>> [feature.enabled for feature in feature_list() if feature.name == "PROFILER"]
-    [True]
-    """
-    found = {
-        **torch_features(),
-        "OPENCV": importlib.util.find_spec("PIL") is not None,  # images can be decoded
-        "PROFILER": True,
-        "INT64_TENSOR_SIZE": True,
-        "DIST_KVSTORE": False,
-        "TENSORRT": False,
-        "TVM_OP": False,
-    }
+
+def feature_list() -> list[Feature]:
+    """Return all features."""
+    images = any(importlib.util.find_spec(name) for name in ("PIL", "cv2"))
+    found = {**dict.fromkeys(_WITH_GPU, num_gpus() > 0), **{k: flag in _cpu_flags() for k, flag in _OF_CPU.items()}}
+    found |= {**dict.fromkeys(_ALWAYS, True), "OPENCV": images, **dict.fromkeys(_NEVER, False)}
     return [Feature(name, enabled) for name, enabled in found.items()]
 
 
 class Features(dict[str, Feature]):
-    """The features by name.
-
-    >>> Features().is_enabled("profiler")
-    True
-    """
+    """The features by name."""
 
     def __init__(self) -> None:
-        super().__init__({feature.name: feature for feature in feature_list()})
-
-    def is_enabled(self, feature_name: str) -> bool:
-        """Return whether a feature is there; the name may be in lower case."""
-        feature = self.get(feature_name.upper())
-        if feature is None:
-            raise ArgumentError(explain("Features.is_enabled", "There is no feature of this name.",
-                                        received=feature_name, fix=closest(feature_name.upper(), list(self))))
-        return feature.enabled
+        super().__init__((feature.name, feature) for feature in feature_list())
 
     def __repr__(self) -> str:
         return str(list(self.values()))
+
+    def is_enabled(self, feature_name: str) -> bool:
+        """Return whether a feature is there; names in any case.
+
+        Raises
+        ------
+        ArgumentError
+            For a name that 1.9.1 does not know.
+        """
+        feature = self.get(feature_name.upper())
+        if feature is None:
+            raise ArgumentError(explain("Features.is_enabled", f"Feature {feature_name!r} is unknown.",
+                                        fix=closest(feature_name.upper(), list(self))))  # fmt: skip
+        return feature.enabled

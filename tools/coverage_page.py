@@ -60,7 +60,7 @@ def find(where: str) -> Any:
 def has(place: Any, name: str) -> bool:
     """Return whether a module or class has a name; a class also when its methods set the attribute."""
     if hasattr(place, name) or not inspect.isclass(place):
-        return hasattr(place, name)
+        return hasattr(place, name) and not hasattr(getattr(place, name), "refused")
     return any(f"self.{name}" in inspect.getsource(each) for each in place.__mro__
                if each.__module__.startswith("glueball"))
 

@@ -1,4 +1,4 @@
-"""mx.contrib: mixed precision (`amp`), and the old paths of nd.contrib and sym.contrib.
+"""mx.contrib: mixed precision (`amp`), a loader as an iterator (`io`), the old paths of nd.contrib and sym.contrib.
 
 The one idea: each module is imported when it is first used; a name that 1.9.1 had and Glueball has not says why.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from ..base.registry import closest
 
-__all__ = ["amp", "nd", "ndarray", "sym", "symbol"]
+__all__ = ["amp", "io", "nd", "ndarray", "sym", "symbol"]
 
 _ELSEWHERE = {
     "nd": "ndarray.contrib",
@@ -26,13 +26,12 @@ _ABSENT = {
     "tensorrt": "TensorRT is outside of this version; hybridize() compiles on the device",
     "text": "use gluon.data.text, or collections.Counter and nd.Embedding",
     "autograd": "use glueball.autograd",
-    "io": "use gluon.data.DataLoader",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "amp":
-        return importlib.import_module(f"{__name__}.amp")
+    if name in ("amp", "io"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name in _ELSEWHERE:
         package = importlib.import_module(__name__.rpartition(".")[0])
         parent, _, child = _ELSEWHERE[name].partition(".")

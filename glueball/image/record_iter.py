@@ -36,6 +36,8 @@ class _Recipe:
     """What is done to each image; the names are the public arguments, and 0 or False leaves a step out."""
 
     resize: int = 0  # shorter side
+    min_random_scale: float = 1.0  # then both sides times a random factor from here
+    max_random_scale: float = 1.0  # to here
     rand_crop: bool = False  # where to crop, else the middle
     random_resized_crop: bool = False  # a part of random area and aspect, see the next four
     min_random_area: float = 1.0
@@ -70,6 +72,10 @@ class _Recipe:
                 else (self.resize * old_width // old_height, self.resize)
             )
             pixels = resample.resize(pixels, *size, interp=self.inter_method)
+        if (self.min_random_scale, self.max_random_scale) != (1.0, 1.0):
+            factor = chance.uniform(self.min_random_scale, self.max_random_scale)
+            sides = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
+            pixels = resample.resize(pixels, *sides, interp=self.inter_method)
         pixels = self._crop(pixels, height, width, chance)
         if self.mirror or (self.rand_mirror and chance.random() < 0.5):
             pixels = pixels[:, ::-1]
@@ -144,8 +150,6 @@ _WITHOUT_MEANING = {
 }
 # Arguments whose effect is not offered; only the value that has none is accepted.
 _NEUTRAL = {
-    "max_random_scale": 1,
-    "min_random_scale": 1,
     "max_rotate_angle": 0,
     "rotate": -1,
     "max_shear_ratio": 0,
