@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 
@@ -157,7 +158,7 @@ def text_demo(smoke: bool) -> None:
         "It writes:\n"
     )
     for line in write(net, data, "It is a truth ", count=20 if smoke else 260).split("\n"):
-        print(f"     {line}")
+        print(textwrap.fill(line, 85, initial_indent="     ", subsequent_indent="     "))
 
 
 def main() -> None:
