@@ -230,6 +230,7 @@ def ROIAlign(
     (1, 2, 2, 2)
     """
     _check("ROIAlign", data, rois)
+    rois = rois.detach()  # regions take no gradient
     rows, columns = _pair("ROIAlign", pooled_size)
     channels, height, width = data.shape[1:]
     if position_sensitive and channels % (rows * columns):

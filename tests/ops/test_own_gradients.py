@@ -153,3 +153,25 @@ def test_values_at_edges() -> None:
     assert nd.argmax(whole).dtype == np.int32
     assert nd.gamma(nd.array([0.5, -0.5, 5.0])).asnumpy() == pytest.approx([1.7724539, -3.5449077, 24.0], rel=1e-5)
     assert nd.Cast(nd.array([1.7, -1.7, 300.0]), dtype="uint8").asnumpy().tolist() == [1, 255, 44]
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_regions_take_no_gradient(hybrid: bool) -> None:
+    """ROIAlign interpolates at coordinates, yet trains the features alone, imperatively as compiled."""
+
+    class Align(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, data: Any, rois: Any) -> Any:
+            return F.contrib.ROIAlign(data, rois, pooled_size=(2, 2), spatial_scale=0.7)
+
+    net = Align()
+    if hybrid:
+        net.hybridize()
+    data = nd.array(np.random.default_rng(0).normal(size=(1, 2, 6, 6)))
+    rois = nd.array([[0, 0.5, 0.5, 4, 4]])
+    data.attach_grad()
+    rois.attach_grad()
+    with autograd.record():
+        pooled = net(data, rois)
+    pooled.backward()
+    assert np.abs(data.grad.asnumpy()).max() > 0
+    assert not rois.grad.asnumpy().any()
