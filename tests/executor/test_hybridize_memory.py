@@ -1,6 +1,4 @@
 """Memory of plans: what is written in place, shared, or kept alive is never seen from outside."""
-outside.
-"""
 from __future__ import annotations
 
 import gc
