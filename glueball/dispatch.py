@@ -170,7 +170,9 @@ def run_kernel(op: OpDef, tensors: Sequence[torch.Tensor | None], typed: Mapping
         if RECORDING.get() and needs_own_rule(op, tensors):
             return apply_own_rule(op, typed, tensors)
         result = op.kernel(*tensors, **typed)
-        return copy_views(result) if op.view == "copy" else copy_unless_recorded(result) if op.view == "share" else result
+        if op.view is None:
+            return result
+        return copy_views(result) if op.view == "copy" else copy_unless_recorded(result)
     except MXNetError:
         raise
     except Exception as error:

@@ -29,8 +29,8 @@ def _matches(node: Node, uses: Counter[Node]) -> bool:
         return False
     logs = pick.node.inputs[0]
     plain = _is(logs, "log_softmax") and uses[logs.node] == 1 and len(logs.node.inputs) == 1
-    return plain and logs.node.attrs["axis"] in (1,
-                                                 -1) and not logs.node.attrs["temperature"] and not logs.node.attrs["dtype"]
+    attrs = logs.node.attrs
+    return plain and attrs["axis"] in (1, -1) and not attrs["temperature"] and not attrs["dtype"]
 
 
 def _averages_one(node: Node, types: Types) -> bool:
