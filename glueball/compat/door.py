@@ -18,7 +18,7 @@ from typing import Any
 
 from ..base.errors import MXNetError, explain
 from ..base.registry import closest
-from .names import ABSENT, ALIASES, COMPATIBLE_VERSION, SHORT_NAMES
+from .names import ABSENT, ALIASES, COMPATIBLE_VERSION, HOMES, SHORT_NAMES
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -60,6 +60,8 @@ def install() -> None:
                 "`python -m glueball run script.py`.",
             )
         )
+    for name, home in HOMES.items():
+        _share(importlib.import_module(name), home)
     sys.meta_path.insert(0, _DoorFinder())
 
 
@@ -76,6 +78,17 @@ def uninstall() -> None:
 def installed() -> bool:
     """Return whether the door is open."""
     return any(isinstance(finder, _DoorFinder) for finder in sys.meta_path)
+
+
+def _share(module: ModuleType, home: str) -> None:
+    """Let a module answer with the public names of the package it is in, as 1.9.1's larger files do."""
+
+    def get(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(home), name)
+
+    module.__dict__.setdefault("__getattr__", get)
 
 
 def resolve(name: str) -> str:

@@ -2,6 +2,7 @@
 
 ALIASES   modules whose path in 1.9.1 differs from ours. A key also covers what lies below it.
 ABSENT    modules of 1.9.1 that Glueball does not have, each with the reason and what to use instead.
+HOMES     modules of ours that hold less than 1.9.1's of the same path, and the package that has the rest.
 SHORT_NAMES   their short names.
 The finder that reads these tables is door.py. Single operators and their state are in docs/coverage.md.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ABSENT", "ALIASES", "COMPATIBLE_VERSION", "SHORT_NAMES"]
+__all__ = ["ABSENT", "ALIASES", "COMPATIBLE_VERSION", "HOMES", "SHORT_NAMES"]
 
 COMPATIBLE_VERSION: Final = "1.9.1"
 """The version whose interface the door offers, and what `mxnet.__version__` says."""
@@ -45,6 +46,16 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "mxnet.gluon.data.vision.datasets": ("glueball.gluon.data.vision.datasets", "glueball.gluon.data.vision"),
     "mxnet.error": ("glueball.compat.base",),
     "mxnet.img": ("glueball.image",),
+}
+
+HOMES: Final[dict[str, str]] = {
+    # `from mxnet.gluon.block import HybridBlock`: our gluon/block.py has Block, and glueball.gluon both
+    "glueball.gluon.block": "glueball.gluon",
+    "glueball.gluon.parameter": "glueball.gluon",
+    "glueball.gluon.data.vision.datasets": "glueball.gluon.data.vision",
+    "glueball.ndarray.ndarray": "glueball.ndarray",
+    "glueball.optimizer.optimizer": "glueball.optimizer",
+    "glueball.symbol.symbol": "glueball.symbol",
 }
 
 SHORT_NAMES: Final = {"mod": "module", "np": "numpy", "npx": "numpy_extension", "th": "torch"}

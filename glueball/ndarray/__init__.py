@@ -39,3 +39,4 @@ def cast_storage(data: NDArray, stype: str) -> Any:
 
 __getattr__, __dir__ = namespace.install(__name__, _build)
 namespace.install_methods(NDArray, lambda op, public: generate.build_method(op, public, NDArray))
+namespace.complete(__name__, _build)

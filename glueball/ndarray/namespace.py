@@ -17,10 +17,13 @@ from ..base.registry import closest
 from ..ops.opdef import TABLE, OpDef
 from .generate import place
 
-__all__ = ["install", "install_methods", "rebuild"]
+__all__ = ["complete", "install", "install_methods", "rebuild"]
 
 Build = Callable[[OpDef, str, str], Any]
 _SUBS = ("linalg", "contrib", "image", "sparse", "op", "random", "_internal", "_random", "_np")
+
+
+_FILES = ("contrib", "random")
 
 
 def _index(sub: str) -> dict[str, OpDef]:
@@ -81,11 +84,19 @@ def install(module_name: str, build: Build) -> tuple[Callable[[str], Any], Calla
     importable.
     """
     for sub in _SUBS:
-        if sub not in ("random", "sparse"):
+        if sub != "random":
             full = f"{module_name}.{sub}"
             if full not in sys.modules:
                 _sub_module_later(full, module_name, sub, build)
     return _hooks(module_name, "", build)
+
+
+def complete(module_name: str, build: Build) -> None:
+    """Give the sub-namespaces that have a file the rest of their names, however they are imported; called when the
+    package is otherwise ready.
+    """
+    for sub in _FILES:
+        _sub_module(module_name, sub, build)
 
 
 def _sub_module_later(full: str, parent: str, sub: str, build: Build) -> None:

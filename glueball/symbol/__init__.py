@@ -30,3 +30,4 @@ def _build(op: Any, public: str, label: str) -> Any:
 
 __getattr__, __dir__ = namespace.install(__name__, _build)
 namespace.install_methods(Symbol, generate.build_method)
+namespace.complete(__name__, _build)

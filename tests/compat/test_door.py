@@ -209,3 +209,25 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     """The command for bug reports prints the versions."""
     assert cli.main(["info"]) == 0
     assert glueball.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "home"),
+    [
+        ("gluon.block", "HybridBlock", "gluon"),
+        ("gluon.block", "SymbolBlock", "gluon"),
+        ("gluon.parameter", "ParameterDict", "gluon"),
+        ("gluon.data.vision.datasets", "ImageFolderDataset", "gluon.data.vision"),
+        ("ndarray.ndarray", "zeros", "ndarray"),
+        ("optimizer.optimizer", "SGD", "optimizer"),
+        ("symbol.symbol", "load", "symbol"),
+        ("ndarray.contrib", "MultiBoxPrior", "ndarray.contrib"),
+        ("symbol.contrib", "box_nms", "symbol.contrib"),
+    ],
+)
+def test_names_at_the_paths_where_programs_import_them(door: ModuleType, module: str, name: str, home: str) -> None:
+    """`from mxnet.gluon.block import HybridBlock` and mx.gluon.block.HybridBlock are gluon.HybridBlock."""
+    found = getattr(importlib.import_module(f"mxnet.{module}"), name)
+    assert found is getattr(importlib.import_module(f"glueball.{home}"), name)
+    with pytest.raises(AttributeError):
+        importlib.import_module(f"mxnet.{module}").no_such_name
