@@ -31,18 +31,9 @@ class DataLoaderIter(DataIter):
         self._loader, self._dtype = loader, dtype
         data, label = next(iter(loader))
         self.batch_size = data.shape[0]
-        self._descriptions = [DataDesc(data_name, data.shape, dtype)], [DataDesc(label_name, label.shape, dtype)]
+        self.provide_data = [DataDesc(data_name, data.shape, dtype)]
+        self.provide_label = [DataDesc(label_name, label.shape, dtype)]
         self._iterator = iter(loader)
-
-    @property
-    def provide_data(self) -> list[DataDesc]:
-        """Name, shape and dtype of the data."""
-        return self._descriptions[0]
-
-    @property
-    def provide_label(self) -> list[DataDesc]:
-        """Name, shape and dtype of the labels."""
-        return self._descriptions[1]
 
     def reset(self) -> None:
         """Start over."""

@@ -10,7 +10,7 @@ as dense arrays and writes dense ones), sparse symbols (`sym.sparse` composes th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -296,7 +296,7 @@ def retain(data: RowSparseNDArray, indices: Any) -> RowSparseNDArray:
     return RowSparseNDArray(data._values[kept], data._indices[kept], data._shape, data._ctx)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
@@ -335,16 +335,16 @@ def subtract(lhs: Any, rhs: Any) -> Any:
 def multiply(lhs: Any, rhs: Any) -> Any:
     """Return lhs * rhs element by element; a sparse array times a number, or two of one kind, stays sparse."""
     if isinstance(lhs, BaseSparseNDArray) and _is_number(rhs):
-        return lhs._with(lhs._values * rhs)
+        return lhs._with(torch.mul(lhs._values, rhs))
     if isinstance(rhs, BaseSparseNDArray) and _is_number(lhs):
-        return rhs._with(lhs * rhs._values)
+        return rhs._with(torch.mul(rhs._values, lhs))
     return _multiplied(lhs, rhs)
 
 
 def divide(lhs: Any, rhs: Any) -> Any:
     """Return lhs / rhs element by element; a sparse array divided by a number stays sparse."""
     if isinstance(lhs, BaseSparseNDArray) and _is_number(rhs):
-        return lhs._with(lhs._values / rhs)
+        return lhs._with(torch.div(lhs._values, rhs))
     return _divided(lhs, rhs)
 
 
