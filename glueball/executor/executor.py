@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
+import numpy as np
 import torch
 
 from ..base import aten
 from ..base import dtype as dtypes
 from ..base.context import as_context
-from ..base.errors import AutogradError, MXNetError, ShapeError, explain
+from ..base.errors import ArgumentError, AutogradError, MXNetError, ShapeError, explain
 from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, topological, variables
@@ -48,6 +49,10 @@ class Executor:
         self.arg_dict = self._named(args, self._arg_names, "args", True)
         self.grad_dict = self._named(args_grad, self._arg_names, "args_grad", False)
         self.aux_dict = self._named(aux_states, self._aux_names, "aux_states", True)
+        for name, gradient in self.grad_dict.items():
+            if gradient.shape != self.arg_dict[name].shape:
+                raise ShapeError(explain("bind", f"The gradient array of {name!r} must have its argument's shape.",
+                                         expected=self.arg_dict[name].shape, received=gradient.shape))
         self._reqs = self._requests(grad_req)
         self._plans: dict[Any, Plan] = {}
         self._tape: tuple[list[torch.Tensor], list[str], list[torch.Tensor]] | None = None
@@ -95,7 +100,13 @@ class Executor:
         if missing and required:
             raise MXNetError(explain("bind", f"{what} lacks arrays.", expected=", ".join(names),
                                      received=f"nothing for {', '.join(missing)}"))
-        return {n: given[n] for n in names if n in given}
+        found = {n: to_array(given[n], self._ctx) if isinstance(given[n], np.ndarray) else given[n]
+                 for n in names if n in given}
+        for name, array in found.items():
+            if not isinstance(array, NDArray):
+                raise MXNetError(explain("bind", f"{what} must be arrays.", expected=f"an NDArray for {name!r}",
+                                         received=type(array).__name__))
+        return found
 
     def _requests(self, grad_req: Any) -> dict[str, str]:
         if isinstance(grad_req, str):
@@ -104,6 +115,10 @@ class Executor:
             reqs = {n: grad_req.get(n, "null") for n in self._arg_names}
         else:
             reqs = dict(zip(self._arg_names, grad_req))
+        for name, request in reqs.items():
+            if request not in ("write", "add", "null"):
+                raise ArgumentError(explain("bind", f"There is no gradient request {request!r}, given for {name!r}.",
+                                            expected="'write', 'add' or 'null'"))
         return {n: r if n in self.grad_dict else "null" for n, r in reqs.items()}
 
     @property
@@ -178,6 +193,9 @@ class Executor:
                                         fix="call forward(is_train=True) first, with gradient arrays bound"))
         results, names, leaves = self._tape
         given = [] if out_grads is None else list(out_grads) if isinstance(out_grads, (list, tuple)) else [out_grads]
+        if given and [g.shape for g in given] != [tuple(r.shape) for r in results]:
+            raise ShapeError(explain("Executor.backward", "There must be one head gradient per output, of its shape.",
+                                     expected=[tuple(r.shape) for r in results], received=[g.shape for g in given]))
         grads = [g._t for g in given] or [torch.ones_like(r) for r in results]
         pairs = [(r, g) for r, g in zip(results, grads) if r.requires_grad]
         found = aten.run_gradients([r for r, _ in pairs], leaves, [g for _, g in pairs], False, False)

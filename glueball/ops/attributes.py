@@ -37,7 +37,10 @@ REQUIRED: Any = _Required()
 def _literal(value: Any) -> Any:
     """Read "(2, 3)", "[2,3]", "2L", "None"; other values pass."""
     if isinstance(value, str):
-        return ast.literal_eval(value.replace("L", "").strip())
+        try:
+            return ast.literal_eval(value.replace("L", "").strip())
+        except (RecursionError, MemoryError):  # nested too deep
+            raise ValueError(value[:40]) from None
     return value
 
 

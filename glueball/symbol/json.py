@@ -132,7 +132,10 @@ def _value(entry: Any, nodes: Sequence[Node], limit: int, where: str, what: str)
 
 def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], version: int, where: str) -> Node:
     name, texts = entry["name"], _node_texts(entry, where)
-    inputs = [_value(v, nodes, position, where, f"node {name!r}") for v in entry.get("inputs", [])]
+    sources = entry.get("inputs", [])
+    if not isinstance(sources, list):
+        raise _bad(where, f"the inputs of node {name!r} are not a list.")
+    inputs = [_value(v, nodes, position, where, f"node {name!r}") for v in sources]
     if entry["op"] == "null":
         return Node(None, name, hints={(f"__{k}__" if k in _HIDDEN else k): v for k, v in texts.items()})
     if entry.get("subgraphs"):

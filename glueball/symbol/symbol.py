@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..base import dtype as dtypes
-from ..base.errors import MXNetError, TraceError, explain, user_frame
+from ..base.errors import ArgumentError, MXNetError, TraceError, explain, user_frame
 from ..base.naming import Hint, current_attrs
 from ..base.registry import closest
 from ..dispatch import Symbolic, invoke
@@ -368,8 +368,13 @@ def declared_type(node: Node) -> TensorType:
     """Return what a variable's hints say about its type (`__shape__`, `__dtype__`; 0 and -1 are unknown sizes)."""
     from ast import literal_eval
     shape, dtype = node.hints.get("__shape__"), node.hints.get("__dtype__")
-    return TensorType(None if shape is None else _partial(literal_eval(shape)),
-                      None if dtype is None or int(dtype) < 0 else dtypes.from_flag(int(dtype)))
+    try:
+        return TensorType(None if shape is None else _partial(literal_eval(shape)),
+                          None if dtype is None or int(dtype) < 0 else dtypes.from_flag(int(dtype)))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise ArgumentError(explain(f"variable {node.name!r}", "Its hints about shape and dtype cannot be read.",
+                                    expected="a tuple of sizes, and the number of a dtype",
+                                    received=f"__shape__={shape!r}, __dtype__={dtype!r}")) from None
 
 
 def _infer_dtypes(order: Sequence[Node], known: dict[Node, TensorType]) -> dict[Node, tuple[TensorType, ...]]:

@@ -108,7 +108,7 @@ def test_a_recording_is_freed_with_its_result(use):
 
 
 def stopped(F, x):
-    return F.BlockGrad(F.tanh(x)) * x
+    return F.BlockGrad(F.tanh(x)) * x * x
 
 
 def own_rule(F, x):
@@ -116,7 +116,7 @@ def own_rule(F, x):
 
 
 def stopped_in_a_loop(F, x):
-    return F.contrib.foreach(lambda row, state: (F.BlockGrad(row) * row, state), x, [F.sum(x)])[0]
+    return F.contrib.foreach(lambda row, state: (F.BlockGrad(row) * row * row, state), x, [F.sum(x)])[0]
 
 
 @pytest.mark.parametrize("function", [stopped, own_rule, stopped_in_a_loop])

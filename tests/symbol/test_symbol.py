@@ -206,3 +206,40 @@ def test_old_dialects():
          "heads": [[1, 0]]})
     net = sym.load_json(text)
     assert net.list_auxiliary_states() == ["bn_moving_mean", "bn_moving_var"] and net.attr("__lr_mult__") == "2"
+
+
+@pytest.mark.parametrize("given, message", [
+    ({"args": {"a": None}}, "args must be arrays"),
+    ({"args": {"a": "text"}}, "args must be arrays"),
+    ({"args_grad": {"a": nd.ones((3,))}}, "its argument's shape"),
+    ({"args_grad": {"a": nd.ones((2,))}, "grad_req": "wrong"}, "no gradient request 'wrong'"),
+])
+def test_bind_refuses_what_cannot_be_bound(given, message):
+    with pytest.raises(MXNetError, match=message):
+        (sym.Variable("a") * 2).bind(None, **{"args": {"a": nd.ones((2,))}, **given})
+
+
+def test_head_gradients_must_fit():
+    run = (sym.Variable("a") * 2).bind(None, {"a": np.ones(2)}, {"a": nd.zeros((2,))})
+    run.forward(is_train=True)
+    with pytest.raises(ShapeError, match="of its shape"):
+        run.backward(nd.ones((7,)))
+
+
+@pytest.mark.parametrize("change", [
+    {"inputs": None}, {"attrs": {"num_hidden": "-" * 3000 + "1"}}, {"attrs": {"num_hidden": "(" * 3000}},
+])
+def test_hostile_nodes_are_refused(change):
+    data = json.loads(sym.FullyConnected(sym.Variable("data"), num_hidden=3, name="fc").tojson())
+    data["nodes"][-1].update(change)
+    with pytest.raises(MXNetError, match="fc"):
+        sym.load_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("hint", [{"__dtype__": "abc"}, {"__shape__": "(1,"}, {"__shape__": "-" * 3000 + "1"}])
+def test_hostile_hints_are_refused(hint):
+    data = json.loads((sym.Variable("data") * 2).tojson())
+    data["nodes"][0]["attrs"] = hint
+    with pytest.raises(MXNetError, match="hints"):
+        sym.load_json(json.dumps(data)).infer_type()
+        sym.load_json(json.dumps(data)).infer_shape()
