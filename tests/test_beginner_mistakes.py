@@ -409,3 +409,38 @@ def test_a_forward_without_return() -> None:
     net.hybridize()
     with pytest.raises(mx.MXNetError, match="end it with `return`"):
         net(nd.ones((1,)))
+
+
+@pytest.mark.parametrize("base", [gluon.Block, gluon.HybridBlock])
+def test_a_misspelt_argument_of_a_layer(base: type[gluon.Block]) -> None:
+    """The layer is named, and so is what was probably meant."""
+    with pytest.raises(TypeError) as error:
+        nn.Dense(2, activaton="relu")
+    text = message_of(error)
+    assert text.startswith("Dense: ")
+    assert "did you mean 'activation'?" in text
+
+    class Mine(base):
+        def __init__(self, size: int = 3, **kwargs: object) -> None:
+            super().__init__(**kwargs)
+
+    with pytest.raises(TypeError) as error:
+        Mine(sise=2)
+    text = message_of(error)
+    assert "did you mean 'size'" in text
+    assert "size, prefix, params" in text
+
+
+def test_one_device_of_two_without_data() -> None:
+    """The advice is to split the batch."""
+    net = nn.Dense(1, in_units=2)
+    net.initialize(ctx=[mx.cpu(0), mx.cpu(1)])
+    trainer = gluon.Trainer(net.collect_params(), "sgd")
+    with autograd.record():
+        loss = net(nd.ones((2, 2)))
+    loss.backward()
+    with pytest.raises(UserWarning) as error:
+        trainer.step(2)
+    text = message_of(error)
+    assert "cpu(1)" in text
+    assert "split_and_load" in text

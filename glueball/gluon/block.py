@@ -20,6 +20,7 @@ from .. import initializer
 from ..base.errors import ArgumentError, DTypeError, MXNetError, ShapeError, explain, user_stacklevel
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.naming import NameManager, Prefix, current_names
+from ..base.registry import closest
 from ..dispatch import Symbolic
 from ..ndarray import NDArray, to_array
 from . import files
@@ -102,7 +103,9 @@ class Block:
     (2, 3)
     """
 
-    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None) -> None:
+    def __init__(self, prefix: str | None = None, params: ParameterDict | None = None, **unknown: Any) -> None:
+        if unknown:
+            raise _unknown_argument(type(self), next(iter(unknown)))
         self._empty_prefix = prefix == ""
         self._prefix, self._params = _BlockScope.create(prefix, params, self._alias())
         self._name = self._prefix[:-1] if self._prefix.endswith("_") else self._prefix
@@ -351,6 +354,15 @@ def name_layer(error: ShapeError | DTypeError, block: Block) -> None:
     """Add the name of the innermost layer to the message of an error, once."""
     if "\n  Layer: " not in str(error):
         error.args = (f"{error}\n  Layer: {block.name} ({type(block).__name__})",)
+
+
+def _unknown_argument(cls: type[Block], unknown: str) -> TypeError:
+    """Return the error for a keyword that no constructor on the way from `cls` to Block takes."""
+    takes = {name: None for base in cls.__mro__ if "__init__" in base.__dict__ and issubclass(base, Block)
+             for name, p in inspect.signature(base.__init__).parameters.items()
+             if name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    return TypeError(explain(cls.__name__, f"There is no argument {unknown!r}.", expected=", ".join(takes),
+                             fix=closest(unknown, list(takes))))
 
 
 def explain_call(error: TypeError, block: Block, args: tuple[Any, ...]) -> None:

@@ -52,8 +52,8 @@ class HybridBlock(Block):
     (4, 2)
     """
 
-    def __init__(self, prefix: str | None = None, params: Any = None) -> None:
-        super().__init__(prefix, params)
+    def __init__(self, prefix: str | None = None, params: Any = None, **unknown: Any) -> None:
+        super().__init__(prefix, params, **unknown)
         self._active = False
         self._flags: dict[str, Any] = {}
         self._cached: Any = None

@@ -334,7 +334,12 @@ def _stale_gradient(parameter: Parameter, array: NDArray, none_is_new: bool) -> 
         f"Gradient of Parameter `{parameter.name}` on context {array.context} has not been updated by backward since "
         "last `step`. "
     )
-    if none_is_new:
+    if any(each._fresh_grad for each in parameter.list_data()):
+        text += (
+            "On another of its devices it has: give every device its part of the batch, with "
+            "gluon.utils.split_and_load(data, ctx_list), and call backward() on all the losses."
+        )
+    elif none_is_new:
         text += (
             "No other Parameter has a new gradient either: compute the loss inside `with autograd.record():` and call "
             "loss.backward() before every trainer.step()."
