@@ -45,6 +45,8 @@ def write(array: Any, key: Any, value: Any) -> None:
         source = torch.as_tensor(np.asarray(source))
     if isinstance(source, torch.Tensor):
         source = source.detach().to(device=tensor.device, dtype=tensor.dtype)
+        if source.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr():
+            source = source.clone()  # x[1:] = x[:-1] reads what it writes
     elif isinstance(source, float) and not tensor.dtype.is_floating_point:
         source = int(source)
     if isinstance(key, slice) and key == slice(None):

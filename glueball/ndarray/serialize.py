@@ -69,7 +69,10 @@ class _Reader:
             count *= s
         raw = self.take(count * dtype.itemsize, f"an array of shape {tuple(shape)}")
         if count == 0:
-            return torch.empty(tuple(shape), dtype=dtype)
+            try:
+                return torch.empty(tuple(shape), dtype=dtype)
+            except RuntimeError:  # sizes beside the 0 that no address can count
+                raise self.fail(f"an array of shape {tuple(shape)} is not possible.") from None
         return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(shape))
 
 

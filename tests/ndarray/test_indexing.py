@@ -134,3 +134,11 @@ def test_reshaping_functions_copy_and_the_method_is_a_view():
     view = x.reshape((-1,))
     view += 1
     assert x.asnumpy().all()
+
+
+def test_a_part_may_be_written_over_another_part():
+    x = nd.array([1, 2, 3, 4])
+    x[1:] = x[:-1]
+    assert x.asnumpy().tolist() == [1, 1, 2, 3]
+    x[:-1] = x[1:]
+    assert x.asnumpy().tolist() == [1, 2, 3, 3]

@@ -178,3 +178,11 @@ def test_a_killed_save_leaves_a_whole_file(tmp_path):
         child.wait()
         child.stdout.close()
         assert nd.load(path)["x"].shape == (1000, 100)
+
+
+def test_an_empty_array_of_impossible_sizes_is_refused():
+    whole = b"".join(dump_bytes({"a": nd.zeros((2, 3, 4))}))
+    sizes = struct.pack("<3q", 2, 3, 4)
+    assert whole.count(sizes) == 1
+    with pytest.raises(FileFormatError):
+        parse_bytes(whole.replace(sizes, struct.pack("<3q", 0, 1 << 62, 1 << 62)))
