@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from pairs import SMOKE, Claim, report
@@ -16,11 +18,17 @@ PROGRAM = (
 PLAIN = "import time\nstart = time.perf_counter()\nimport torch\nprint(time.perf_counter() - start)"
 
 
+CACHE = tempfile.mkdtemp()  # compiled files of both sides: a machine may forbid writing them beside the sources
+ENVIRONMENT = {**os.environ, "PYTHONPYCACHEPREFIX": CACHE, "PYTHONDONTWRITEBYTECODE": ""}
+
+
 def seconds(program: str) -> float:
     """Return what a fresh interpreter prints."""
     root = Path(__file__).resolve().parent.parent
     return float(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root).stdout
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root, env=ENVIRONMENT
+        ).stdout
     )
 
 

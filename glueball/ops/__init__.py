@@ -5,6 +5,7 @@ of operators.
 """
 from __future__ import annotations
 
+import gc
 import importlib
 
 from .opdef import TABLE, OpDef, freeze, known, lookup
@@ -19,6 +20,12 @@ FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast
             "optimizer_ops", "spatial", "upsample", "linalg", "roi", "random_pdf", "boxes", "rnn_parameters",
             "random_index_ops", "adaptive_ops", "detection", "contrib_nn", "image_ops", "multi_update_ops")
 
-for _family in FAMILIES:
-    importlib.import_module(f"{__name__}.{_family}")
+_collects = gc.isenabled()
+gc.disable()  # the thousands of small objects made here are kept: looking for garbage costs a quarter of the import
+try:
+    for _family in FAMILIES:
+        importlib.import_module(f"{__name__}.{_family}")
+finally:
+    if _collects:
+        gc.enable()
 freeze()
