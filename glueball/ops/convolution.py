@@ -29,6 +29,14 @@ _LOOKS_LAST = "the data look like NHWC (channels last): use layout='NHWC', or x.
 LAYOUTS = (None, "None", "NCW", "NCHW", "NCDHW", *CHANNELS_LAST)
 
 
+def _missing_axis(has: int, kernel: int) -> str:
+    """Say what to do about data of another number of axes."""
+    if has == kernel + 1:
+        return "x.expand_dims(0) makes a batch of one sample, x.expand_dims(1) an axis of one channel (for NCHW and such)"
+    places = ", ".join(("depth", "height", "width")[-kernel:])
+    return f"give (batch, channels, {places}) in the order of the layout, or use another of Conv1D, Conv2D, Conv3D"
+
+
 def misfit(
     where: str,
     data: Tensor,
@@ -55,7 +63,10 @@ def misfit(
     if data.dim() != len(kernel) + 2:
         return ShapeError(
             explain(
-                where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=received
+                where,
+                f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.",
+                received=received,
+                fix=_missing_axis(data.dim(), len(kernel)),
             )
         )
     if data.dtype is not weight.dtype:
@@ -124,7 +135,12 @@ def fill_shapes(attrs: Mapping[str, Any], shapes: Sequence[Any], where: str, tra
     data, kernel, groups, last = shapes[0], attrs["kernel"], attrs["num_group"], attrs["layout"] in CHANNELS_LAST
     if data is None or len(data) != len(kernel) + 2:
         raise ShapeError(
-            explain(where, f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.", received=data)
+            explain(
+                where,
+                f"A kernel of {len(kernel)} dimensions needs data of {len(kernel) + 2} axes.",
+                received=data,
+                fix=None if data is None else _missing_axis(len(data), len(kernel)),
+            )
         )
     channels = data[-1 if last else 1]
     if channels is not None and (channels % groups or attrs["num_filter"] % groups):
@@ -217,6 +233,7 @@ def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: b
             ),
             ((A(4, 3, 8, 8, dtype="uint8"), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "ToTensor"),
             ((A(3, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "needs data of 4 axes"),
+            ((A(3, 8, 8), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, r"expand_dims\(0\)"),
             ((A(4, 28, 28, 1), A(8, 28, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "look like NHWC"),
             ((A(4, 3, 2, 2), A(8, 3, 3, 3), A(8)), {"kernel": (3, 3), "num_filter": 8}, "use a smaller kernel"),
         ],
