@@ -148,11 +148,15 @@ def _slopes(data: Tensor, gamma: Tensor) -> Tensor:
     )
 
 
-def _prelu_type(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:
-    """Type of the output for "prelu" (its `meta` kernel would import torch's compiler); None: ask the kernel."""
-    if attrs["act_type"] != "prelu" or len(shapes) != 2 or dtypes[0] is not dtypes[1]:
+def _leaky_type(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:
+    """Type of the output (the `meta` kernels would import torch's compiler: seconds); None: ask the kernel."""
+    kind = attrs["act_type"]
+    if kind == "rrelu" or len(shapes) != 1 + (kind == "prelu") or any(d is not dtypes[0] for d in dtypes):
         return None
-    _slopes(*(torch.empty(shape, device="meta") for shape in shapes))
+    if kind not in _KINDS or not dtypes[0].is_floating_point:
+        return None
+    if kind == "prelu":
+        _slopes(*(torch.empty(shape, device="meta") for shape in shapes))
     return [(shapes[0], dtypes[0])]
 
 
@@ -194,7 +198,7 @@ def _emit_leaky(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -
     visible=1,
     output_names=("output", "mask"),
     random=True,
-    infer=Probing(result=_prelu_type),
+    infer=Probing(result=_leaky_type),
     emit=_emit_leaky,
     check=check(
         *(

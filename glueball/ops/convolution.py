@@ -32,7 +32,7 @@ LAYOUTS = (None, "None", "NCW", "NCHW", "NCDHW", *CHANNELS_LAST)
 def _missing_axis(has: int, kernel: int) -> str:
     """Say what to do about data of another number of axes."""
     if has == kernel + 1:
-        return "x.expand_dims(0) makes a batch of one sample, x.expand_dims(1) an axis of one channel (for NCHW and such)"
+        return "x.expand_dims(0) makes a batch of one sample, x.expand_dims(1) an axis of one channel"
     places = ", ".join(("depth", "height", "width")[-kernel:])
     return f"give (batch, channels, {places}) in the order of the layout, or use another of Conv1D, Conv2D, Conv3D"
 

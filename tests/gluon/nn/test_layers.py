@@ -330,10 +330,13 @@ def test_the_harness_finds_a_layer_that_breaks_the_laws() -> None:
     assert len(CHECKS) >= 20
 
 
-def test_compiling_prelu_asks_no_meta_kernel(monkeypatch):
-    """Its first `meta` call would import torch's compiler, which takes seconds."""
+@pytest.mark.parametrize("make", [nn.PReLU, lambda: nn.LeakyReLU(0.25), lambda: nn.ELU(0.25), nn.SELU, nn.GELU])
+def test_compiling_a_leaky_activation_asks_no_meta_kernel(make, monkeypatch):
+    """The first `meta` call would import torch's compiler, which takes seconds."""
     monkeypatch.setattr("glueball.ops.rules.layers.kernel_on_meta", None)
-    net = nn.PReLU()
+    net = make()
     net.initialize()
+    x = nd.array([[-1.0, 2.0]])
+    expected = net(x).asnumpy().tolist()
     net.hybridize()
-    assert net(nd.array([[-1.0, 2.0]])).asnumpy().tolist() == [[-0.25, 2.0]]
+    assert net(x).asnumpy().tolist() == expected
