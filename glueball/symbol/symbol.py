@@ -477,4 +477,4 @@ for _name, *_row in (
     ("__lt__", "_lesser", "_lesser_scalar", "<", "broadcast_lesser"),
     ("__le__", "_lesser_equal", "_lesser_equal_scalar", "<=", "broadcast_lesser_equal"),
 ):
-    setattr(Symbol, _name, _sign(*_row))  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end  # type: ignore[arg-type]  # rows of texts with a flag at the end
+    setattr(Symbol, _name, _sign(*_row))  # type: ignore[arg-type]  # rows of texts with a flag at the end
