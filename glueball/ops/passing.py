@@ -76,7 +76,10 @@ def identity(data: Tensor) -> Tensor:
 @operator(infer=same_shape, gradient=zero, aliases=("stop_gradient",), check=_NOT_THE_DERIVATIVE)
 def BlockGrad(data: Tensor) -> Tensor:
     """Return the data and stop the gradient: to what comes before, the result is a constant."""
-    return data.detach().clone()
+    if not data.requires_grad or not torch.is_grad_enabled():
+        return data.clone()
+    stopped = data.detach()  # chosen everywhere, so that the tape leads to the data with a gradient of 0, at any order
+    return torch.where(torch.ones((), dtype=torch.bool, device=data.device), stopped, data)
 
 
 @operator(infer=same_shape, own_gradient=True, check=_NOT_THE_DERIVATIVE)
