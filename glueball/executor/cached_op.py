@@ -29,7 +29,6 @@ from .plan import Plan, make_plan
 __all__ = ["CachedOp", "TracedGraph", "run_plan"]
 
 _LEAF = "*"
-_ONE = ("list", _LEAF)  # the structure of a call with one array
 
 
 @final
@@ -70,8 +69,8 @@ class CachedOp:
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """Run the block's graph on arrays (nested lists of arrays, None and numbers are part of the signature)."""
-        if len(args) == 1 and type(args[0]) is NDArray:
-            found, structure = args, _ONE
+        if all(type(a) is NDArray for a in args) and args:
+            found, structure = args, ("list", *(_LEAF,) * len(args))
         else:
             args = tuple(to_array(a) if isinstance(a, np.ndarray) else a for a in args)
             found, structure = flatten(list(args), NDArray)
@@ -163,6 +162,8 @@ def run_plan(plan: Plan, tensors: Sequence[torch.Tensor], mask: Sequence[int]) -
     """Run a plan; with gradients wanted (`mask` not empty), as one node on torch's tape."""
     if config_interpret():
         return interpret([*plan.outputs, *plan.effects], dict(zip(plan.inputs, tensors)), plan.training)[:plan.count]
+    if mask and plan.backward is None:
+        return plan.forward(*tensors)  # on torch's tape: see plan.SMALL
     if mask:
         return _Recorded.apply(plan, mask, *tensors)
     if torch.is_grad_enabled():

@@ -139,7 +139,7 @@ def _only(result: Any) -> torch.Tensor:
 
 def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None],
                    types: Mapping[Node, Any], training: bool, held: Mapping[Node, torch.Tensor],
-                   from_list: bool = False, copies: int = 0) -> Source:
+                   from_list: bool = False, copies: int = 0, overwrite: bool = True) -> Source:
     """Write and compile one function.
 
     Parameters
@@ -155,6 +155,8 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     copies
         So many leading results are copied when they may share memory with an argument or another leading result; a
         further one that shares memory with them is detached from their place on the tape.
+    overwrite
+        Whether operators may write over dead memory.
     """
     writer = _Writer(types, training)
     for node, tensor in held.items():
@@ -177,7 +179,7 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     if from_list:
         writer.lines += [f"{n} = S[{i}]; S[{i}] = None" for i, n in enumerate(names)] if names else []
     for position, node in enumerate(nodes):
-        writer.write(node, _can_overwrite(node, position, readers, kept_roots, roots, types))
+        writer.write(node, overwrite and _can_overwrite(node, position, readers, kept_roots, roots, types))
         dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed
                 and (v in owned or v in taken)}
         dead |= {

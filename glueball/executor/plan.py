@@ -2,7 +2,7 @@
 
 The one idea: forward and gradient graph are optimised as one program; what backward reads of forward's values is
 saved, as a list that backward empties as it goes, so memory is freed at the earliest moment. The pieces:
-differentiate → optimise → split → write.
+differentiate → optimise → split → write. A graph of a few operators (SMALL) runs on torch's own tape instead.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, final
 import torch
 
 from ..base import config
-from ..ops.opdef import TensorType
+from ..ops.opdef import TensorType, Unsupported
 from ..passes.gradient import differentiate
 from ..passes.pipeline import optimise, prepare
 from ..passes.program import Program
@@ -23,7 +23,9 @@ from ..symbol.graph import Node, Value, topological, variables
 from .codegen import Source, write_function
 from .interpret import interpret, run_operator
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "make_plan", "SMALL"]
+
+SMALL = 8  # operators; up to here torch's tape, walked in C++, costs less than one node of ours with a Python backward
 
 
 @final
@@ -75,6 +77,8 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
         found = [v for v in prepared.outputs if v is not None]
         outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
+    if wrt and _is_small(order):
+        return _taped_plan(outputs, effects, inputs, types, training, wrt, order, start)
     heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
     grads: list[Value | None] = []
     all_types: Mapping[Node, Any] = types
@@ -111,6 +115,24 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
                 [i for i, v in enumerate(saved) if v.node in given or i in shown],
                 [t.dtype.is_floating_point for t in out_types], program.types, program, sources, log,
                 time.perf_counter() - start)
+
+
+def _is_small(order: Sequence[Node]) -> bool:
+    """Whether a graph is better off on torch's own tape: few operators, none with a gradient rule that differs."""
+    operators = [n.op for n in order if n.op is not None]
+    return len(operators) <= SMALL and not any(op.own_gradient or isinstance(op.gradient, Unsupported) for op in operators)
+
+
+def _taped_plan(outputs: Sequence[Value], effects: Sequence[Value], inputs: Sequence[Node], types: Any, training: bool,
+                wrt: Sequence[Node], order: Sequence[Node], start: float) -> Plan:
+    """Return a plan whose forward runs on torch's tape, operator by operator."""
+    program = Program((*outputs, *effects), types, training)
+    nodes = [n for n in program.order if not n.is_variable]
+    source = write_function("taped", nodes, [Value(n) for n in inputs], outputs, types, training, {},
+                            copies=len(outputs), overwrite=False)
+    return Plan(list(inputs), list(outputs), list(effects), list(wrt), training, False, [], source.function, None,
+                len(outputs), [], [], [types[v.node][v.index].dtype.is_floating_point for v in outputs], types,
+                program, {"taped": source}, [("traced", len(order))], time.perf_counter() - start)
 
 
 def _split(program: Program, outputs: Sequence[Value]) -> tuple[list[Node], list[Node]]:

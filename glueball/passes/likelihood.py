@@ -49,6 +49,10 @@ def fuse_likelihood(program: Program) -> Program:
     reshape, likelihood = lookup("Reshape"), lookup("_class_likelihood")
 
     def reshaped(value: Value, node: Node, kind: TensorType, types: Types) -> Value:
+        if _is(value, "Reshape"):
+            value = value.node.inputs[0]
+        if types[value.node][value.index] == kind:
+            return value
         made = Node(reshape, node.name, (value,), reshape.typed({"shape": kind.shape}), node.hints, node.origin,
                     node.serial)
         types[made] = (kind,)  # type: ignore[index]  # rebuild's own dictionary
