@@ -120,7 +120,8 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
 def _is_small(order: Sequence[Node]) -> bool:
     """Whether a graph is better off on torch's own tape: few operators, none with a gradient rule that differs."""
     operators = [n.op for n in order if n.op is not None]
-    return len(operators) <= SMALL and not any(op.own_gradient or isinstance(op.gradient, Unsupported) for op in operators)
+    special = any(op.own_gradient or isinstance(op.gradient, Unsupported) for op in operators)
+    return len(operators) <= SMALL and not special
 
 
 def _taped_plan(outputs: Sequence[Value], effects: Sequence[Value], inputs: Sequence[Node], types: Any, training: bool,
