@@ -25,7 +25,7 @@ from .interpret import interpret, run_operator
 
 __all__ = ["Plan", "make_plan", "SMALL"]
 
-SMALL = 8  # operators; up to here torch's tape, walked in C++, costs less than one node of ours with a Python backward
+SMALL = 16  # operators; up to here torch's tape, walked in C++, costs less than a backward in Python
 
 
 @final
