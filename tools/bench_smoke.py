@@ -11,7 +11,8 @@ from pathlib import Path
 root = Path(__file__).resolve().parent.parent
 environment = {**os.environ, "PYTHONPATH": str(root)}
 failed = []
-for program in sorted((root / "benchmarks").glob("*.py")):
+folder = root / "benchmarks"
+for program in [*sorted(folder.glob("*.py")), *sorted(folder.glob("folding/f[0-9]_*.py"))]:
     if "__main__" not in program.read_text():  # pairs.py and networks.py are what the others share
         continue
     start = time.perf_counter()

@@ -13,12 +13,16 @@ from typing import Any
 HEAD = """# Results
 
 Made by `tools/results_page.py` from the benchmarks' own records. All sides of a benchmark run in one process in turn
-(imports and memory: a process each), with the same number of threads; figures are medians. Ratios below 1 are better
-than the other side. Reproduce with
+(imports and memory: a process each), with the same number of threads; figures are medians. Of ratios of times (must ≤)
+smaller is better, of ratios of samples per second (must ≥) larger. Reproduce with
 
 ```text
 for b in small_ops training_step first_call import_time peak_memory; do
     python benchmarks/$b.py --json records.json
+done
+export GLUEBALL_DYNET_PYTHON=... GLUEBALL_ORACLE_PYTHON=...   # Pythons with DyNet and MXNet 1.9.1, where there are any
+for b in benchmarks/folding/f[0-9]_*.py; do
+    python $b --json records.json
 done
 python tools/results_page.py records.json
 ```
@@ -26,10 +30,11 @@ python tools/results_page.py records.json
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """Say in words how a figure stands to its targets."""
-    if row["value"] <= row["aim"]:
+    """Say in words how a figure stands to its targets (at most, or at least where the row says ≥)."""
+    larger = row.get("sense") == "≥"
+    if row["value"] >= row["aim"] if larger else row["value"] <= row["aim"]:
         return "aim reached"
-    if row["value"] <= row["must"]:
+    if row["value"] >= row["must"] if larger else row["value"] <= row["must"]:
         return f"must reached; {row['value'] / row['aim']:.2f}× the aim"
     return f"**falls short**: {row['value'] / row['must']:.2f}× what it must be"
 
@@ -47,7 +52,8 @@ def page(records: dict[str, dict[str, Any]]) -> str:
         for row in record["claims"]:
             unit = "×" if row["bottom"] else f" {record['unit']}"
             parts.append(
-                f"| {row['what']} | {row['value']:.2f}{unit} | {row['must']:g} | {row['aim']:g} | {verdict(row)} |"
+                f"| {row['what']} | {row['value']:.2f}{unit} | {row.get('sense', '≤')} {row['must']:g} | "
+                f"{row['aim']:g} | {verdict(row)} |"
             )
     parts.append("\n| benchmark | side | median |\n|---|---|---:|")
     for record in records.values():
