@@ -1,0 +1,98 @@
+"""Workload F4 in DyNet 2.1: one graph of all lattices of a batch, which DyNet batches by itself.
+
+The one idea: the graph is built lattice by lattice; `esum` of all losses is run once. `autobatch` is DyNet's own
+option: 0 none, 1 by agenda, 2 by depth. Data and parameters: lattice.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dynet_config
+import numpy as np
+from lattice import CHARACTERS, EMBEDDING, HIDDEN, RATE, WORDS, Lattice
+from remote import Arrays, Side
+
+
+class Dynet(Side):
+    """The side."""
+
+    checks_gradients = False  # DyNet's are read row by row; the loss after a step of training is compared instead
+
+    def __init__(self, parameters: Arrays, autobatch: int, sizes: tuple[int, ...]) -> None:
+        dynet_config.set(mem=3000, autobatch=autobatch, random_seed=1)
+        import dynet
+
+        self.dy, self.sizes = dynet, sizes
+        self._model = model = dynet.ParameterCollection()
+        self._tables = {
+            name: model.add_lookup_parameters((rows, EMBEDDING), init=parameters[name + ".weight"])
+            for name, rows in (("characters", CHARACTERS), ("words", WORDS))
+        }
+        self._weights = {
+            name: model.add_parameters(value.shape, init=dynet.NumpyInitializer(value))
+            for name, value in parameters.items()
+            if name.split(".")[0] not in self._tables
+        }
+        self._trainer = dynet.SimpleSGDTrainer(model, learning_rate=RATE)
+        self._trainer.set_sparse_updates(True)
+        self._trainer.set_clip_threshold(0)
+
+    def _cell(self, name: str, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+        dy, w = self.dy, self._weights
+        terms = [w[name + ".input.bias"], w[name + ".input.weight"], x]
+        if h is not None:
+            terms += [w[name + ".state.weight"], h]
+        gates = dy.affine_transform(terms)
+        i, f, o, u = (dy.pick_range(gates, k * HIDDEN, (k + 1) * HIDDEN) for k in range(4))
+        new = dy.cmult(dy.logistic(i), dy.tanh(u))
+        if c is not None:
+            new = new + dy.cmult(dy.logistic(f), c)
+        return dy.cmult(dy.logistic(o), dy.tanh(new)), new
+
+    def _scores(self, lattice: Lattice) -> list[Any]:
+        dy, w = self.dy, self._weights
+        arriving: list[list[tuple[Any, Any]]] = [[] for _ in range(lattice.length + 1)]
+        words: list[list[tuple[int, int]]] = [[] for _ in range(lattice.length)]
+        for start, end, word in lattice.words.tolist():
+            words[start].append((end, word))
+        h = c = None
+        scores = []
+        for node, character in enumerate(lattice.characters.tolist()):
+            arriving[node + 1].append(self._cell("character_cell", self._tables["characters"][character], h, c))
+            for end, word in words[node]:
+                arriving[end].append(self._cell("word_cell", self._tables["words"][word], h, c))
+            h = dy.esum([state[0] for state in arriving[node + 1]])
+            c = dy.esum([state[1] for state in arriving[node + 1]])
+            scores.append(dy.affine_transform([w["output.bias"], w["output.weight"], h]))
+        return scores
+
+    def _total(self, batch: list[Lattice]) -> Any:
+        dy = self.dy
+        dy.renew_cg()
+        losses = [
+            dy.pickneglogsoftmax(score, tag)
+            for lattice in batch
+            for score, tag in zip(self._scores(lattice), lattice.tags.tolist())
+        ]
+        return dy.esum(losses)
+
+    def loss(self, batch: list[Lattice]) -> float:
+        return self._total(batch).value()
+
+    def train(self, batch: list[Lattice]) -> None:
+        loss = self._total(batch) * (1.0 / len(batch))
+        loss.forward()
+        loss.backward()
+        self._trainer.update()
+
+    def infer(self, batch: list[Lattice]) -> np.ndarray:
+        self.dy.renew_cg()
+        scores = [score for lattice in batch for score in self._scores(lattice)]
+        self.dy.forward(scores)
+        return np.stack([score.npvalue() for score in scores])
+
+
+def make(parameters: Arrays, samples: list[Lattice], autobatch: int = 1, sizes: Any = (1, 16, 64, 256)) -> Dynet:
+    """Return the side."""
+    return Dynet(parameters, autobatch, tuple(sizes))
