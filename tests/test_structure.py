@@ -43,6 +43,7 @@ TORCH_ALLOWED = {
     "executor": "plans call ATen",
     "kvstore": "reduction between devices",
     "optimizer": "fused updates",
+    "fold/verify": "it compares a program with a graph in numbers",
     "gluon/data": "worker processes of torch's loader",
 }
 

@@ -2,59 +2,78 @@
 
 The one idea: a graph traced for k children contains k copies of the same computation. One copy, written over the
 list's symbol, becomes steps on level "edge"; where the copies meet, the meeting must be a sum, mean or maximum over all
-of them, and becomes a reduction. Anything else is refused with a reason in words.
+of them, and becomes a reduction. So every traced value is one of four: a node's (`Plain`), one child's (`Child`), a
+sum or maximum that is still being added up (`Terms`), or all children's joined along an axis (`Joined`). What fits
+none of these is refused with a reason in words.
 
-Not here: the program (steps.py), whether a program means the same as a graph (verify.py), running it (body.py).
+Two readings are possible where the trace cannot tell: a division by k of a sum over k children is taken as a mean,
+and something added k times beside the children as added for each child. Tracing for another k and `verify.agrees` tell.
+
+Not here: the program (steps.py), expressions (expression.py), running them for comparison (verify.py).
 """
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
 
 from ..base.errors import MXNetError, explain
-from ..ops.opdef import OpDef, TensorType
+from ..ops.opdef import OpDef, TensorType, lookup
 from ..symbol.graph import Node, Value, execution_order, present
-from .steps import Level, Program, Step
+from .expression import UNKNOWN, Algebra, Expression, ProgramBuilder
+from .steps import Program
+from .terms import COMBINING, Term, settle, signs_of
+from .verify import Operand, agrees, lift
 
-__all__ = ["to_program"]
+__all__ = ["find_ragged", "to_program"]
 
 Types = Mapping[Node, tuple[TensorType, ...]]
-UNKNOWN = TensorType()
+SOFTMAXES = ("softmax", "log_softmax", "softmin")
 
 
-class ProgramBuilder:
-    """Hands out slots and collects steps."""
+@final
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A value of the node: the same expression whichever child is looked at."""
 
-    def __init__(self) -> None:
-        self.types: list[TensorType] = []
-        self.levels: list[Level] = []
-        self.steps: list[Step] = []
-
-    def slot(self, kind: TensorType, level: Level = "node") -> int:
-        """Return a new slot."""
-        self.types.append(kind)
-        self.levels.append(level)
-        return len(self.types) - 1
-
-    def step(self, op: OpDef | str, attrs: Mapping[str, Any], inputs: Sequence[int | None],
-             kinds: Sequence[TensorType], level: Level = "node", origin: str = "") -> tuple[int, ...]:
-        """Append a step; return the slots of its results."""
-        outputs = tuple(self.slot(kind, level) for kind in kinds)
-        self.steps.append(Step(op, attrs, tuple(inputs), outputs, level, origin))
-        return outputs
-
-    def finish(self, arguments: Sequence[int], shared: Sequence[int], results: Sequence[int]) -> Program:
-        """Return the program."""
-        return Program(tuple(self.types), tuple(self.levels), tuple(arguments), tuple(shared), tuple(self.steps),
-                       tuple(results))
+    expression: Expression
 
 
-def in_signature_order(op: OpDef, node: Node, slots: Sequence[int]) -> tuple[int | None, ...]:
-    """Place the slots of a node's inputs in the order of the operator's signature, None where one is absent."""
-    if op.variadic:
-        return tuple(slots)
-    given = dict(zip(present(node), slots))
-    return tuple(given.get(name) for name in op.input_names)
+@final
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What `expression` is for one child."""
+
+    expression: Expression
+    index: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A sum or maximum whose children have not all been met (kind: "sum", "max" or "min")."""
+
+    kind: str
+    terms: tuple[Term, ...]
+    type: TensorType
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """All children's values in order, stacked along a new axis or concatenated along one they have."""
+
+    expression: Expression
+    axis: int
+    stacked: bool
+
+
+Meaning: TypeAlias = "Plain | Child | Terms | Joined"
+
+
+@final
+class NotRagged(Exception):
+    """Why a graph does not serve any number of children."""
 
 
 def to_program(outputs: Sequence[Value], arguments: Sequence[Node], shared: Sequence[Node], types: Types) -> Program:
@@ -89,3 +108,330 @@ def to_program(outputs: Sequence[Value], arguments: Sequence[Node], shared: Sequ
         slots.update({Value(node, i): slot for i, slot in enumerate(made)})
     return builder.finish([slots[Value(n)] for n in arguments], [slots[Value(n)] for n in shared],
                           [slots[v] for v in outputs])
+
+
+def find_ragged(outputs: Sequence[Value], arguments: Sequence[Node | Sequence[Node]], shared: Sequence[Node],
+                types: Types, training: bool = False) -> Program | str:
+    """Turn a graph traced for two or more children into a Program for any number of them, or say why not.
+
+    Parameters
+    ----------
+    outputs
+        Results of the graph, in order.
+    arguments
+        The call's arguments, in order: a variable for an array, the list of its variables for a list of children.
+    shared
+        Parameters and constants.
+    types
+        Type of every value of every node that the outputs depend on.
+    training
+        Whether the graph was traced in train mode: operators that update a state are then refused.
+
+    Returns
+    -------
+    The program, one slot per argument (level "edge" for a list of children), or the reason as text. The program has
+    been compared with this graph; compare it with graphs for other numbers of children by `verify.agrees`.
+    """
+    lists = [a for a in arguments if isinstance(a, Sequence)]
+    if not lists:
+        return to_program(outputs, [a for a in arguments if not isinstance(a, Sequence)], shared, types)
+    sizes = {len(a) for a in lists}
+    if len(sizes) > 1:
+        return f"the lists of this call have different lengths: {', '.join(str(len(a)) for a in lists)}"
+    count, = sizes
+    if count < 2:
+        return f"a call with {count} child{'' if count else 'ren'} does not show how children are put together"
+    try:
+        program = _Reader(count, types, training).read(outputs, arguments, shared)
+    except NotRagged as reason:
+        return str(reason)
+    if not agrees(program, outputs, arguments, shared, types):
+        return "the program found for any number of children does not compute what the block does"
+    return program
+
+
+def in_signature_order(op: OpDef, node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Place what belongs to a node's inputs in the order of the operator's signature, None where one is absent."""
+    if op.variadic:
+        return tuple(values)
+    given = dict(zip(present(node), values))
+    return tuple(given.get(name) for name in op.input_names)
+
+
+@final
+class _Reader:
+    """Reads a graph, node by node, as expressions."""
+
+    def __init__(self, count: int, types: Types, training: bool) -> None:
+        self.count, self.types, self.training = count, types, training
+        self.algebra = Algebra()
+        self.meanings: dict[Value, Meaning] = {}
+        self.drawn: dict[Any, int] = {}
+
+    def read(self, outputs: Sequence[Value], arguments: Sequence[Node | Sequence[Node]],
+             shared: Sequence[Node]) -> Program:
+        """Return the program; raises NotRagged."""
+        variables: list[Expression] = []
+        for argument in arguments:
+            nodes = argument if isinstance(argument, Sequence) else [argument]
+            kinds = {self.types[n][0] for n in nodes if n in self.types}
+            if len(kinds) > 1:
+                raise NotRagged(f"the children of a list differ in shape or dtype: {', '.join(map(_text, kinds))}")
+            level = "edge" if isinstance(argument, Sequence) else "node"
+            variable = self.algebra.variable(next(iter(kinds), UNKNOWN), level)
+            variables.append(variable)
+            for i, node in enumerate(nodes):
+                self.meanings[Value(node)] = Child(variable, i) if level == "edge" else Plain(variable)
+        common = [self.algebra.variable(self.types.get(n, (UNKNOWN,))[0], shared=True) for n in shared]
+        self.meanings.update({Value(n): Plain(e) for n, e in zip(shared, common)})
+        for node in execution_order(outputs):
+            if node.op is not None:
+                found = self._visit(node, node.op)
+                self.meanings.update({Value(node, i): meaning for i, meaning in enumerate(found)})
+            elif Value(node) not in self.meanings:
+                raise NotRagged(f"the graph reads {node.name!r}, which it is given no value for")
+        return self.algebra.emit(variables, common, [self._result(i, v) for i, v in enumerate(outputs)])
+
+    def _result(self, position: int, value: Value) -> Expression:
+        meaning = self._resolved(self.meanings[value])
+        if isinstance(meaning, Plain):
+            return meaning.expression
+        made = f"; it is made {_at(value.node)}" if value.node.origin else ""
+        if isinstance(meaning, Child):
+            raise NotRagged(f"result {position} depends on child {meaning.index} alone{made}")
+        if isinstance(meaning, Joined):
+            raise NotRagged(f"result {position} holds a value for each child{made}")
+        raise NotRagged(f"result {position} is a {meaning.kind} that treats the children differently{made}")
+
+    # -- one node ------------------------------------------------------------------------------------------------------
+    def _visit(self, node: Node, op: OpDef) -> Sequence[Meaning]:
+        if op.mutates and self.training:
+            raise NotRagged(f"{op.name} updates a state in train mode, {_at(node)}")
+        ins = [self.meanings[v] for v in node.inputs]
+        if _changes_nothing(node, op) and self.types[node] == (self._type(node.inputs[0]),):
+            return ins
+        if any(isinstance(m, Terms) for m in ins) and op.name not in COMBINING:
+            ins = [self._resolved(m) for m in ins]
+        children = {m.index for m in ins if isinstance(m, Child)}
+        bundled = any(isinstance(m, Terms | Joined) for m in ins)
+        if not bundled and len(children) <= 1:
+            return self._direct(node, op, ins, next(iter(children), None))
+        if op.name in COMBINING and not any(isinstance(m, Joined) for m in ins):
+            return [self._combined(node, op, ins)]
+        ins = [self._resolved(m) for m in ins]
+        if any(isinstance(m, Terms) for m in ins):
+            raise NotRagged(f"{op.name} uses a sum or maximum of some of the children only, {_at(node)}")
+        if any(isinstance(m, Joined) for m in ins):
+            if not any(isinstance(m, Child) for m in ins):
+                return self._on_joined(node, op, ins)
+        elif op.name in ("stack", "Concat"):
+            return [self._join(node, op, ins)]
+        elif len({m.index for m in ins if isinstance(m, Child)}) <= 1:
+            return self._direct(node, op, ins, next(iter(children), None))
+        raise NotRagged(f"{op.name} mixes single children in another way than a sum, mean or maximum over all, "
+                        f"{_at(node)}")
+
+    def _type(self, value: Value) -> TensorType:
+        return self.types[value.node][value.index]
+
+    def _direct(self, node: Node, op: OpDef, ins: Sequence[Meaning], child: int | None) -> Sequence[Meaning]:
+        """Apply an operator to values of the node and of at most one child."""
+        inputs = [m.expression for m in ins if not isinstance(m, Terms)]
+        attrs: Mapping[str, Any] = node.attrs
+        if child is None:
+            mean = self._as_mean(op, attrs, inputs)
+            if mean is not None:
+                return [Plain(mean)]
+        elif op.name in ("zeros_like", "ones_like"):  # of a child: nothing of that child is in it
+            kind = self.types[node][0]
+            filled = lookup("_zeros" if op.name == "zeros_like" else "_ones")
+            made = self.algebra.apply(filled, filled.typed({"shape": kind.shape, "dtype": kind.dtype}), (), (kind,))
+            return [Plain(made[0])]
+        mark = None
+        if _draws(op, attrs):
+            key = (op, node.attr_key, tuple(inputs), child)
+            mark = self.drawn[key] = self.drawn.get(key, 0) + 1
+        made = self.algebra.apply(op, attrs, in_signature_order(op, node, inputs), self.types[node], node.origin, mark)
+        return [Plain(e) if child is None else Child(e, child) for e in made]
+
+    def _as_mean(self, op: OpDef, attrs: Mapping[str, Any], inputs: Sequence[Expression]) -> Expression | None:
+        """Recognise a sum over the children divided by their number."""
+        if not _divides(op, attrs, self.count):
+            return None
+        return self._mean(inputs[0])
+
+    def _mean(self, sum_of: Expression) -> Expression | None:
+        made = sum_of.of
+        if made.op == "sum":
+            return self.algebra.reduce("mean", sum_of.operand)
+        if made.name in ("elemwise_add", "broadcast_add", "add_n", "elemwise_sub", "broadcast_sub"):
+            parts = [None if i is None else self._mean(i) for i in made.inputs]
+        elif made.name in ("expand_dims", "squeeze", "Reshape", "transpose", "SliceChannel", "slice_axis", "negative"):
+            parts = [self._mean(sum_of.operand)]
+        else:
+            return None
+        if any(p is None for p in parts):
+            return None
+        return self.algebra.apply(made.op, made.attrs, parts, made.types, made.origin)[sum_of.index]
+
+    # -- children meet -------------------------------------------------------------------------------------------------
+    def _combined(self, node: Node, op: OpDef, ins: Sequence[Meaning]) -> Meaning:
+        """Add up, or take the maximum of, terms that belong to different children."""
+        kind, kinds = COMBINING[op.name], {self._type(v).dtype for v in node.inputs}
+        terms: list[Term] = []
+        for sign, given in zip(signs_of(op, len(ins)), ins):
+            meaning = given if isinstance(given, Terms) and given.kind == kind else self._resolved(given)
+            if isinstance(meaning, Joined) or (isinstance(meaning, Terms) and meaning.kind != kind):
+                raise NotRagged(f"{op.name} mixes a {kind} over some of the children with something else, {_at(node)}")
+            if isinstance(meaning, Terms):
+                terms += [Term(sign * t.sign, t.expression, t.child) for t in meaning.terms]
+            else:
+                child = meaning.index if isinstance(meaning, Child) else None
+                terms.append(Term(sign, meaning.expression, child))
+        if len(kinds) > 1:
+            raise NotRagged(f"{op.name} mixes dtypes while it puts children together, {_at(node)}")
+        result = self.types[node][0]
+        found = settle(self.algebra, kind, terms, self.count, result, final=False)
+        return Plain(found) if found is not None else Terms(kind, tuple(terms), result)
+
+    def _resolved(self, meaning: Meaning) -> Meaning:
+        """Close a sum or maximum when all children are in it."""
+        if not isinstance(meaning, Terms):
+            return meaning
+        found = settle(self.algebra, meaning.kind, meaning.terms, self.count, meaning.type, final=True)
+        return meaning if found is None else Plain(found)
+
+    def _join(self, node: Node, op: OpDef, ins: Sequence[Meaning]) -> Meaning:
+        """Recognise a stack or concatenation of all children in order."""
+        found = [m for m in ins if isinstance(m, Child)]
+        stacked = op.name == "stack"
+        if len(found) == len(ins) and [m.index for m in found] == list(range(self.count)) and len(
+                {m.expression for m in found}) == 1:
+            rank = len(self.types[node][0].shape or ())
+            axis = int(node.attrs["axis" if stacked else "dim"])
+            return Joined(found[0].expression, axis % rank, stacked)
+        raise NotRagged(f"{op.name} joins something else than the same value of every child in order, {_at(node)}")
+
+    # -- operators on joined children ----------------------------------------------------------------------------------
+    def _on_joined(self, node: Node, op: OpDef, ins: Sequence[Meaning]) -> Sequence[Meaning]:
+        values: list[Plain | Joined] = [m for m in ins if isinstance(m, Plain | Joined)]
+        if op.name in SOFTMAXES and isinstance(values[0], Joined) and len(values) == 1:
+            found = self._softmax(node, op, values[0])
+            if found is not None:
+                return [found]
+        picked = self._picked(node, op, values[0])
+        if picked is not None:
+            return picked
+        if _draws(op, node.attrs) and node.attrs.get("axes"):
+            raise NotRagged(f"{op.name} shares its draws along an axis of joined children, {_at(node)}")
+        operands = [Operand(m.expression.type, m.axis, m.stacked) if isinstance(m, Joined) else
+                    Operand(m.expression.type) for m in values]
+        lifted = lift(op, node.attrs, in_signature_order(op, node, operands), self.count)
+        if lifted is None:
+            raise NotRagged(f"{op.name} on joined children is neither the same for each child nor a sum, mean or "
+                            f"maximum over them, {_at(node)}")
+        parts = [self._expanded(m) if lifted.expand and isinstance(m, Joined) else m.expression for m in values]
+        made = tuple(parts)
+        if lifted.apply:
+            key = (op, node.attr_key, tuple(parts))
+            mark = None
+            if _draws(op, node.attrs):
+                mark = self.drawn[key] = self.drawn.get(key, 0) + 1
+            made = self.algebra.apply(op, lifted.attrs, in_signature_order(op, node, parts), lifted.types, node.origin,
+                                      mark)
+        if lifted.kind in ("stack", "concat"):
+            return [Joined(e, axis, lifted.kind == "stack") for e, axis in zip(made, lifted.axes)]
+        reduced = self._reduce(lifted.kind, made[0])
+        if lifted.keepdims is not None:
+            reduced = self.algebra.call("expand_dims", reduced, axis=lifted.keepdims)
+        elif lifted.squeeze is not None:
+            reduced = self.algebra.call("squeeze", reduced, axis=lifted.squeeze)
+        return [Plain(reduced)]
+
+    def _expanded(self, joined: Joined) -> Expression:
+        """The part of one child with the axis along which the children are joined."""
+        return self.algebra.call("expand_dims", joined.expression, axis=joined.axis) if joined.stacked else \
+            joined.expression
+
+    def _reduce(self, kind: str, expression: Expression) -> Expression:
+        if kind == "sum":
+            return self.algebra.sum(expression, self.count)
+        return self.algebra.reduce(kind, expression) if kind == "mean" else self.algebra.extreme(kind, expression)
+
+    def _softmax(self, node: Node, op: OpDef, joined: Joined) -> Joined | None:
+        """Write a softmax over the children as a maximum, a sum, and steps of each child."""
+        attrs, call = node.attrs, self.algebra.call
+        rank = len(self.types[node][0].shape or ())
+        if int(attrs["axis"]) % rank != joined.axis or attrs.get("use_length") or attrs.get("dtype") is not None:
+            return None
+        scores = self._expanded(joined) if not joined.stacked else joined.expression
+        if op.name == "softmin":
+            scores = call("negative", scores)
+        if attrs.get("temperature"):
+            scores = call("_div_scalar", scores, scalar=float(attrs["temperature"]))
+        several = not joined.stacked and scores.shape[joined.axis] != 1
+        within: dict[str, Any] = {"axis": (joined.axis,), "keepdims": True}
+        highest = self.algebra.reduce("max", call("max", scores, **within) if several else scores)
+        subtract, divide = ("broadcast_sub", "broadcast_div") if several else ("elemwise_sub", "elemwise_div")
+        shifted = call(subtract, scores, call("BlockGrad", highest))  # the shift cancels: it needs no gradient
+        powers = call("exp", shifted)
+        total = self.algebra.reduce("sum", call("sum", powers, **within) if several else powers)
+        if op.name == "log_softmax":
+            return Joined(call(subtract, shifted, call("log", total)), joined.axis, joined.stacked)
+        return Joined(call(divide, powers, total), joined.axis, joined.stacked)
+
+    def _picked(self, node: Node, op: OpDef, joined: Plain | Joined) -> Sequence[Meaning] | None:
+        """Recognise single children taken out of joined ones again."""
+        if not isinstance(joined, Joined):
+            return None
+        attrs, axis = node.attrs, joined.axis
+        whole = self._type(node.inputs[0]).shape or ()
+        size = (whole[axis] or 0) // self.count
+        if op.name == "SliceChannel" and int(attrs["axis"]) % len(whole) == axis and int(
+                attrs["num_outputs"]) == self.count:
+            part = self._expanded(joined)
+            if attrs["squeeze_axis"] and size == 1:
+                part = joined.expression if joined.stacked else self.algebra.call("squeeze", part, axis=axis)
+            return [Child(part, i) for i in range(self.count)]
+        if op.name == "slice_axis" and int(attrs["axis"]) % len(whole) == axis:
+            begin, end = slice(attrs["begin"], attrs["end"]).indices(whole[axis] or 0)[:2]
+            if end - begin == size and begin % size == 0:
+                return [Child(self._expanded(joined), begin // size)]
+        if op.name == "slice" and not any(s not in (None, 1) for s in attrs["step"]) and len(attrs["begin"]) > axis:
+            begin, end = slice(attrs["begin"][axis], attrs["end"][axis]).indices(whole[axis] or 0)[:2]
+            if end - begin == size and begin % size == 0:
+                bounds = {name: (*attrs[name][:axis], value, *attrs[name][axis + 1:])
+                          for name, value in (("begin", 0), ("end", size))}
+                part = self.algebra.call("slice", self._expanded(joined), **bounds, step=attrs["step"])
+                return [Child(part, begin // size)]
+        return None
+
+
+def _changes_nothing(node: Node, op: OpDef) -> bool:
+    """Whether the operator returns its input: `0 + x`, as in Python's sum(), and the like."""
+    if op.name == "_copy":
+        return True
+    neutral = {"_plus_scalar": 0, "_minus_scalar": 0, "_mul_scalar": 1, "_div_scalar": 1}.get(op.name)
+    return neutral is not None and node.attrs["scalar"] == neutral
+
+
+def _divides(op: OpDef, attrs: Mapping[str, Any], count: int) -> bool:
+    """Whether the operator divides by `count`."""
+    if op.name == "_div_scalar":
+        return bool(attrs["scalar"] == count)
+    return op.name == "_mul_scalar" and abs(float(attrs["scalar"]) * count - 1.0) < 1e-6
+
+
+def _draws(op: OpDef, attrs: Mapping[str, Any]) -> bool:
+    """Whether the operator draws random numbers with these attributes."""
+    if op.name == "LeakyReLU":
+        return bool(attrs["act_type"] == "rrelu")
+    return op.random
+
+
+def _at(node: Node) -> str:
+    return f"at {node.origin}" if node.origin else f"in {node.name!r}"
+
+
+def _text(kind: TensorType) -> str:
+    return f"{kind.shape} {str(kind.dtype).removeprefix('torch.')}"
