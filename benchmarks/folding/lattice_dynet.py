@@ -1,7 +1,7 @@
 """Workload F4 in DyNet 2.1: one graph of all lattices of a batch, which DyNet batches by itself.
 
-The one idea: the graph is built lattice by lattice; `esum` of all losses is run once. `autobatch` is DyNet's own
-option: 0 none, 1 by agenda, 2 by depth. Data and parameters: lattice.py.
+The one idea: the graph is built lattice by lattice, with DyNet's own fused LSTM cell; `esum` of all losses is run once.
+`autobatch` is DyNet's own option: 0 none, 1 by agenda, 2 by depth. Data and parameters: lattice.py.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Dynet(Side):
         import dynet
 
         self.dy, self.sizes = dynet, sizes
+        for cell in ("character_cell", "word_cell"):
+            parameters[cell + ".input.bias"][HIDDEN : 2 * HIDDEN] -= 1  # DyNet's cell adds it by itself
         self._model = model = dynet.ParameterCollection()
         self._tables = {
             name: model.add_lookup_parameters((rows, EMBEDDING), init=parameters[name + ".weight"])
@@ -40,15 +42,10 @@ class Dynet(Side):
 
     def _cell(self, name: str, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
         dy, w = self.dy, self._weights
-        terms = [w[name + ".input.bias"], w[name + ".input.weight"], x]
-        if h is not None:
-            terms += [w[name + ".state.weight"], h]
-        gates = dy.affine_transform(terms)
-        i, f, o, u = (dy.pick_range(gates, k * HIDDEN, (k + 1) * HIDDEN) for k in range(4))
-        new = dy.cmult(dy.logistic(i), dy.tanh(u))
-        if c is not None:
-            new = new + dy.cmult(dy.logistic(f), c)
-        return dy.cmult(dy.logistic(o), dy.tanh(new)), new
+        terms = (w[name + suffix] for suffix in (".input.weight", ".state.weight", ".input.bias"))
+        gates = dy.vanilla_lstm_gates(x, h, *terms)
+        c = dy.vanilla_lstm_c(c, gates)
+        return dy.vanilla_lstm_h(c, gates), c
 
     def _scores(self, lattice: Lattice) -> list[Any]:
         dy, w = self.dy, self._weights
@@ -56,7 +53,7 @@ class Dynet(Side):
         words: list[list[tuple[int, int]]] = [[] for _ in range(lattice.length)]
         for start, end, word in lattice.words.tolist():
             words[start].append((end, word))
-        h = c = None
+        h = c = dy.zeros(HIDDEN)
         scores = []
         for node, character in enumerate(lattice.characters.tolist()):
             arriving[node + 1].append(self._cell("character_cell", self._tables["characters"][character], h, c))
