@@ -29,7 +29,7 @@ _LAZY = {
     "visualization": "visualization", "viz": "visualization", "test_utils": "test_utils", "model": "model",
     "executor": "executor", "operator": "operator", "contrib": "contrib", "name": "name", "attribute": "attribute",
     "runtime": "runtime", "util": "util", "engine": "engine", "monitor": "monitor", "mon": "monitor", "rnn": "rnn",
-    "log": "log", "registry": "registry", "compat": "compat", "ops": "ops",
+    "log": "log", "registry": "registry", "compat": "compat", "ops": "ops", "fold": "fold",
 }
 
 

@@ -22,7 +22,7 @@ from .base.modes import RECORDING, TRAINING
 from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
 
 __all__ = ["Interpreter", "CURRENT", "Symbolic", "invoke", "run_kernel", "finish", "explain_failure", "set_array",
-           "set_composer", "set_precision", "precise", "watched", "exact"]
+           "set_composer", "set_precision", "precise", "watched", "exact", "run_eagerly"]
 
 
 class Interpreter(Protocol):
@@ -30,6 +30,14 @@ class Interpreter(Protocol):
 
     def invoke(self, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None) -> Any:
         """Handle one call; inputs are arrays, symbols or None. Return NotImplemented to let it run eagerly."""
+        ...
+
+    def call(self, block: Any, args: tuple[Any, ...]) -> Any:
+        """Handle the call of a hybrid block as a whole. Return NotImplemented to have its forward run."""
+        ...
+
+    def before_write(self, array: Any) -> None:
+        """Be told that an array is about to be changed in place."""
         ...
 
 
@@ -78,11 +86,19 @@ def invoke(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any 
     if interpreter is not None:
         result = interpreter.invoke(op, inputs, attrs, name)
         if result is not NotImplemented:
-            return result
+            return result if out is None or isinstance(result, Symbolic) else _handed_over(result, out)
     for value in inputs:
         if isinstance(value, Symbolic):
             return _compose(op, inputs, attrs, name)
-    return _run_eagerly(op, inputs, attrs, out)
+    return run_eagerly(op, inputs, attrs, out)
+
+
+def _handed_over(result: Any, out: Any) -> Any:
+    """Copy what an interpreter answered into the arrays that were given for it."""
+    targets = out if isinstance(out, (list, tuple)) else [out]
+    for target, value in zip(targets, result if isinstance(result, (list, tuple)) else [result]):
+        target._assign(value._t)
+    return out
 
 
 open_door(invoke)
@@ -117,7 +133,8 @@ def precise(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Seque
     return inputs if _precision is None or _EXACT.get() else _precision(op, inputs, attrs)
 
 
-def _run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any) -> Any:
+def run_eagerly(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any = None) -> Any:
+    """Run one operator call at once, whoever listens."""
     inputs = precise(op, inputs, attrs)
     typed = op.typed({k: v for k, v in attrs.items() if k not in ("ctx", "attr")
                       and (k != op.variadic_count or k in op.attr_by_name)})

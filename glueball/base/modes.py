@@ -10,7 +10,8 @@ from contextvars import ContextVar
 
 import torch
 
-__all__ = ["RECORDING", "TRAINING", "is_recording", "is_training", "torch_grad_enabled", "no_tape", "RETAINING"]
+__all__ = ["RECORDING", "TRAINING", "is_recording", "is_training", "torch_grad_enabled", "set_torch_grad", "no_tape",
+           "RETAINING"]
 
 RECORDING: ContextVar[bool] = ContextVar("glueball_recording", default=False)
 TRAINING: ContextVar[bool] = ContextVar("glueball_training", default=False)
@@ -21,6 +22,7 @@ is_training = TRAINING.get
 # torch's own switch: blocks called outside record() turn it off once, so that no layer inside builds a tape that is
 # thrown away
 torch_grad_enabled = torch.is_grad_enabled
+set_torch_grad = torch.set_grad_enabled
 no_tape = torch.no_grad
 
 
@@ -34,3 +36,15 @@ class _Flag:
 
 
 RETAINING = _Flag()  # set while a backward pass with retain_graph=True runs: saved values must then stay
+
+
+class _Counter:
+    """Counts, for the whole process."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+BACKWARD_PASS = _Counter()  # how many backward passes have begun: what is kept during one is not of another

@@ -1,4 +1,11 @@
 """Folding: write the program of one sample, run a whole batch of such programs as a few large kernels.
 
-The scope, the fibers and the structural interface are three doors to one engine; see docs/folding.md.
+The one idea: a scope (`batching`), fibers (`map`) and index arrays (`tree`, `scan`, `dag`) are three doors to one
+engine. Reading order: scope.py, folder.py (recording), operator_calls.py and units.py (what a call means), schedule.py,
+execute.py, body.py, backward.py. The guide is docs/folding.md.
 """
+from __future__ import annotations
+
+from .scope import batching
+
+__all__ = ["batching"]

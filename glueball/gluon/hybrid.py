@@ -20,11 +20,11 @@ from ..base.errors import DeferredInitializationError, MXNetError, Uninitialized
 from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
 from ..ndarray import NDArray
-from ..symbol.tracer import current_tracer
+from ..symbol.tracer import Tracer
 from .block import Block, as_arrays, not_a_block
 from .parameter import Parameter, tracer_symbol
 
-__all__ = ["HybridBlock"]
+__all__ = ["HybridBlock", "structural_changes"]
 
 
 class _Changes:
@@ -33,6 +33,11 @@ class _Changes:
     """
 
     count = 0
+
+
+def structural_changes() -> int:
+    """Return how many structural changes there have been: what was traced before a change may be out of date."""
+    return _Changes.count
 
 
 class HybridBlock(Block):
@@ -127,7 +132,11 @@ class HybridBlock(Block):
 
     # -- running -------------------------------------------------------------------------------------------------------
     def _call(self, args: tuple[Any, ...]) -> Any:
-        if not self._active or CURRENT.get() is not None or (args and isinstance(args[0], Symbolic)):
+        interpreter = CURRENT.get()
+        if interpreter is not None:
+            answer = interpreter.call(self, args)
+            return super()._call(args) if answer is NotImplemented else answer
+        if not self._active or (args and isinstance(args[0], Symbolic)):
             return super()._call(args)
         for hook in self._forward_pre_hooks.values():
             hook(self, args)
@@ -147,7 +156,7 @@ class HybridBlock(Block):
     def forward(self, x: Any, *args: Any) -> Any:
         """Run `hybrid_forward` on arrays or symbols, with this block's parameters by attribute name."""
         tracer = CURRENT.get()
-        if tracer is None and isinstance(x, NDArray):
+        if isinstance(x, NDArray) and not isinstance(tracer, Tracer):
             try:
                 ctx = x._ctx
                 held: Any = self._reg_params  # a parameter without data takes the slow way below
@@ -155,7 +164,7 @@ class HybridBlock(Block):
             except (TypeError, KeyError):
                 params = self._ready_params(x, args)
             return self.hybrid_forward(ndarray, x, *args, **params)
-        if current_tracer() is not None:
+        if isinstance(tracer, Tracer):
             params = {name: tracer_symbol(tracer, p) for name, p in self._reg_params.items()}
             with self.name_scope():
                 return self.hybrid_forward(symbol, x, *args, **params)

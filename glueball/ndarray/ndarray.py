@@ -224,6 +224,9 @@ class NDArray:
 
     def _writable(self, what: str) -> torch.Tensor:
         """Return the tensor for writing in place; on the tape that is refused."""
+        interpreter = _current()
+        if interpreter is not None:
+            interpreter.before_write(self)
         if self._t.requires_grad and is_recording():
             raise AutogradError(explain(what,
                                         "An array that is being recorded cannot be changed in place: its old value is "

@@ -45,6 +45,13 @@ class Tracer:
             return compose(op, inputs, attrs, name)
         return NotImplemented
 
+    def call(self, block: Any, args: tuple[Any, ...]) -> Any:
+        """Trace through blocks, not around them."""
+        return NotImplemented
+
+    def before_write(self, array: Any) -> None:
+        """Arrays met while tracing are constants; what is written to them later does not show, as ever."""
+
     def constant(self, array: Any) -> Node:
         """Return the variable that stands for an array met while tracing (one per array)."""
         node = self._by_array.get(id(array))

@@ -1,0 +1,104 @@
+"""Arenas: where the values of a scope live, one growing tensor of rows per Pool.
+
+The one idea: a group writes its results into consecutive rows, so a value is (pool, row), gathering arguments is one
+`index_select`, and a run of consecutive rows is a view. Rows are never overwritten; writes go through `.data`, whose
+version counter torch's tape does not watch, because views of other rows are saved there.
+"""
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from .kinds import Pool
+
+__all__ = ["Arena", "Store", "spans"]
+
+
+@final
+class Arena:
+    """Rows of one pool."""
+
+    __slots__ = ("pool", "data", "used")
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.used = 0
+        self.data = torch.empty((0, *pool.rest), dtype=pool.dtype, device=pool.ctx.torch_device)
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` more rows."""
+        needed = self.used + count
+        if needed > self.data.shape[0]:
+            size = needed if self.used == 0 else max(needed, 2 * self.data.shape[0])
+            grown = torch.empty((size, *self.pool.rest), dtype=self.pool.dtype, device=self.data.device)
+            grown[:self.used] = self.data[:self.used]
+            self.data = grown
+
+    def append(self, rows: torch.Tensor) -> int:
+        """Store rows; return the number of the first one."""
+        count = rows.shape[0]
+        if self.used == 0 and self.data.shape[0] < count:
+            self.data = rows.detach()  # the first and perhaps only group of this pool: no copy
+            self.used = count
+            return 0
+        start = self.used
+        self.reserve(count)
+        self.data.data[start:start + count] = rows.detach()
+        self.used = start + count
+        return start
+
+    def take(self, start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> tuple[torch.Tensor, Any]:
+        """Return the rows of values that start at `start` and take `count` rows each, and where they lay: a slice
+        when they follow each other (then the tensor is a view), else a tensor of row numbers.
+        """
+        rows = start if isinstance(count, int) and count == 1 else spans(start, count)
+        size = len(rows)
+        if size == 0:
+            return self.data[:0], slice(0, 0)
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first == size - 1 and (size <= 2 or bool((rows[1:] - rows[:-1] == 1).all())):
+            return self.data.data[first:last + 1], slice(first, last + 1)
+        index = torch.from_numpy(rows)
+        if self.data.is_cuda:
+            index = index.to(self.data.device, non_blocking=True)
+        return self.data.index_select(0, index), index
+
+
+def spans(start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> np.ndarray[Any, Any]:
+    """Return start[0], start[0]+1, … (count[0] of them), start[1], …
+
+    >>> spans(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    if isinstance(count, int):
+        return (start[:, None] + np.arange(count)).reshape(-1)
+    total = int(count.sum())
+    ends = np.cumsum(count)
+    return np.repeat(start - (ends - count), count) + np.arange(total)
+
+
+@final
+class Store:
+    """All arenas of a scope, and the row at which each value starts."""
+
+    def __init__(self) -> None:
+        self.arenas: dict[Pool, Arena] = {}
+        self.rows = np.full(1024, -1, dtype=np.int64)  # by value number; -1: not computed yet
+        self.gradient = np.zeros(1024, dtype=bool)  # by value number: does it depend on something with a gradient?
+
+    def arena(self, pool: Pool) -> Arena:
+        """Return the arena of a pool."""
+        found = self.arenas.get(pool)
+        if found is None:
+            found = self.arenas[pool] = Arena(pool)
+        return found
+
+    def fit(self, values: int) -> None:
+        """Make the tables long enough for so many values."""
+        if values > len(self.rows):
+            size = max(values, 2 * len(self.rows))
+            rows, gradient = np.full(size, -1, dtype=np.int64), np.zeros(size, dtype=bool)
+            rows[:len(self.rows)], gradient[:len(self.gradient)] = self.rows, self.gradient
+            self.rows, self.gradient = rows, gradient

@@ -1,0 +1,216 @@
+"""The reverse executor: gradients of a whole scope, group by group, in reverse.
+
+The one idea: torch's tape sees one node per flush (`_Flush`) and one per value that somebody reads (`_Read`). A read's
+backward puts its gradient into the gradient rows of the scope; the flush's backward then walks its groups in reverse:
+the gradient of a group's results are rows, its own small tape gives those of its inputs, which are added to the rows
+of whoever made them. Weight gradients of linear layers wait in the Sink until the end of the pass. Flushes are chained
+by tokens, so that later groups are always done before earlier ones, and a weight's gradient is returned by the first
+flush that used it, when everything has been noted.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from ..base import aten
+from ..base.errors import UnsupportedError, explain
+from ..base.modes import BACKWARD_PASS
+from .arena import Store
+from .functions import Sink
+from .kinds import Pool
+from .signature import Signature
+
+__all__ = ["Entry", "Tape", "attach"]
+
+Tensor = torch.Tensor
+
+
+@final
+@dataclass(slots=True)
+class Entry:
+    """What one group did, for backward.
+
+    inputs, places : gathered rows that need gradients, and the rows they came from (a slice or row numbers)
+    outputs, written : results, and (pool, first row, end row) where they are
+    direct : shared tensors whose gradients the group's own tape gives
+    """
+
+    signature: Signature
+    inputs: list[Tensor]
+    places: list[tuple[Pool, Any]]
+    outputs: list[Tensor]
+    written: list[tuple[Pool, int, int]]
+    direct: list[Tensor]
+
+
+@final
+class Tape:
+    """The groups of a scope that take part in gradients."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.entries: list[Entry] = []
+        self.sources: list[tuple[Tensor, Pool, int, int]] = []  # arrays from outside: (tensor, pool, row, rows)
+        self.shared: dict[int, Tensor] = {}  # shared tensors in use, by identity
+        self.trigger = torch.zeros((), requires_grad=True)
+        self.token: Tensor | None = None
+        self.flushes = 0
+        self._new: list[Tensor] = []
+        self._begin = self._sources = 0
+        self.sink = Sink()
+        self.gradients: dict[Pool, Tensor] = {}
+        self._pass = -1
+
+    # -- forward -------------------------------------------------------------------------------------------------------
+    def open(self) -> None:
+        """Begin a flush."""
+        self._begin, self._new = len(self.entries), []
+
+    def add(self, entry: Entry, shared: Sequence[Tensor]) -> None:
+        """Note a group."""
+        self.entries.append(entry)
+        for tensor in shared:
+            if id(tensor) not in self.shared:
+                self.shared[id(tensor)] = tensor
+                self._new.append(tensor)
+
+    def close(self) -> None:
+        """End a flush: put it on torch's tape as one node."""
+        sources, self._sources = self.sources[self._sources:], len(self.sources)
+        if len(self.entries) == self._begin and not sources:
+            return
+        inputs = [*self._new, *[tensor for tensor, *_ in sources]]
+        before = torch.is_grad_enabled()
+        aten.set_grad_mode(True)
+        try:
+            flush = _FlushState(self, self.flushes, self._begin, len(self.entries), len(self._new), sources)
+            self.token = _Flush.apply(flush, self.token, *inputs)  # type: ignore[assignment]  # apply is untyped
+        finally:
+            aten.set_grad_mode(before)
+        self.flushes += 1
+
+    # -- backward ------------------------------------------------------------------------------------------------------
+    def rows(self, pool: Pool) -> Tensor:
+        """Return the gradient rows of a pool; zeros at first."""
+        if self._pass != BACKWARD_PASS.value:  # a new backward pass: nothing of an unfinished one may remain
+            self._pass, self.gradients, self.sink = BACKWARD_PASS.value, {}, Sink()
+        found = self.gradients.get(pool)
+        if found is None:
+            arena = self.store.arena(pool)
+            found = torch.zeros((arena.used, *pool.rest), dtype=pool.dtype, device=arena.data.device)
+            self.gradients[pool] = found
+        return found
+
+    def reverse(self, begin: int, end: int) -> None:
+        """Walk groups in reverse."""
+        for index in range(end - 1, begin - 1, -1):
+            entry = self.entries[index]
+            outputs: list[Tensor] = []
+            grads: list[Tensor] = []
+            for output, (pool, start, stop) in zip(entry.outputs, entry.written):
+                rows = self.gradients.get(pool)
+                if rows is not None and output.requires_grad:
+                    outputs.append(output)
+                    grads.append(rows[start:stop])
+            if not outputs:
+                continue
+            targets = [*entry.inputs, *entry.direct, self.trigger]
+            found = aten.run_gradients(outputs, targets, grads, True, False)
+            for (pool, place), gradient in zip(entry.places, found):
+                if gradient is not None:
+                    self.scatter(pool, place, gradient)
+            for tensor, gradient in zip(entry.direct, found[len(entry.inputs):]):
+                if gradient is not None:
+                    self.sink.add(tensor, gradient)
+
+    def scatter(self, pool: Pool, place: Any, gradient: Tensor) -> None:
+        """Add gradients to the rows they belong to."""
+        rows = self.rows(pool)
+        if gradient.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr():
+            gradient = gradient.clone()
+        if isinstance(place, slice):
+            rows[place].add_(gradient)
+        else:
+            rows.index_add_(0, place, gradient)
+
+    def finish(self) -> None:
+        """The pass is over."""
+        self.gradients, self.sink, self._pass = {}, Sink(), -1
+
+
+@final
+@dataclass(slots=True)
+class _FlushState:
+    """The part of the tape that one flush wrote."""
+
+    tape: Tape
+    number: int
+    begin: int
+    end: int
+    shared: int
+    sources: list[tuple[Tensor, Pool, int, int]]
+
+
+@final
+class _Flush(torch.autograd.Function):
+    """One flush on torch's tape: a token that depends on everything that the flush read from outside."""
+
+    @staticmethod
+    def forward(ctx: Any, flush: _FlushState, token: Tensor | None, *tensors: Tensor) -> Tensor:
+        """Return the token."""
+        ctx.flush, ctx.tensors, ctx.chained = flush, tensors, token is not None
+        return torch.zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Return the gradients of what the flush read from outside."""
+        if torch.is_grad_enabled():
+            raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
+                                           fix="compute them with fold.batching(mode='off')"))
+        flush = ctx.flush
+        tape = flush.tape
+        tape.reverse(flush.begin, flush.end)
+        found: list[Tensor | None] = [tape.sink.collect(t) for t in ctx.tensors[:flush.shared]]
+        for tensor, pool, start, count in flush.sources:
+            rows = tape.gradients.get(pool)
+            found.append(None if rows is None else rows[start:start + count].reshape(tensor.shape).clone())
+        if flush.number == 0:
+            tape.finish()
+        return (None, grads[0] if ctx.chained else None, *found)
+
+
+@final
+class _Read(torch.autograd.Function):
+    """A value that somebody reads, on torch's tape."""
+
+    @staticmethod
+    def forward(ctx: Any, token: Tensor, value: Tensor, tape: Tape, pool: Pool, start: int, count: int) -> Tensor:
+        """Return the value."""
+        ctx.place = tape, pool, start, count
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Leave the gradient with the scope's rows."""
+        tape, pool, start, count = ctx.place
+        if torch.is_grad_enabled():
+            raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
+                                           fix="compute them with fold.batching(mode='off')"))
+        rows = tape.rows(pool)
+        rows[start:start + count].add_(grads[0].reshape(count, *pool.rest))
+        return torch.zeros(()), None, None, None, None, None
+
+
+def attach(tape: Tape, value: Tensor, pool: Pool, start: int, count: int) -> Tensor:
+    """Return a value that has been read, so that gradients of it reach the scope."""
+    if tape.token is None:
+        return value
+    before = torch.is_grad_enabled()
+    aten.set_grad_mode(True)
+    try:
+        return _Read.apply(tape.token, value, tape, pool, start, count)  # type: ignore[no-any-return]
+    finally:
+        aten.set_grad_mode(before)

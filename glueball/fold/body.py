@@ -1,0 +1,242 @@
+"""Runs a unit's Program on the stacked values of many samples.
+
+The one idea: a slot holds the rows of all samples as they lie in the arenas; for every step it is decided once how it
+runs on them: `rows` (the kernel as it is: axis 0 is the samples'), `stack` (a leading axis for the samples), `linear`
+(rows, with the weight's gradient put off), `plain` (nothing of a sample in it), or `loop` (once per sample). Under torch's grad mode the steps go on torch's tape, group by group.
+
+Not here: where rows come from (execute.py), the batching rules of operators (ops/rules/batch.py, operators.py).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+
+from ..executor.interpret import run_operator
+from ..ops.opdef import OpDef
+from ..ops.rules.batch import keeps_rows
+from .functions import Linear, Segments, reduce_edges, spread
+from .operators import run_rows, run_stacked
+from .steps import REDUCTIONS, Program, Step
+
+__all__ = ["Body", "Mode", "can_be_ragged"]
+
+Tensor = torch.Tensor
+Mode = str
+Runner = Callable[[list[Any], "Run"], None]
+
+
+@final
+class Run:
+    """What one run of a body is told beside its inputs."""
+
+    __slots__ = ("count", "segments", "tape")
+
+    def __init__(self, count: int, segments: Segments | None, tape: Any) -> None:
+        self.count, self.segments, self.tape = count, segments, tape
+
+
+def _batched_slots(program: Program) -> list[bool]:
+    batched = [False] * len(program.types)
+    for slot in program.arguments:
+        batched[slot] = True
+    for step in program.steps:
+        per_sample = any(s is not None and batched[s] for s in step.inputs) or (
+            isinstance(step.op, OpDef) and step.op.random)
+        for slot in step.outputs:
+            batched[slot] = per_sample
+    return batched
+
+
+def choose(program: Program, step: Step, batched: Sequence[bool], training: bool) -> Mode:
+    """Return how a step runs; see the module's text."""
+    op = step.op
+    if isinstance(op, str):
+        return op
+    flags = [s is not None and batched[s] for s in step.inputs]
+    if not any(flags) and not op.random:
+        return "plain"
+    shapes = [None if s is None else program.types[s].shape for s in step.inputs]
+    own = [shape for shape, flag in zip(shapes, flags) if flag and shape is not None]
+    if op.name == "FullyConnected" and flags == [True, *(False,) * (len(flags) - 1)]:
+        shared = [s for s in step.inputs[1:] if s is not None]
+        if len(own[0]) == 2 and all(s in program.shared for s in shared):
+            return "linear"
+    if not any(flags):
+        return "loop"  # random numbers out of nothing: each sample draws its own
+    if all(len(shape) >= 2 and shape[0] == own[0][0] for shape in own) and keeps_rows(
+            op, step.attrs, shapes, flags, training):
+        outs = [program.types[s].shape for s in step.outputs]
+        if all(out is not None and out and out[0] == own[0][0] for out in outs):
+            return "rows"
+    return "stack"
+
+
+def can_be_ragged(program: Program, ragged: Sequence[bool], training: bool) -> bool:
+    """Whether the number of rows of the arguments marked `ragged` may differ from sample to sample.
+
+    True when every step only ever sees rows, so that more rows of one sample are like more samples.
+    """
+    batched = _batched_slots(program)
+    loose = dict(zip(program.arguments, ragged))
+    for step in program.steps:
+        op = step.op
+        if isinstance(op, str):
+            return False
+        flags = [s is not None and batched[s] for s in step.inputs]
+        if not any(flags):
+            if op.random:
+                return False
+            continue
+        if not all(loose.get(s, False) for s, flag in zip(step.inputs, flags) if flag and s is not None):
+            return False
+        shapes = [None if s is None else program.types[s].shape for s in step.inputs]
+        first = next(shape[0] for shape, flag in zip(shapes, flags) if flag and shape)
+        if any(flag and (not shape or shape[0] != first) for shape, flag in zip(shapes, flags)):
+            return False
+        if not keeps_rows(op, step.attrs, shapes, flags, training):
+            return False
+        for slot in step.outputs:
+            shape = program.types[slot].shape
+            if not shape or shape[0] != first:
+                return False
+            loose[slot] = True
+    return all(loose.get(s, False) for s in program.results)
+
+
+@final
+class Body:
+    """A program made ready to run on stacked values.
+
+    ragged : the arguments' rows are simply rows, of any number per sample (see can_be_ragged)
+    """
+
+    def __init__(self, program: Program, training: bool, ragged: bool = False) -> None:
+        self.program, self.training, self.ragged = program, training, ragged
+        self.batched = _batched_slots(program)
+        self.modes: list[Mode] = []
+        self.steps: list[Runner] = []
+        for step in program.steps:
+            mode = self._mode(step)
+            self.modes.append(mode)
+            self.steps.append(self._runner(step, mode))
+        self.direct = [slot for slot in program.shared if self._used_directly(slot)]
+        self.size = len(program.types)
+
+    def _mode(self, step: Step) -> Mode:
+        mode = choose(self.program, step, self.batched, self.training)
+        return "rows" if self.ragged and mode == "stack" else mode
+
+    def _used_directly(self, slot: int) -> bool:
+        """Whether a shared slot's gradient must come from the group's tape (linear layers put theirs off)."""
+        return slot in self.program.results or any(
+            slot in step.inputs and mode != "linear" for step, mode in zip(self.program.steps, self.modes))
+
+    def run(self, arguments: Sequence[Tensor], shared: Sequence[Tensor], run: Run) -> list[Tensor]:
+        """Return the rows of the results for the rows of the arguments."""
+        values: list[Any] = [None] * self.size
+        for slot, value in zip(self.program.arguments, arguments):
+            values[slot] = value
+        for slot, value in zip(self.program.shared, shared):
+            values[slot] = value
+        for step in self.steps:
+            step(values, run)
+        return [values[slot] if self.batched[slot] else self._repeated(slot, values[slot], run)
+                for slot in self.program.results]
+
+    def _repeated(self, slot: int, value: Tensor, run: Run) -> Tensor:
+        """Rows of a result that is the same for every sample."""
+        stacked = value.expand(run.count, *value.shape)
+        return _to_rows(stacked, len(self.program.types[slot].shape or ()))
+
+    # -- how each step runs --------------------------------------------------------------------------------------------
+    def _runner(self, step: Step, mode: Mode) -> Runner:
+        inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
+        if mode == "spread":
+            def run_spread(values: list[Any], run: Run) -> None:
+                values[outputs[0]] = self._by_edge(spread, values[inputs[0] or 0], step, run)
+            return run_spread
+        if mode in REDUCTIONS:
+            def run_reduction(values: list[Any], run: Run) -> None:
+                values[outputs[0]] = self._by_edge(lambda x, s: reduce_edges(mode, x, s), values[inputs[0] or 0], step,
+                                                   run)
+            return run_reduction
+        op: Any = step.op
+        if mode == "linear":
+            data, weight = inputs[0] or 0, inputs[1] or 0
+            bias = inputs[2] if len(inputs) > 2 else None
+
+            def run_linear(values: list[Any], run: Run) -> None:
+                values[outputs[0]] = _linear(values[data], values[weight], None if bias is None else values[bias],
+                                             run.tape)
+            return run_linear
+        if mode == "plain":
+            names = [spec for spec, slot in zip(op.input_names, inputs) if slot is not None]
+
+            def run_plain(values: list[Any], run: Run) -> None:
+                found = run_operator(op, [values[s] for s in inputs if s is not None], attrs, self.training,
+                                     None if op.variadic else names)
+                for slot, value in zip(outputs, found):
+                    values[slot] = value
+            return run_plain
+        if mode == "rows":
+            return self._rows_runner(step)
+        return self._stack_runner(step, mode)
+
+    def _by_edge(self, function: Any, value: Tensor, step: Step, run: Run) -> Tensor:
+        """Apply a move between levels to rows; values of several rows are taken whole."""
+        assert run.segments is not None and step.inputs[0] is not None  # a program with edges is run with segments
+        shape = self.program.types[step.inputs[0]].shape or ()
+        if len(shape) < 2 or shape[0] == 1:
+            return function(value, run.segments)  # type: ignore[no-any-return]
+        return function(value.reshape(-1, *shape), run.segments).flatten(0, 1)  # type: ignore[no-any-return]
+
+    def _rows_runner(self, step: Step) -> Runner:
+        op: Any = step.op
+        inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
+        vectors = [not self.ragged and len(self.program.types[s].shape or ()) == 1 for s in outputs]
+        sizes = [(self.program.types[s].shape or (1,))[0] for s in outputs]
+
+        def run_on_rows(values: list[Any], run: Run) -> None:
+            found = run_rows(op, [None if s is None else values[s] for s in inputs], attrs, self.training)
+            for slot, value, vector, size in zip(outputs, found, vectors, sizes):
+                values[slot] = value.view(-1, size or 1) if vector else value
+        return run_on_rows
+
+    def _stack_runner(self, step: Step, mode: Mode) -> Runner:
+        op: Any = step.op
+        inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
+        flags = [s is not None and self.batched[s] for s in inputs]
+        shapes = [None if s is None else self.program.types[s].shape for s in inputs]
+        ranks = [len(self.program.types[s].shape or ()) for s in outputs]
+        edges = step.level == "edge"
+
+        def run_on_stack(values: list[Any], run: Run) -> None:
+            count = run.segments.edges if edges and run.segments is not None else run.count
+            given = [None if s is None else values[s].reshape(count, *shape) if flag and shape is not None and
+                     len(shape) >= 2 else values[s] for s, flag, shape in zip(inputs, flags, shapes)]
+            found = (run_stacked(op, given, flags, attrs, self.training) if mode == "stack" else
+                     _drawn(op, given, attrs, self.training, count))
+            for slot, value, rank in zip(outputs, found, ranks):
+                values[slot] = _to_rows(value, rank)
+        return run_on_stack
+
+
+def _to_rows(stacked: Tensor, rank: int) -> Tensor:
+    """Return (N, *shape) as rows: (N·b, *rest) for values of two or more axes."""
+    return stacked.flatten(0, 1) if rank >= 2 else stacked
+
+
+def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None, tape: Any) -> Tensor:
+    if tape is None or not (weight.requires_grad or (bias is not None and bias.requires_grad)):
+        return torch.nn.functional.linear(rows, weight, bias)
+    return Linear.apply(rows, weight, bias, tape.trigger, tape)  # type: ignore[no-any-return]
+
+
+def _drawn(op: OpDef, given: Sequence[Any], attrs: Mapping[str, Any], training: bool, count: int) -> list[Tensor]:
+    """Run an operator that draws numbers, once per sample."""
+    names = [name for name, value in zip(op.input_names, given) if value is not None]
+    own = [value for value in given if value is not None]
+    results = [run_operator(op, own, attrs, training, None if op.variadic else names) for _ in range(count)]
+    return [torch.stack(parts) for parts in zip(*results)]

@@ -1,0 +1,160 @@
+"""The folder: the interpreter that writes down calls instead of running them, for one scope.
+
+The one idea: recording must cost a microsecond or two, so a call is looked up by the kinds of its arguments, its
+references are appended to its signature's queue, and futures are returned; everything else (dependencies, groups,
+rows) is worked out for all calls at once when values are wanted (`flush`).
+
+Not here: what a call means (operator_calls.py, units.py), schedules and execution (schedule.py, execute.py).
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from ..base.errors import MXNetError, explain, user_frame
+from ..base.modes import is_recording, is_training
+from ..base.tree import unflatten
+from ..ndarray.ndarray import NDArray, to_array
+from ..ops.opdef import OpDef
+from . import operator_calls, units
+from .execute import Engine
+from .fiber import park
+from .future import OFFSET, Future
+from .kinds import Kind, kind_of
+from .signature import Call, Signature
+
+__all__ = ["Folder", "Queue"]
+
+
+@final
+class Queue:
+    """The recorded, not yet executed calls of one signature."""
+
+    __slots__ = ("ids", "refs", "children", "rows")
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []  # number of the first result
+        self.refs: list[list[int]] = []  # references of the arguments; those of children at the end
+        self.children: list[int] = []  # how many children, where there are lists
+        self.rows: list[int] = []  # rows per sample, where they differ
+
+
+@final
+class Folder:
+    """Records calls; see the module's text."""
+
+    def __init__(self, statistics: str = "refuse", check: bool = False) -> None:
+        self.queues: dict[Signature, Queue] = {}
+        self.next = 0  # number of the next value
+        self.waiting = 0  # recorded and not executed calls
+        self.statistics, self.check = statistics, check
+        self.externals: dict[int, tuple[int, Kind, NDArray]] = {}
+        self.strangers: dict[int, tuple[int, Kind, NDArray]] = {}
+        self.fresh: list[tuple[int, Kind, NDArray]] = []  # external arrays not stored in the arenas yet
+        self.engine = Engine(self)
+        self.closed: str | None = None
+        self.constants: dict[Any, tuple[int, Kind]] = {}
+
+    # -- the interpreter ------------------------------------------------------------------------------------------------
+    def invoke(self, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None) -> Any:
+        """Record an operator call."""
+        return operator_calls.record(self, op, inputs, attrs)
+
+    def call(self, block: Any, args: tuple[Any, ...]) -> Any:
+        """Record the call of a block that is one unit; NotImplemented for the others."""
+        return units.record(self, block, args)
+
+    def before_write(self, array: Any) -> None:
+        """Somebody is about to change an array in place: what was recorded with the old values must run first."""
+        if self.waiting and (id(array) in self.externals or id(array) in self.strangers or type(array) is Future):
+            self.flush(f"an array is written in place at {user_frame()}")
+        self.externals.pop(id(array), None)
+        self.strangers.pop(id(array), None)
+
+    # -- recording -----------------------------------------------------------------------------------------------------
+    def add(self, call: Call, refs: list[int], children: int = 0) -> Any:
+        """Append a call; return its results as futures."""
+        signature = call.signature
+        queue = self.queues.get(signature)
+        if queue is None:
+            queue = self.queues[signature] = Queue()
+        number = self.next
+        queue.ids.append(number)
+        queue.refs.append(refs)
+        if children:
+            queue.children.append(children)
+        if signature.ragged:
+            queue.rows.append(call.rows)
+        kinds = call.kinds
+        self.next = number + len(kinds)
+        self.waiting += 1
+        if call.structure is None:
+            return Future.make(self, number << OFFSET, kinds[0])
+        futures = [Future.make(self, number + i << OFFSET, kind) for i, kind in enumerate(kinds)]
+        structure = call.structure
+        if structure == "list":
+            return futures
+        return tuple(futures) if structure == "tuple" else unflatten(structure, futures)
+
+    def external(self, array: NDArray, ragged: bool = False) -> tuple[int, Kind]:
+        """Return (reference, kind) of an array from outside the scope."""
+        table = self.strangers if ragged else self.externals
+        found = table.get(id(array))
+        if found is None:
+            tensor = array._t
+            kind = kind_of(array._ctx, tensor.dtype, tuple(tensor.shape), ragged)
+            found = table[id(array)] = (self.next << OFFSET, kind, array)
+            self.fresh.append(found)
+            self.next += 1
+        return found[0], found[1]
+
+    def reference(self, value: Any) -> tuple[int, Kind]:
+        """Return (reference, kind) of an argument that belongs to one sample."""
+        if type(value) is Future and value.folder is self and value.ref >= 0:
+            return value.ref, value.kind
+        if not isinstance(value, NDArray):
+            value = to_array(value)
+        return self.external(value)
+
+    def modes(self) -> tuple[bool, bool]:
+        """Return (recording, training) as they are now."""
+        return is_recording(), is_training()
+
+    def part(self, future: Future, key: Any) -> Any:
+        """Record ``future[key]`` where the key is plain; None otherwise."""
+        return operator_calls.record_part(self, future, key)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+    def flush(self, reason: str) -> None:
+        """Run everything that is recorded."""
+        if self.waiting or self.fresh:
+            self.engine.flush(None, reason)
+
+    def demand(self, future: Future) -> None:
+        """See to it that a value has been computed: in a fiber by waiting for the others, else at once."""
+        if self.engine.has(future):
+            return
+        if self.closed is not None:
+            raise MXNetError(explain("fold", f"This value was never computed: {self.closed}.",
+                                     fix="read values inside the scope, or let the scope end without an error"))
+        if not park(future):
+            self.flush(f"a value is read at {user_frame()}")
+
+    def read(self, future: Future) -> Any:
+        """Return the tensor of a future's value."""
+        self.demand(future)
+        return self.engine.value(future)
+
+    def number(self, future: Future) -> Any:
+        """Return the only element of a future's value."""
+        if future.size != 1:
+            return None
+        self.demand(future)
+        return self.engine.number(future)
+
+    def abandon(self, reason: str) -> None:
+        """Forget what was recorded and not run: the scope was left by an error."""
+        self.queues.clear()
+        self.fresh.clear()
+        self.waiting = 0
+        self.closed = reason

@@ -1,0 +1,218 @@
+"""Future: an array whose value will be computed with those of other samples.
+
+The one idea: it is an NDArray, so user code need not know; it holds a reference to the rows where its value will be
+(`ref`), knows its shape and dtype, and asks its folder for the value when somebody looks. Everything that is an
+operator goes to the folder through the door, as for every array; what is written here is what must not look at the
+value: shapes, signs, rows of a matrix.
+
+`ref` is `value << OFFSET | row`: the number of a value in its scope and a row inside it. It is negative when the array
+has been written to: then it is an ordinary array with a tensor of its own.
+"""
+from __future__ import annotations
+
+import operator
+from typing import Any, final
+
+import numpy as np
+
+from ..base import dtype as dtypes
+from ..base.errors import MXNetError, explain
+from ..dispatch import CURRENT
+from ..ndarray.ndarray import NDArray, _arithmetic
+from ..ops.opdef import lookup
+from .kinds import Kind, kind_of
+
+__all__ = ["Future", "OFFSET", "OFFSET_MASK"]
+
+OFFSET = 24
+OFFSET_MASK = (1 << OFFSET) - 1
+_new = object.__new__
+_current = CURRENT.get
+
+
+@final
+class Future(NDArray):
+    """A value to come; see the module's text."""
+
+    __slots__ = ("folder", "ref", "kind", "_value", "_number", "_part")
+
+    folder: Any
+    ref: int
+    kind: Kind
+
+    @staticmethod
+    def make(folder: Any, ref: int, kind: Kind, part: bool = False) -> Future:
+        """Return a future; `part` when it is a part of another one."""
+        made = _new(Future)
+        made.folder, made.ref, made.kind, made._part = folder, ref, kind, part
+        made._value = made._ag = made._number = None
+        return made
+
+    # -- the value -----------------------------------------------------------------------------------------------------
+    @property
+    def _t(self) -> Any:  # type: ignore[override]  # an array's slot; here it is computed when it is asked for
+        value = self._value
+        if value is None:
+            value = self._value = self.folder.read(self)
+        return value
+
+    @_t.setter
+    def _t(self, tensor: Any) -> None:  # type: ignore[override]  # an array of its own from now on
+        self._value, self._number, self.ref = tensor, None, -1
+        self.kind = kind_of(self.kind.ctx, tensor.dtype, tuple(tensor.shape))
+
+    @property
+    def _ctx(self) -> Any:  # type: ignore[override]  # the kind knows it
+        return self.kind.ctx
+
+    def _writable(self, what: str) -> Any:
+        if self._part:
+            raise MXNetError(explain(what, "A part of a folded array cannot be written to: the whole would not change.",
+                                     fix="build the array with nd.concat, nd.stack or nd.where, or copy the part first"))
+        tensor = super()._writable(what)
+        self._t = tensor
+        return tensor
+
+    def asscalar(self) -> Any:
+        """Return the only element as a NumPy scalar."""
+        if self._number is None and self._value is None and self.ref >= 0:
+            self._number = self.folder.number(self)
+        if self._number is not None:
+            return dtypes.as_numpy(self.kind.dtype)(self._number)
+        return super().asscalar()
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        if self._number is None and self._value is None and self.ref >= 0:
+            self._number = self.folder.number(self)
+        return super().asscalar().item() if self._number is None else self._number
+
+    def __bool__(self) -> bool:
+        return bool(self.item()) if self.size == 1 else super().__bool__()
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    # -- what is known before ------------------------------------------------------------------------------------------
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.kind.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Element type, as a NumPy scalar type."""
+        return dtypes.as_numpy(self.kind.dtype)
+
+    @property
+    def dtype_name(self) -> str:
+        """Element type as text."""
+        return dtypes.name_of(self.kind.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.kind.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        total = 1
+        for size in self.kind.shape:
+            total *= size
+        return total
+
+    def __len__(self) -> int:
+        if not self.kind.shape:
+            raise TypeError("len() of an array without axes")
+        return self.kind.shape[0]
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+    def __getitem__(self, key: Any) -> Any:
+        kind = self.kind
+        if self.ref >= 0 and _current() is self.folder:
+            shape = kind.shape
+            if type(key) is int and len(shape) == 2:
+                size = shape[0]
+                if -size <= key < size:
+                    return Future.make(self.folder, self.ref + (key if key >= 0 else key + size),
+                                       kind_of(kind.ctx, kind.dtype, shape[1:]), True)
+            elif type(key) is slice and len(shape) >= 2 and key.step in (None, 1):
+                start, stop, _ = key.indices(shape[0])
+                return Future.make(self.folder, self.ref + start,
+                                   kind_of(kind.ctx, kind.dtype, (max(stop - start, 0), *shape[1:])), True)
+            recorded = self.folder.part(self, key)
+            if recorded is not None:
+                return recorded
+        return super().__getitem__(key)
+
+    def reshape(self, *shape: Any, **options: Any) -> Any:
+        """Return the same elements in another shape; see NDArray.reshape."""
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = tuple(shape[0])
+        elif not shape:
+            shape = tuple(options.pop("shape"))
+        return lookup("Reshape")(self, shape=shape, **options)
+
+    def detach(self) -> Any:
+        """Return the same value, through which no gradient flows."""
+        if self.ref >= 0 and _current() is self.folder:
+            return lookup("BlockGrad")(self)
+        return super().detach()
+
+    def copy(self) -> Any:
+        """Return a copy."""
+        return lookup("_copy")(self)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """Return the array with another element type."""
+        if not copy and dtypes.as_torch(dtype) is self.kind.dtype:
+            return self
+        return lookup("Cast")(self, dtype=dtypes.as_torch(dtype))
+
+    # -- signs ---------------------------------------------------------------------------------------------------------
+    def __add__(self, other: Any) -> Any:
+        return _arithmetic("broadcast_add", "_plus_scalar", self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return _arithmetic("broadcast_sub", "_minus_scalar", self, other)
+
+    def __mul__(self, other: Any) -> Any:
+        return _arithmetic("broadcast_mul", "_mul_scalar", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return _arithmetic("broadcast_div", "_div_scalar", self, other)
+
+    def __neg__(self) -> Any:
+        return _arithmetic("", "_mul_scalar", self, -1.0 if self.kind.dtype.is_floating_point else -1)
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._rebound(operator.add, other, super().__iadd__)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._rebound(operator.sub, other, super().__isub__)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._rebound(operator.mul, other, super().__imul__)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._rebound(operator.truediv, other, super().__itruediv__)
+
+    def _rebound(self, sign: Any, other: Any, in_place: Any) -> Any:
+        """Change what this array stands for: all who hold it see the new value, calls recorded before keep the old."""
+        if self.ref < 0 or _current() is not self.folder or self._part or self._ag is not None:
+            return in_place(other)
+        if isinstance(other, NDArray) and np.broadcast_shapes(self.shape, other.shape) != self.shape:
+            return in_place(other)
+        made = sign(self, other)
+        if type(made) is not Future or made.kind is not self.kind:
+            return in_place(other)
+        self.ref, self._value, self._number = made.ref, None, None
+        return self

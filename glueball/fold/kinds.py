@@ -1,0 +1,70 @@
+"""Kinds: what is known of a value before it is computed, interned so that comparing two is `is`.
+
+The one idea: values are stored as rows of one tensor per Pool (device, dtype, shape of a row). A value of two or more
+axes takes one row per element of its first axis; a vector or scalar takes one row, or, where its length differs from
+sample to sample (`ragged`), one row per element. So (1, H) and (H,) share a pool, and `x[i:i+1]` of a matrix is only
+another row number.
+
+Not here: the tensors (arena.py).
+"""
+from __future__ import annotations
+
+from typing import Any, final
+
+__all__ = ["Kind", "Pool", "kind_of"]
+
+
+@final
+class Pool:
+    """A family of rows that are stored together."""
+
+    __slots__ = ("ctx", "dtype", "rest", "floating")
+
+    def __init__(self, ctx: Any, dtype: Any, rest: tuple[int, ...]) -> None:
+        self.ctx, self.dtype, self.rest = ctx, dtype, rest
+        self.floating: bool = dtype.is_floating_point
+
+    def __repr__(self) -> str:
+        return f"<rows {self.rest} {str(self.dtype).removeprefix('torch.')} {self.ctx}>"
+
+
+@final
+class Kind:
+    """Device, dtype and shape of one value, and how it lies in its pool.
+
+    rows : how many rows it takes; ragged : whether calls that differ only in that number may be run together
+    """
+
+    __slots__ = ("ctx", "dtype", "shape", "pool", "rows", "ragged", "children")
+
+    def __init__(self, ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool) -> None:
+        self.ctx, self.dtype, self.shape = ctx, dtype, shape
+        rows_apart = len(shape) >= 2 or ragged
+        self.rows = shape[0] if rows_apart else 1
+        self.ragged = rows_apart and (ragged or self.rows != 1)
+        self.pool = _pool(ctx, dtype, shape[1:] if rows_apart else shape)
+        self.children = ("children", self)  # stands for a list of values of this kind in the key of a call
+
+    def __repr__(self) -> str:
+        return f"<{self.shape} {str(self.dtype).removeprefix('torch.')} {self.ctx}>"
+
+
+_pools: dict[tuple[Any, Any, tuple[int, ...]], Pool] = {}
+_kinds: dict[tuple[Any, Any, tuple[int, ...], bool], Kind] = {}
+
+
+def _pool(ctx: Any, dtype: Any, rest: tuple[int, ...]) -> Pool:
+    key = (ctx, dtype, rest)
+    found = _pools.get(key)
+    if found is None:
+        found = _pools[key] = Pool(ctx, dtype, rest)
+    return found
+
+
+def kind_of(ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool = False) -> Kind:
+    """Return the kind of a value; `ragged` vectors are stored element by element."""
+    key = (ctx, dtype, tuple(shape), ragged)
+    found = _kinds.get(key)
+    if found is None:
+        found = _kinds[key] = Kind(ctx, dtype, tuple(shape), ragged)
+    return found

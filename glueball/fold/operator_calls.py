@@ -1,0 +1,254 @@
+"""Calls of single operators: from (operator, arrays, attributes) to a Call.
+
+The one idea: the key is the operator, the attributes by type and text, the modes, and per input its kind, or, for a
+parameter, its identity. What the key leads to is built once: a program of one step.
+
+Which arrays are one sample's and which are everybody's? Futures are a sample's. An array from outside is everybody's
+when it is what an operator calls a weight, or carries a gradient while another input is a sample's.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..base.context import current_context
+from ..base.errors import MXNetError, explain, user_frame
+from ..dispatch import run_eagerly
+from ..ndarray.leaf import Leaf
+from ..ndarray.ndarray import NDArray, to_array
+from ..ops.opdef import OpDef, TensorType, Unsupported, lookup
+from ..symbol.graph import Node, Value
+from ..symbol.infer import infer_node
+from .body import can_be_ragged
+from .future import Future
+from .kinds import Kind, kind_of
+from .ragged import to_program
+from .signature import Argument, Call, Output, Signature
+from .steps import Program, Step
+
+__all__ = ["record", "record_part", "signature_of"]
+
+_WEIGHTS = frozenset({"weight", "bias", "gamma", "beta", "moving_mean", "moving_var", "running_mean", "running_var",
+                      "parameters"})
+_INDEXED = frozenset({"Embedding", "one_hot"})  # read vectors of indices, whose length is nobody's business
+_calls: dict[Any, Call] = {}
+_LIMIT = 8192  # calls kept; beyond, the table is emptied: models that are made anew must not fill the memory
+
+
+def _plain(value: Any) -> Any:
+    return value if type(value) in (int, str, bool, type(None)) else repr(value)
+
+
+def _attributes(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the attributes as a key: 1, 1.0 and True are three different values."""
+    return tuple([(k, type(v), _plain(v)) for k, v in attrs.items()]) if attrs else ()
+
+
+def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
+    """Record a call; return NotImplemented where it must run at once."""
+    if op.variadic and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+        inputs = inputs[0]
+    if not inputs:
+        return _constant(folder, op, attrs)
+    if op.dynamic or (op.mutates and op.name != "BatchNorm") or attrs.get("ctx") is not None:
+        if op.mutates:
+            folder.flush(f"{op.name} updates an array in place")
+        return NotImplemented
+    recording, training = folder.modes()
+    parts: list[Any] = [op, _attributes(attrs), recording, training]
+    refs: list[int] = []
+    shared: list[Any] = []
+    own = False
+    for value in inputs:
+        if type(value) is Future and value.ref >= 0 and value.folder is folder:
+            own = True
+            break
+    for index, value in enumerate(inputs):
+        if type(value) is Future and value.ref >= 0 and value.folder is folder:
+            parts.append(value.kind)
+            refs.append(value.ref)
+            continue
+        if value is None:
+            parts.append(None)
+            continue
+        array = value if isinstance(value, NDArray) else to_array(value)
+        if _is_shared(op, index, array, own):
+            parts.append(id(array))
+            shared.append(array)
+            continue
+        ref, kind = folder.external(array, _reads_rows(op, index, array, inputs))
+        parts.append(kind)
+        refs.append(ref)
+    if not refs:
+        return NotImplemented
+    sized = op.name == "add_n" and not shared
+    if sized and all(k is parts[4] for k in parts[5:]):
+        key: Any = (*parts[:4], parts[4].children)
+    else:
+        sized, key = False, tuple(parts)
+    call = _calls.get(key)
+    if call is None:
+        if len(_calls) > _LIMIT:
+            _calls.clear()
+        call = _calls[key] = _build(folder, op, attrs, parts[4:], shared, recording, training, sized)
+    return folder.add(call, refs, len(refs) if sized else 0)
+
+
+def _is_shared(op: OpDef, index: int, array: NDArray, own: bool) -> bool:
+    """Whether an array from outside is the same for every sample."""
+    if not op.variadic and index < len(op.input_names) and op.input_names[index] in _WEIGHTS:
+        return True
+    return isinstance(array._ag, Leaf) and (own or index > 0)
+
+
+def _reads_rows(op: OpDef, index: int, array: NDArray, inputs: Sequence[Any]) -> bool:
+    """Whether a vector from outside is taken element by element: indices, labels of the rows of a matrix."""
+    if array.ndim != 1:
+        return False
+    if op.name in _INDEXED:
+        return True
+    first = inputs[0]
+    return op.name == "pick" and index == 1 and type(first) is Future and first.ndim == 2 and first.kind.ragged
+
+
+def _constant(folder: Any, op: OpDef, attrs: Mapping[str, Any]) -> Any:
+    """Record a creation without inputs: equal ones are the same array; random ones run at once, in order."""
+    if op.random or op.mutates:
+        return NotImplemented
+    key = (op, _attributes(attrs), current_context())
+    found = folder.constants.get(key)
+    if found is None:
+        array = run_eagerly(op, (), attrs)
+        if not isinstance(array, NDArray):
+            return NotImplemented
+        found = folder.constants[key] = folder.external(array)
+    return Future.make(folder, *found)
+
+
+def _build(folder: Any, op: OpDef, attrs: Mapping[str, Any], parts: Sequence[Any], shared: Sequence[Any],
+           recording: bool, training: bool, sized: bool) -> Call:
+    """Make the call, and its signature where there is none yet."""
+    clean = {k: v for k, v in attrs.items() if k != "attr" and not (k.startswith("__") and k.endswith("__"))
+             and (k != op.variadic_count or k in op.attr_by_name)}
+    typed = op.typed(clean)
+    origin = user_frame(3)
+    if op.name == "BatchNorm" and training and not typed.get("use_global_stats"):
+        refuse_statistics(folder, origin)
+    if sized:
+        kind: Kind = parts[0]
+        program = _sum_program(kind)
+        signature = signature_of(op.name, program, (kind,), (True,), (kind,), (), (recording, training), origin)
+        return Call(signature, (kind,), kind.rows, None, sizes=None)
+    kinds = [p for p in parts if isinstance(p, Kind)]
+    program, outs = _program(op, typed, parts, shared, training)
+    ragged = [k.ragged for k in kinds]
+    loose = any(ragged) and all(ragged) and can_be_ragged(program, ragged, training)
+    out_kinds = tuple(kind_of(kinds[0].ctx, t.dtype, t.shape, loose and len(t.shape) == 1) for t in outs)
+    identity = (op, _attributes(typed), tuple(id(s) if not isinstance(s, Kind) else None for s in parts))
+    signature = signature_of(op.name, program, kinds, (False,) * len(kinds), out_kinds, tuple(shared),
+                             (recording, training), origin, identity if loose else None)
+    if isinstance(op.batch, Unsupported):
+        signature.remarks.append(f"{op.name} runs sample by sample: {op.batch.why}")
+    visible = op.num_visible(typed)
+    structure = None if visible == 1 else "list"
+    return Call(signature, out_kinds, kinds[0].rows if loose else 0, structure, held=tuple(shared))
+
+
+_ragged: dict[Any, Signature] = {}
+
+
+def signature_of(name: str, program: Program, kinds: Sequence[Kind], children: Sequence[bool], outs: Sequence[Kind],
+                 shared: Sequence[Any], modes: tuple[bool, bool], origin: str, identity: Any = None) -> Signature:
+    """Return the signature of a call; with an `identity`, the one that calls of any number of rows share."""
+    key = None
+    if identity is not None:
+        key = (identity, modes, tuple(k.pool for k in kinds))
+        found = _ragged.get(key)
+        if found is not None and all(a is b for a, b in zip(found.shared, shared)):
+            return found
+    ragged = identity is not None
+    arguments = tuple(Argument(k.pool, 0 if ragged else k.rows, c) for k, c in zip(kinds, children))
+    outputs = tuple(Output(k.pool, 0 if ragged else k.rows) for k in outs)
+    made = Signature(name, program, arguments, outputs, tuple(shared), modes[1], modes[0], ragged, origin)
+    if key is not None:
+        if len(_ragged) > _LIMIT:
+            _ragged.clear()
+        _ragged[key] = made
+    return made
+
+
+def _sum_program(kind: Kind) -> Program:
+    """The sum of any number of children."""
+    of = TensorType(kind.shape, kind.dtype)
+    return Program((of, of), ("edge", "node"), (0,), (), (Step("sum", {}, (0,), (1,), "node"),), (1,))
+
+
+def _program(op: OpDef, typed: Mapping[str, Any], parts: Sequence[Any], shared: Sequence[Any],
+             training: bool) -> tuple[Program, list[TensorType]]:
+    """Return the program of one step, and the types of what a user sees of its results."""
+    arguments: list[Node] = []
+    held: list[Node] = []
+    variables: list[Value] = []
+    types: dict[Node, tuple[TensorType, ...]] = {}
+    names: list[str] = []
+    arrays = iter(shared)
+    for index, part in enumerate(parts):
+        if part is None:
+            continue
+        node = Node(None, f"input{index}")
+        variables.append(Value(node))
+        names.append(op.input_names[0] if op.variadic else op.input_names[index])
+        if isinstance(part, Kind):
+            types[node] = (TensorType(part.shape, part.dtype),)
+            arguments.append(node)
+        else:
+            array = next(arrays)
+            types[node] = (TensorType(array.shape, array._t.dtype),)
+            held.append(node)
+    hints = {} if op.variadic or tuple(names) == op.present_inputs(typed) else {"__inputs__": ",".join(names)}
+    node = Node(op, op.name, tuple(variables), typed, hints)
+    _, outs = infer_node(node, [types[v.node][0] for v in variables], (TensorType(),) * node.num_outputs, training)
+    types[node] = tuple(outs)
+    if not all(t.known for t in outs):
+        raise MXNetError(explain(op.name, "The shape of the result is not known before it is computed.",
+                                 received=repr(parts)))
+    visible = op.num_visible(typed)
+    program = to_program([Value(node, i) for i in range(visible)], arguments, held, types)
+    return program, list(outs[:visible])
+
+
+def refuse_statistics(folder: Any, origin: str) -> None:
+    """Say why BatchNorm in train mode does not fold, unless the scope was told how it should."""
+    if folder.statistics == "refuse":
+        raise MXNetError(explain("BatchNorm", "In train mode its statistics would mix the samples of a folded batch, "
+                                 "which the same program run sample by sample does not do.",
+                                 received=f"a call at {origin} inside fold.batching()",
+                                 fix="use LayerNorm, call the layer in predict mode, keep it outside the scope, or "
+                                     "say fold.batching(statistics='sample') to run it sample by sample"))
+
+
+def record_part(folder: Any, future: Future, key: Any) -> Any:
+    """Record ``future[key]`` for keys of whole numbers, plain slices and Ellipsis; None for the others."""
+    shape = future.kind.shape
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if len(keys) > len(shape) or any(not (type(k) is int or (type(k) is slice and k.step in (None, 1))) for k in keys):
+        return None
+    result: Any = future
+    slicing, squeeze = lookup("slice_axis"), []
+    for axis, k in enumerate(keys):
+        size = shape[axis]
+        if type(k) is int:
+            if not -size <= k < size:
+                raise IndexError(f"index {k} is out of bounds for axis {axis} with size {size}")
+            begin = k + size if k < 0 else k
+            result = slicing(result, axis=axis, begin=begin, end=begin + 1)
+            squeeze.append(axis)
+        elif k != slice(None):
+            begin, end, _ = k.indices(size)
+            if end <= begin:
+                return None
+            result = slicing(result, axis=axis, begin=begin, end=end)
+    if not squeeze:
+        return result if result is not future else Future.make(folder, future.ref, future.kind, True)
+    kept = tuple(s for axis, s in enumerate(result.shape) if axis not in squeeze) or (1,)
+    return lookup("Reshape")(result, shape=kept)

@@ -1,0 +1,115 @@
+"""The scope `fold.batching()`, and the modes in which it can be left on.
+
+The one idea: the scope makes a Folder the current interpreter; leaving it runs what was recorded. Scopes inside a scope
+are part of it. An error leaves no trace: what was recorded is forgotten, and the next scope starts clean.
+"""
+from __future__ import annotations
+
+import gc
+from typing import Any, final
+
+from ..base import config
+from ..base.errors import MXNetError, explain
+from ..base.modes import is_recording, no_tape
+from ..dispatch import CURRENT
+from .folder import Folder
+
+__all__ = ["batching", "current_folder", "last_report"]
+
+_MODES = ("on", "off", "check")
+_last: list[Any] = []
+
+
+@final
+class batching:  # noqa: N801  # a scope is written like a function, as autograd.record is
+    """A scope in which calls are recorded and run together, sample with sample.
+
+    Parameters
+    ----------
+    mode
+        ``"on"`` batches, ``"off"`` runs the same code eagerly, ``"check"`` batches, runs every call by itself as well
+        and names the first one whose value or gradient differs. Left out: what GLUEBALL_FOLD says, or "on".
+    statistics
+        What BatchNorm in train mode does: ``"refuse"`` raises, ``"sample"`` runs it sample by sample.
+
+    Raises
+    ------
+    MXNetError
+        When a mode is unknown, or what is inside cannot be computed.
+
+    >>> from glueball import fold, gluon, nd
+    >>> net = gluon.nn.Dense(2)
+    >>> net.initialize()
+    >>> with fold.batching():
+    ...     outs = [net(nd.ones((1, 3)) * i) for i in range(4)]  # one matrix product for the four
+    >>> outs[3].shape
+    (1, 2)
+    """
+
+    def __init__(self, mode: str | None = None, statistics: str = "refuse") -> None:
+        mode = config.get("GLUEBALL_FOLD") if mode is None else mode
+        if mode not in _MODES:
+            raise MXNetError(explain("fold.batching", "There is no such mode.",
+                                     expected=" or ".join(map(repr, _MODES)), received=repr(mode)))
+        if statistics not in ("refuse", "sample"):
+            raise MXNetError(explain("fold.batching", "There is no such treatment of statistics.",
+                                     expected="'refuse' or 'sample'", received=repr(statistics)))
+        self.mode, self.statistics = mode, statistics
+        self._open: list[tuple[Any, Any, Any, bool]] = []
+
+    def __enter__(self) -> batching:
+        current = CURRENT.get()
+        if self.mode == "off" or isinstance(current, Folder):
+            token = CURRENT.set(None) if self.mode == "off" and isinstance(current, Folder) else None
+            if token is not None and isinstance(current, Folder):
+                current.flush("a scope with mode='off' begins")
+            self._open.append((None, token, None, False))
+            return self
+        folder = Folder(self.statistics, self.mode == "check")
+        quiet = None if is_recording() else no_tape()
+        if quiet is not None:
+            quiet.__enter__()  # no tape for the whole scope: blocks need not switch it off one by one
+        collecting = gc.isenabled()
+        gc.disable()  # thousands of futures and no cycles: collecting in between costs a fifth of the recording
+        self._open.append((folder, CURRENT.set(folder), quiet, collecting))
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        folder, token, quiet, collecting = self._open.pop()
+        if folder is None:
+            if token is not None:
+                CURRENT.reset(token)
+            return
+        try:
+            if kind is None:
+                folder.flush("the scope ends")
+            else:
+                folder.abandon(f"the scope was left by {kind.__name__}")
+        except BaseException:
+            folder.abandon("the batch failed")
+            raise
+        finally:
+            CURRENT.reset(token)
+            if quiet is not None:
+                quiet.__exit__(None, None, None)
+            if collecting:
+                gc.enable()
+            _last[:] = [folder.engine.report]
+
+    def explain(self) -> str:
+        """Return what the last batch did; see fold.explain."""
+        return last_report().text()
+
+
+def current_folder() -> Folder | None:
+    """Return the folder that records now, if one does."""
+    current = CURRENT.get()
+    return current if isinstance(current, Folder) else None
+
+
+def last_report() -> Any:
+    """Return the report of the last scope."""
+    if not _last:
+        raise MXNetError(explain("fold.explain", "Nothing has been folded yet.",
+                                 fix="run a scope first: `with fold.batching(): ...`"))
+    return _last[0]
