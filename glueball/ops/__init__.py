@@ -9,6 +9,7 @@ import gc
 import importlib
 
 from .opdef import TABLE, OpDef, freeze, known, lookup
+from .rules.batch_table import assign
 
 __all__ = ["TABLE", "OpDef", "known", "lookup", "FAMILIES"]
 
@@ -28,4 +29,5 @@ try:
 finally:
     if _collects:
         gc.enable()
+assign(TABLE.values())
 freeze()

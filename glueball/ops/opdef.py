@@ -186,6 +186,7 @@ class OpDef:
     filler: Callable[..., Any] | None = None
     variadic_count: str | None = None
     family: str = ""
+    batch: Any = None
     attr_names: tuple[str, ...] = field(init=False)
     attr_by_name: dict[str, AttrSpec] = field(init=False)
     input_names: tuple[str, ...] = field(init=False)
@@ -362,6 +363,9 @@ def operator(*, name: str | None = None, aliases: Sequence[str] = (),
         The kernel draws random numbers; why the output shape depends on values (such an operator cannot be traced).
     check
         Samples and a NumPy reference for the operator matrix (rules/check.py).
+    batch
+        A rule of rules/batch.py that says how one call does many samples, or `unsupported(why)`; left out: the
+        operator's row in rules/batch_table.py, or the rule of its kind.
     variadic_count
         The attribute that carries the number of variadic inputs in model files (num_args).
     """
@@ -389,11 +393,12 @@ def alias(op: OpDef, *names: str) -> None:
 
 
 def freeze() -> None:
-    """Refuse silence: every operator must have a gradient rule (or a reason), a check and a docstring. Called once at
-    import.
+    """Refuse silence: every operator must have a gradient rule (or a reason), a batching rule (or a reason), a check
+    and a docstring. Called once at import.
     """
     silent = [f"{op.name} ({op.family}): no {what}" for op in TABLE.values()
-              for what, given in (("gradient rule", op.gradient), ("check", op.check), ("docstring", op.doc))
+              for what, given in (("gradient rule", op.gradient), ("batching rule", op.batch), ("check", op.check),
+                                  ("docstring", op.doc))
               if not given]
     if silent:
         raise TypeError("operators without a rule or a reason:\n  " + "\n  ".join(silent))
