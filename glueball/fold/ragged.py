@@ -22,7 +22,7 @@ from ..ops.opdef import OpDef, TensorType, lookup
 from ..symbol.graph import Node, Value, execution_order, present
 from .expression import UNKNOWN, Algebra, Expression, ProgramBuilder
 from .steps import Program
-from .terms import COMBINING, Term, settle, signs_of
+from .terms import COMBINING, Term, imbalance, settle, signs_of
 from .verify import Operand, agrees, lift
 
 __all__ = ["find_ragged", "to_program"]
@@ -201,7 +201,7 @@ class _Reader:
             raise NotRagged(f"result {position} depends on child {meaning.index} alone{made}")
         if isinstance(meaning, Joined):
             raise NotRagged(f"result {position} holds a value for each child{made}")
-        raise NotRagged(f"result {position} is a {meaning.kind} that treats the children differently{made}")
+        raise NotRagged(f"result {position} treats the children differently: {self._why(meaning)}{made}")
 
     # -- one node ------------------------------------------------------------------------------------------------------
     def _visit(self, node: Node, op: OpDef) -> Sequence[Meaning]:
@@ -219,8 +219,10 @@ class _Reader:
         if op.name in COMBINING and not any(isinstance(m, Joined) for m in ins):
             return [self._combined(node, op, ins)]
         ins = [self._resolved(m) for m in ins]
-        if any(isinstance(m, Terms) for m in ins):
-            raise NotRagged(f"{op.name} uses a sum or maximum of some of the children only, {_at(node)}")
+        for m in ins:
+            if isinstance(m, Terms):
+                raise NotRagged(f"{op.name} uses a {m.kind} that treats the children differently: {self._why(m)}, "
+                                f"{_at(node)}")
         if any(isinstance(m, Joined) for m in ins):
             if not any(isinstance(m, Child) for m in ins):
                 return self._on_joined(node, op, ins)
@@ -230,6 +232,9 @@ class _Reader:
             return self._direct(node, op, ins, next(iter(children), None))
         raise NotRagged(f"{op.name} mixes single children in another way than a sum, mean or maximum over all, "
                         f"{_at(node)}")
+
+    def _why(self, meaning: Terms) -> str:
+        return imbalance(meaning.kind, meaning.terms, self.count) or "their shapes do not fit together"
 
     def _type(self, value: Value) -> TensorType:
         return self.types[value.node][value.index]
@@ -282,7 +287,7 @@ class _Reader:
         for sign, given in zip(signs_of(op, len(ins)), ins):
             meaning = given if isinstance(given, Terms) and given.kind == kind else self._resolved(given)
             if isinstance(meaning, Joined) or (isinstance(meaning, Terms) and meaning.kind != kind):
-                raise NotRagged(f"{op.name} mixes a {kind} over some of the children with something else, {_at(node)}")
+                raise NotRagged(f"{op.name} mixes single children with something else, {_at(node)}")
             if isinstance(meaning, Terms):
                 terms += [Term(sign * t.sign, t.expression, t.child) for t in meaning.terms]
             else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..ops.opdef import OpDef, TensorType
 from .expression import Algebra, Expression
 
-__all__ = ["COMBINING", "Term", "settle", "signs_of"]
+__all__ = ["COMBINING", "Term", "imbalance", "settle", "signs_of"]
 
 COMBINING = {"elemwise_add": "sum", "broadcast_add": "sum", "add_n": "sum", "elemwise_sub": "sum",
              "broadcast_sub": "sum", "negative": "sum", "_maximum": "max", "broadcast_maximum": "max",
@@ -98,6 +98,21 @@ def _grouped(terms: Sequence[Term], count: int, kind: str) -> dict[Expression, i
             return None
         groups[expression] = found[0]
     return groups
+
+
+def imbalance(kind: str, terms: Sequence[Term], count: int) -> str:
+    """Say in words for which child something is there that another has not, "" when all have the same."""
+    seen: dict[Expression, list[int]] = {}
+    for sign, expression, child in _opened(kind, terms) or terms:
+        if child is not None:
+            seen.setdefault(expression, [0] * count)[child] += sign
+    for expression, times in seen.items():
+        if len(set(times)) > 1:
+            most, least = times.index(max(times, key=abs)), times.index(min(times, key=abs))
+            name = expression.of.name or "the child itself"
+            place = f" (made at {expression.of.origin})" if expression.of.origin else ""
+            return f"{name}{place} of child {most} has no counterpart for child {least}"
+    return ""
 
 
 def _unfinished(terms: Sequence[Term], count: int) -> bool:

@@ -78,8 +78,8 @@ def agrees(program: Program, outputs: Sequence[Value], arguments: Sequence[Node 
            shared: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]]) -> bool:
     """Whether a program means the same as a graph, which may be traced for any number of children.
 
-    Both are run on two draws of random numbers, in predict mode. Shared variables are paired in order and take random
-    values, too: the constants of two traces must be compared by the caller.
+    Both are run on two draws of random numbers, in predict mode. Shared variables take random values, too, and are
+    paired in order: that they stand for the same parameters and for equal constants is the caller's to know.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ def _variants(attrs: Mapping[str, Any], sizes: set[int], count: int, gone: int |
     if gone is not None and isinstance(axis, tuple) and gone not in axis:
         places: tuple[int, ...] = axis
         yield {**attrs, "axis": tuple(a - (a > gone) for a in places)}
-    for size in sorted(sizes):
+    for size in sorted(sizes | {1}):
         for name, value in attrs.items():
             if isinstance(value, tuple) and count * size in value:
                 for place, entry in enumerate(value):
