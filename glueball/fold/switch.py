@@ -1,0 +1,281 @@
+"""One fiber: a function that can be left in the middle and entered again, as a greenlet or as a thread.
+
+The one idea: `Fiber.body` is the whole life of a fiber; a kind adds how control goes from the hub to the fiber
+(`enter`) and back (`leave`), and whether the caller is inside it (`is_here`). At any time one side runs and the other
+waits, so both kinds run the same program in the same order. What is per thread rather than per context, torch's grad
+mode, is saved when a fiber is left and put back when it is entered.
+
+Not here: who runs when, and what happens when one fails (fiber.py).
+"""
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, final
+
+from ..base import config
+from ..base.errors import ArgumentError, MXNetError, explain
+from ..base.modes import set_torch_grad, torch_grad_enabled
+
+if TYPE_CHECKING:
+    from .fiber import Group, Hub
+
+__all__ = ["Fiber", "GreenletFiber", "ThreadFiber", "Stop", "CURRENT_FIBER", "backend", "here", "wait_for", "add_note",
+           "without_own_frames"]
+
+STACK_PER_LEVEL, LEAST_STACK, MOST_STACK = 8 << 10, 8 << 20, 256 << 20  # bytes, for the stack of a thread
+
+
+class Stop(BaseException):
+    """Raised inside a fiber that is to end early, so that its `finally` blocks run."""
+
+
+def _greenlet() -> ModuleType | None:
+    try:
+        return importlib.import_module("greenlet")
+    except ImportError:
+        return None
+
+
+def backend() -> str:
+    """Return what fibers run on: "greenlet" or "threads" (GLUEBALL_FIBERS decides, else what is installed)."""
+    wanted = config.get("GLUEBALL_FIBERS")
+    if wanted not in ("auto", "greenlet", "threads"):
+        raise ArgumentError(explain("GLUEBALL_FIBERS", "No such kind of fiber.", received=repr(wanted),
+                                    expected="'auto', 'greenlet' or 'threads'"))
+    if wanted == "greenlet" and _greenlet() is None:
+        raise ArgumentError(explain("GLUEBALL_FIBERS", "The package greenlet is not installed.", received=repr(wanted),
+                                    fix="pip install greenlet, or GLUEBALL_FIBERS=threads"))
+    if wanted == "auto":
+        return "threads" if _greenlet() is None else "greenlet"
+    return wanted
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a line to an error; its type and traceback stay (before Python 3.11 the line goes into its arguments)."""
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+    elif error.args and isinstance(error.args[0], str):
+        error.args = (f"{error.args[0]}\n{text}", *error.args[1:])
+    else:
+        error.args = (*error.args, text)
+
+
+class Fiber(ABC):
+    """A function that can be left in the middle and entered again.
+
+    Its life on either kind is `body`; a kind says how control goes from the hub to the fiber (`enter`) and back
+    (`leave`), and whether the caller is inside it (`is_here`).
+    """
+
+    __slots__ = ("hub", "function", "key", "group", "context", "grad", "result", "error", "done", "begun", "stopping",
+                 "stop", "interrupt", "children", "inside", "waiters", "offspring", "taken")
+
+    def __init__(self, hub: Hub, function: Callable[[], Any], key: tuple[int, ...], group: Group | None,
+                 context: Context, grad: bool) -> None:
+        self.hub, self.function, self.key, self.group, self.context, self.grad = (
+            hub, function, key, group, context, grad)
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = self.begun = False
+        self.stopping = self.stop = False  # it ends early, for good; and: raise Stop at the place where it waits
+        self.interrupt: BaseException | None = None  # to be raised where a value is read next
+        self.children: list[Fiber] = []  # forked here and not known to have ended well
+        self.inside: Group | None = None  # the map inside this fiber that is being run
+        self.waiters: list[Fiber] = []
+        self.offspring = 0
+        self.taken = False  # its error was raised for somebody
+
+    @abstractmethod
+    def enter(self) -> None:
+        """On the hub's side: run until the fiber leaves or ends."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """On the fiber's side: give control to the hub; returns when the hub enters again."""
+
+    @abstractmethod
+    def is_here(self) -> bool:
+        """Whether the caller runs inside this fiber (and not in a thread that was given a copy of its context)."""
+
+    def body(self) -> None:
+        """Run the function and keep what comes of it; never raises."""
+        CURRENT_FIBER.set(self)
+        set_torch_grad(self.grad)
+        try:
+            result = self.function()
+            self.await_children()
+            self.result = result
+        except Stop:
+            pass
+        except BaseException as error:
+            self.error = without_own_frames(error)
+        finally:
+            self.done = True
+
+    def await_children(self) -> None:
+        """Wait for what was forked and never joined; an error that nobody has seen is raised here."""
+        for child in self.children:
+            wait_for(child)
+            if child.error is not None and not child.taken:
+                child.taken = True
+                raise child.error
+
+    def hand_over(self) -> None:
+        """On the fiber's side: let the others run; goes on when the hub says so, or raises what stops the fiber."""
+        self.grad = torch_grad_enabled()
+        self.leave()
+        if torch_grad_enabled() != self.grad:
+            set_torch_grad(self.grad)
+        if self.stop:
+            self.stop = False
+            raise Stop
+
+    def interrupted(self) -> BaseException | None:
+        """Return, once, the signal that arrived in the hub's thread while this fiber ran."""
+        error, self.interrupt = self.interrupt, None
+        return error
+
+    def next_key(self) -> tuple[int, ...]:
+        """Return the place in the order of what this fiber starts next: behind itself, before the next sample."""
+        self.offspring += 1
+        return (*self.key, self.offspring)
+
+
+CURRENT_FIBER: ContextVar[Fiber | None] = ContextVar("glueball_fiber", default=None)
+
+
+@final
+class GreenletFiber(Fiber):
+    """A fiber that is a greenlet of the hub's."""
+
+    __slots__ = ("greenlet", "module")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.module: Any = _greenlet()
+        self.greenlet: Any = None
+
+    def enter(self) -> None:
+        """Switch to the greenlet, which begins with the context it was given."""
+        if self.greenlet is None:
+            self.greenlet = self.module.greenlet(self.body)
+            self.greenlet.gr_context = self.context
+        self.greenlet.switch()
+        if self.done:
+            self.greenlet = None
+
+    def leave(self) -> None:
+        """Switch to the hub."""
+        self.greenlet.parent.switch()
+
+    def is_here(self) -> bool:
+        """Whether this is the fiber's greenlet."""
+        return self.module.getcurrent() is self.greenlet
+
+
+@final
+class ThreadFiber(Fiber):
+    """A fiber that is a thread; two locks hand control to and fro."""
+
+    __slots__ = ("thread", "wake", "away", "left")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.thread: threading.Thread | None = None
+        self.wake, self.away = threading.Lock(), threading.Lock()  # released: the fiber may run; the hub may run
+        self.left = False  # about to release `away`
+        self.wake.acquire()
+        self.away.acquire()
+
+    def enter(self) -> None:
+        """Run the fiber; a signal that arrives meanwhile (Ctrl-C) is raised where the fiber next reads a value.
+
+        A second one is raised at once, and the fiber given up: its thread ends when it next reads a value.
+        """
+        self.left = entered = False
+        while True:
+            try:
+                if not entered:
+                    entered = True
+                    self.wake.release() if self.thread is not None else self._start()
+                self.away.acquire()
+                break
+            except BaseException as error:
+                if self.thread is None:  # it could not begin
+                    self.done = True
+                    raise
+                if self.interrupt is not None:
+                    self.stopping = self.stop = self.done = True
+                    raise
+                self.interrupt = error
+                if self.left:  # the signal came just before or just after the lock was taken: nobody can tell
+                    self.away.acquire(timeout=0.1)
+                    break
+        if self.done and self.thread is not None:
+            self.thread.join()
+            self.thread = None
+            self.error = self.error or self.interrupted()  # it ended before it could be told
+
+    def _start(self) -> None:
+        """Start the thread, with room for as deep a recursion as the limit allows."""
+        before = threading.stack_size()
+        try:
+            threading.stack_size(min(max(LEAST_STACK, sys.getrecursionlimit() * STACK_PER_LEVEL), MOST_STACK))
+            self.thread = threading.Thread(target=self.context.run, args=(self._live,), daemon=True,
+                                           name=f"glueball-fiber-{'.'.join(map(str, self.key))}")
+            self.thread.start()
+        except RuntimeError:
+            self.thread = None
+            raise
+        finally:
+            threading.stack_size(before)
+
+    def _live(self) -> None:
+        try:
+            self.body()
+        finally:
+            self.left = True
+            self.away.release()
+
+    def leave(self) -> None:
+        """Let the hub run until it enters again."""
+        self.left = True
+        self.away.release()
+        self.wake.acquire()
+
+    def is_here(self) -> bool:
+        """Whether this is the fiber's thread."""
+        return threading.current_thread() is self.thread
+
+
+def without_own_frames(error: BaseException) -> BaseException:
+    """Drop the outermost frames that belong to this file, and with them references to fibers that have ended."""
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename == __file__:
+        place = place.tb_next
+    return error if place is None else error.with_traceback(place)
+
+
+def here() -> Fiber | None:
+    """Return the fiber that the caller runs in, if it may wait."""
+    fiber = CURRENT_FIBER.get()
+    return None if fiber is None or fiber.stopping or not fiber.is_here() else fiber
+
+
+def wait_for(fiber: Fiber) -> None:
+    """Wait until another fiber of the same hub has ended."""
+    if fiber.done:
+        return
+    caller = here()
+    if caller is None or caller.hub is not fiber.hub:
+        raise MXNetError(explain("fold.fork", "The result of a forked function is not there yet, and only a fiber of "
+                                 "the same map can wait for it.", fix="call result() inside the function that forked"))
+    while not fiber.done:
+        fiber.waiters.append(caller)
+        caller.hand_over()
