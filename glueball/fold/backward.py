@@ -69,10 +69,9 @@ class Tape:
         """Begin a flush."""
         self._begin, self._new = len(self.entries), []
 
-    def add(self, entry: Entry, shared: Sequence[Tensor]) -> None:
-        """Note a group."""
-        self.entries.append(entry)
-        for tensor in shared:
+    def share(self, tensors: Sequence[Tensor]) -> None:
+        """Note shared tensors that a group uses."""
+        for tensor in tensors:
             if id(tensor) not in self.shared:
                 self.shared[id(tensor)] = tensor
                 self._new.append(tensor)

@@ -121,7 +121,10 @@ class Body:
             mode = self._mode(step)
             self.modes.append(mode)
             self.steps.append(self._runner(step, mode))
-        self.direct = [slot for slot in program.shared if self._used_directly(slot)]
+        # positions in program.shared: read by any step, and differentiated by the group's own tape
+        self.used = [i for i, slot in enumerate(program.shared) if slot in program.results or any(
+            slot in step.inputs for step in program.steps)]
+        self.direct = [i for i in self.used if self._used_directly(program.shared[i])]
         self.size = len(program.types)
 
     def _mode(self, step: Step) -> Mode:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, final
 
@@ -23,8 +24,9 @@ from .body import Body, Run
 from .explain import Report
 from .functions import Segments
 from .future import OFFSET, OFFSET_MASK, Future
-from .kinds import Kind
-from .schedule import schedule
+from .hoist import Halves, split
+from .kinds import Kind, Pool
+from .schedule import Planned, schedule
 from .signature import Signature
 
 __all__ = ["Engine", "Work"]
@@ -70,13 +72,39 @@ class Work:
         return self.lists[sum(a.children for a in before)][spans(self.ends[calls] - counts, counts)]
 
     def all_references(self) -> list[tuple[Any, Any]]:
-        """Return (references, number of the call) pairs of all arguments."""
+        """Return (references, number of the call) pairs of all arguments, in order: lists of children come last."""
         own = np.arange(self.count)
         pairs = [(self.fixed[:, i], own) for i in range(self.fixed.shape[1])]
         if self.children is not None:
             owner = np.repeat(own, self.children)
             pairs += [(refs, owner) for refs in self.lists]
         return pairs
+
+
+@final
+@dataclass(slots=True)
+class _Gathered:
+    """Rows of one argument. place: where they lay. need: whether their gradient is wanted."""
+
+    tensor: Tensor
+    pool: Pool
+    place: Any
+    need: bool
+
+
+@final
+@dataclass(slots=True)
+class _Hoisted:
+    """A signature in two halves, for one flush. calls: all its calls in the order they run. frontier: (pool, rows per
+    call, need) of the first half's results. done: how many calls the second half has run.
+    """
+
+    halves: Halves
+    first: Body
+    second: Body
+    calls: Any
+    frontier: list[tuple[Pool, int, bool]] = field(default_factory=list)
+    done: int = 0
 
 
 @final
@@ -88,6 +116,7 @@ class Engine:
         self.store = Store()
         self.tape = Tape(self.store)
         self.report = Report()
+        self.hoisted: dict[int, _Hoisted] = {}
 
     # -- values --------------------------------------------------------------------------------------------------------
     def has(self, future: Future) -> bool:
@@ -127,11 +156,13 @@ class Engine:
         self._make_room(works)
         scheduled = time.perf_counter()
         self.report.begin(reason, works, planned, scheduled - begin)
+        self._hoist(works, planned)
         self.tape.open()
         try:
             for index, calls in planned.groups:
                 self._run(works[index], calls)
         finally:
+            self.hoisted = {}
             self.tape.close()
         self.report.end(time.perf_counter() - scheduled)
 
@@ -165,44 +196,103 @@ class Engine:
         for pool, rows in needed.items():
             self.store.arena(pool).reserve(rows)
 
-    def _run(self, work: Work, calls: Any) -> None:
-        """Run one group."""
-        signature, store = work.signature, self.store
-        inputs: list[Tensor] = []
-        places: list[tuple[Any, Any]] = []
-        segments = None
-        rows = None if work.rows is None else work.rows[calls]
-        needs: list[bool] = []
-        for position, argument in enumerate(signature.arguments):
-            refs = work.references(position, calls)
-            values = refs >> OFFSET
-            starts = store.rows[values] + (refs & OFFSET_MASK)
-            tensor, place = store.arena(argument.pool).take(starts, argument.rows or rows)
-            if argument.children and segments is None and work.children is not None:
-                segments = Segments(work.children[calls], tensor.device)
-            needs.append(signature.recording and argument.pool.floating and bool(store.gradient[values].any()))
-            inputs.append(tensor)
-            places.append((argument.pool, place))
+    # -- what runs once for all levels ---------------------------------------------------------------------------------
+    def _hoist(self, works: Sequence[Work], planned: Planned) -> None:
+        """Find out which signatures have a part that need not wait for its levels."""
+        runs: dict[int, list[Any]] = {}
+        for index, calls in planned.groups:
+            runs.setdefault(index, []).append(calls)
+        self.hoisted = {}
+        for index, parts in runs.items():
+            signature = works[index].signature
+            if len(parts) < 2 or not planned.recurrent[index] or signature.ragged:
+                continue
+            key = tuple(planned.outside[index])
+            if key not in signature.compiled:
+                halves = split(signature.program, key)
+                signature.compiled[key] = halves and (halves, Body(halves.first, signature.training),
+                                                      Body(halves.second, signature.training))
+            made = signature.compiled[key]
+            if made:
+                self.hoisted[id(works[index])] = _Hoisted(*made, np.concatenate(parts))
+
+    def _run_ahead(self, work: Work, ahead: _Hoisted) -> None:
+        """Run the first half for all calls of a work; its results are arenas of their own."""
+        signature = work.signature
+        gathered = [self._gather(work, ahead.calls, position, None) for position in ahead.halves.given]
+        outputs, taped, direct = self._compute(signature, ahead.first, gathered, len(ahead.calls), None)
+        written: list[tuple[Pool, int, int]] = []
+        for slot, tensor in zip(ahead.halves.frontier, outputs):
+            pool = Pool(signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
+            arena = self.store.arena(pool)
+            arena.data, arena.used = tensor.detach(), tensor.shape[0]
+            shape = signature.program.types[slot].shape or ()
+            ahead.frontier.append((pool, shape[0] if len(shape) >= 2 else 1, taped and tensor.requires_grad))
+            written.append((pool, 0, tensor.shape[0]))
+        if taped:
+            self._note(signature, gathered, outputs, written, direct)
+
+    # -- one group -----------------------------------------------------------------------------------------------------
+    def _gather(self, work: Work, calls: Any, position: int, rows: Any) -> _Gathered:
+        """Return the rows of one argument of some calls."""
+        argument = work.signature.arguments[position]
+        refs = work.references(position, calls)
+        values = refs >> OFFSET
+        starts = self.store.rows[values] + (refs & OFFSET_MASK)
+        tensor, place = self.store.arena(argument.pool).take(starts, argument.rows or rows)
+        need = work.signature.recording and argument.pool.floating and bool(self.store.gradient[values].any())
+        return _Gathered(tensor, argument.pool, place, need)
+
+    def _compute(self, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
+                 segments: Segments | None) -> tuple[list[Tensor], bool, list[Tensor]]:
+        """Run a body; return its results, whether they are on the tape, and the shared tensors it differentiates."""
         shared = [tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
-        taped = signature.recording and (any(needs) or any(t.requires_grad for t in shared))
-        body = signature.compiled.get("body")
-        if body is None:
-            body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
+        taped = signature.recording and (any(g.need for g in gathered) or any(
+            shared[i].requires_grad for i in body.used))
         before = torch.is_grad_enabled()
         set_grad_mode(taped)
         try:
-            if taped:
-                inputs = [t.requires_grad_() if need else t for t, need in zip(inputs, needs)]
-            outputs = body.run(inputs, shared, Run(len(calls), segments, self.tape if taped else None))
+            inputs = [g.tensor.requires_grad_() if taped and g.need else g.tensor for g in gathered]
+            outputs = body.run(inputs, shared, Run(count, segments, self.tape if taped else None))
         finally:
             set_grad_mode(before)
+        if not taped:
+            return outputs, False, []
+        self.tape.share([shared[i] for i in body.used if shared[i].requires_grad])
+        return outputs, True, [shared[i] for i in body.direct if shared[i].requires_grad]
+
+    def _run(self, work: Work, calls: Any) -> None:
+        """Run one group."""
+        signature = work.signature
+        rows = None if work.rows is None else work.rows[calls]
+        ahead = self.hoisted.get(id(work))
+        if ahead is None:
+            body = signature.compiled.get("body")
+            if body is None:
+                body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
+            gathered = [self._gather(work, calls, i, rows) for i in range(len(signature.arguments))]
+        else:
+            if not ahead.done:
+                self._run_ahead(work, ahead)
+            body = ahead.second
+            gathered = [self._gather(work, calls, i, rows) for i in ahead.halves.kept]
+            for pool, size, need in ahead.frontier:
+                place = slice(ahead.done * size, (ahead.done + len(calls)) * size)
+                gathered.append(_Gathered(self.store.arena(pool).data.data[place], pool, place, need))
+            ahead.done += len(calls)
+        segments = None
+        if work.children is not None:
+            segments = Segments(work.children[calls], gathered[0].tensor.device)
+        outputs, taped, direct = self._compute(signature, body, gathered, len(calls), segments)
         written = self._write(work, calls, outputs, rows, taped)
         if taped:
-            direct = [t for t, slot in zip(shared, signature.program.shared) if t.requires_grad and
-                      slot in body.direct]
-            self.tape.add(Entry(signature, [t for t, need in zip(inputs, needs) if need],
-                                [p for p, need in zip(places, needs) if need], outputs, written, direct),
-                          [t for t in shared if t.requires_grad])
+            self._note(signature, gathered, outputs, written, direct)
+
+    def _note(self, signature: Signature, gathered: Sequence[_Gathered], outputs: list[Tensor],
+              written: list[tuple[Pool, int, int]], direct: list[Tensor]) -> None:
+        own = [g for g in gathered if g.need]
+        self.tape.entries.append(Entry(signature, [g.tensor for g in own], [(g.pool, g.place) for g in own], outputs,
+                                       written, direct))
 
     def _write(self, work: Work, calls: Any, outputs: Sequence[Tensor], rows: Any, taped: bool) -> list[Any]:
         """Store the results' rows; return where they are."""

@@ -67,7 +67,7 @@ class Folder:
     def before_write(self, array: Any) -> None:
         """Somebody is about to change an array in place: what was recorded with the old values must run first."""
         if self.waiting and (id(array) in self.externals or id(array) in self.strangers or type(array) is Future):
-            self.flush(f"an array is written in place at {user_frame()}")
+            self.flush(reason=f"an array is written in place at {user_frame()}")
         self.externals.pop(id(array), None)
         self.strangers.pop(id(array), None)
 
@@ -125,10 +125,10 @@ class Folder:
         return operator_calls.record_part(self, future, key)
 
     # -- values --------------------------------------------------------------------------------------------------------
-    def flush(self, reason: str) -> None:
-        """Run everything that is recorded."""
+    def flush(self, demanded: Sequence[Any] | None = None, reason: str = "samples wait for values") -> None:
+        """Run what is recorded: all of it, or what the demanded futures need and what can ride along."""
         if self.waiting or self.fresh:
-            self.engine.flush(None, reason)
+            self.engine.flush(demanded, reason)
 
     def demand(self, future: Future) -> None:
         """See to it that a value has been computed: in a fiber by waiting for the others, else at once."""
@@ -138,7 +138,7 @@ class Folder:
             raise MXNetError(explain("fold", f"This value was never computed: {self.closed}.",
                                      fix="read values inside the scope, or let the scope end without an error"))
         if not park(future):
-            self.flush(f"a value is read at {user_frame()}")
+            self.flush(reason=f"a value is read at {user_frame()}")
 
     def read(self, future: Future) -> Any:
         """Return the tensor of a future's value."""

@@ -52,7 +52,7 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
         return _constant(folder, op, attrs)
     if op.dynamic or (op.mutates and op.name != "BatchNorm") or attrs.get("ctx") is not None:
         if op.mutates:
-            folder.flush(f"{op.name} updates an array in place")
+            folder.flush(reason=f"{op.name} updates an array in place")
         return NotImplemented
     recording, training = folder.modes()
     parts: list[Any] = [op, _attributes(attrs), recording, training]

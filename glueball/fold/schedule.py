@@ -26,18 +26,30 @@ Ints = Any  # arrays of int64
 @dataclass(slots=True)
 class Planned:
     """Groups in the order to run them: (number of the work, numbers of its calls); and, per work, whether it feeds
-    itself through its component, the longest chain of its own calls, and the component.
+    itself through its component, the component, and per argument whether its values come from other components.
     """
 
     groups: list[tuple[int, Ints]]
     component: list[int]
     recurrent: list[bool]
+    outside: list[list[bool]]
 
 
-def _edges(works: Sequence[Any], values: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return (producer, consumer) of every dependency between calls numbered through all works, where each work's
-    calls begin, and the work of each call.
+@final
+@dataclass(slots=True)
+class _Edges:
+    """Dependencies between calls numbered through all works. begins: where each work's calls begin; kinds: the work
+    of each call; makers: per work and argument, the works that make its values.
     """
+
+    source: Ints
+    target: Ints
+    begins: Ints
+    kinds: Ints
+    makers: list[list[Ints]]
+
+
+def _edges(works: Sequence[Any], values: int) -> _Edges:
     begins = np.cumsum([0, *[work.count for work in works]])
     kinds = np.repeat(np.arange(len(works)), [work.count for work in works])
     base = min((int(work.ids[0]) for work in works if work.count), default=0)
@@ -48,18 +60,20 @@ def _edges(works: Sequence[Any], values: int) -> tuple[Ints, Ints, Ints, Ints]:
             owner[work.ids - base + result] = calls
     sources: list[Ints] = []
     targets: list[Ints] = []
+    makers: list[list[Ints]] = [[] for _ in works]
     for index, work in enumerate(works):
         for refs, calls in work.all_references():
             value = (refs >> OFFSET) - base
             pending = value >= 0
             producer = owner[value[pending]]
             known = producer >= 0
-            sources.append(producer[known])
+            producer = producer[known]
+            sources.append(producer)
             targets.append(begins[index] + calls[pending][known])
-    if not sources:
-        empty = np.empty(0, np.int64)
-        return empty, empty, begins, kinds
-    return np.concatenate(sources), np.concatenate(targets), begins, kinds
+            makers[index].append(np.flatnonzero(np.bincount(kinds[producer], minlength=len(works))))
+    empty = np.empty(0, np.int64)
+    return _Edges(np.concatenate(sources) if sources else empty, np.concatenate(targets) if targets else empty, begins,
+                  kinds, makers)
 
 
 def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
@@ -109,21 +123,22 @@ def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
 
 def schedule(works: Sequence[Any], values: int) -> Planned:
     """Return the groups for all calls of some works; `values`: one past the greatest number of a value."""
-    source, target, begins, kinds = _edges(works, values)
+    edges = _edges(works, values)
     count = len(works)
-    pairs = np.unique(kinds[source] * count + kinds[target]) if len(source) else np.empty(0, np.int64)
-    edges = [(int(p) // count, int(p) % count) for p in pairs]
-    component = components(count, edges)
+    between = [(int(maker), index) for index, arguments in enumerate(edges.makers)
+               for maker in {int(m) for makers in arguments for m in makers}]
+    component = components(count, between)
     recurrent = [False] * count
-    for a, b in edges:
+    for a, b in between:
         if component[a] == component[b]:
             recurrent[a] = recurrent[b] = True
-    groups = _run(works, source, target, begins, kinds, component, recurrent)
-    return Planned(groups, component, recurrent)
+    outside = [[not any(component[int(m)] == component[index] for m in makers) for makers in arguments]
+               for index, arguments in enumerate(edges.makers)]
+    return Planned(_run(works, edges, component), component, recurrent, outside)
 
 
-def _run(works: Sequence[Any], source: Ints, target: Ints, begins: Ints, kinds: Ints, component: Sequence[int],
-         recurrent: Sequence[bool]) -> list[tuple[int, Ints]]:
+def _run(works: Sequence[Any], edges: _Edges, component: Sequence[int]) -> list[tuple[int, Ints]]:
+    source, target, begins, kinds = edges.source, edges.target, edges.begins, edges.kinds
     total = int(begins[-1])
     waiting = np.bincount(target, minlength=total)
     order = np.argsort(source, kind="stable")

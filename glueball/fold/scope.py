@@ -62,7 +62,7 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
         if self.mode == "off" or isinstance(current, Folder):
             token = CURRENT.set(None) if self.mode == "off" and isinstance(current, Folder) else None
             if token is not None and isinstance(current, Folder):
-                current.flush("a scope with mode='off' begins")
+                current.flush(reason="a scope with mode='off' begins")
             self._open.append((None, token, None, False))
             return self
         folder = Folder(self.statistics, self.mode == "check")
@@ -82,7 +82,7 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
             return
         try:
             if kind is None:
-                folder.flush("the scope ends")
+                folder.flush(reason="the scope ends")
             else:
                 folder.abandon(f"the scope was left by {kind.__name__}")
         except BaseException:
