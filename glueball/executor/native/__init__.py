@@ -1,0 +1,14 @@
+"""A small native compiler: element-wise segments become machine code in milliseconds, forward and backward.
+
+expression.py is the graph of one element, derivative.py its gradient, operators.py the operator table in it; emit.py
+writes LLVM's language with the functions of vector_math.py, compile.py makes code of it, run.py calls it with tensors.
+evaluate.py does the same through torch, where llvmlite is not installed."""
+
+from __future__ import annotations
+
+from .compile import available, why_not
+from .expression import Expr, constant, input
+from .operators import EXPRESSIONS
+from .run import Kind, Rows, Split, compile_rows
+
+__all__ = ["available", "why_not", "Expr", "input", "constant", "EXPRESSIONS", "Rows", "Split", "Kind", "compile_rows"]

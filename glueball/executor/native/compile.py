@@ -1,0 +1,188 @@
+"""From LLVM text to a callable address: the target, the object code, the memory it lives in.
+
+The one idea: one target machine writes object code, one engine holds it, a dictionary remembers every segment by its
+expressions; sizes and strides are run-time arguments, so a segment is compiled once per process. llvmlite is optional:
+`available()` says whether this process can compile, `why_not()` what is missing.
+
+Not here: the text (emit.py), calling (run.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from glob import glob
+from typing import Any, TypeAlias, final
+
+import torch
+
+from ...base.errors import UnsupportedError, explain
+from .emit import Segment, cost, write_module
+from .vector_math import FORMATS
+
+__all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel_address"]
+
+Function: TypeAlias = Callable[[bytes], None]
+
+
+@final
+class Kernel:
+    """Compiled code of a segment.
+
+    function : takes the packed arguments (emit.py says their layout)
+    cost : about how many additions one element costs
+    seconds : what writing and compiling took
+    """
+
+    __slots__ = ("function", "cost", "seconds")
+
+    def __init__(self, function: Function, weight: int, seconds: float) -> None:
+        self.function, self.cost, self.seconds = function, weight, seconds
+
+
+@final
+class Compiler:
+    """Compiles for one kind of processor.
+
+    Parameters
+    ----------
+    cpu, features : LLVM's name of the processor and of its features; "" is this machine
+    vector_bytes : size of vectors; None: the greatest that the features have
+
+    Raises
+    ------
+    UnsupportedError : llvmlite is not installed, or does not know this machine
+    """
+
+    def __init__(self, cpu: str = "", features: str = "", vector_bytes: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self._kernels: dict[tuple[Segment, torch.dtype], Kernel] = {}
+        try:
+            import llvmlite.binding as llvm
+
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+            if not cpu:
+                cpu, features = llvm.get_host_cpu_name(), _host_features(llvm)
+            target = llvm.Target.from_triple(llvm.get_process_triple())
+            # a machine belongs to one engine, so the writing of object code has its own
+            self._machine, own = (target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic",
+                                                               codemodel="default", jit=True)
+                                  for _ in range(2))  # fmt: skip
+            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own)
+        except (ImportError, OSError, RuntimeError) as error:
+            raise UnsupportedError(
+                explain("native code", f"This process cannot compile: {error}.", expected="llvmlite 0.44 or later",
+                        fix="pip install llvmlite; without it the same expressions run through torch")
+            ) from error  # fmt: skip
+        self._llvm: Any = llvm
+        self.short = llvm.llvm_version_info[0] >= 20
+        if vector_bytes is None:
+            flags = set(features.split(","))
+            vector_bytes = 64 if "+avx512f" in flags else 32 if "+avx" in flags else 16
+        self.vector_bytes = vector_bytes
+
+    def text(self, segment: Segment, dtype: torch.dtype, name: str = "segment") -> str:
+        """Return a segment in LLVM's language."""
+        return write_module(name, segment, FORMATS[str(dtype)[6:]], self.vector_bytes, self.short)
+
+    def assembly(self, segment: Segment, dtype: torch.dtype) -> str:
+        """Return a segment in the processor's language, for reading."""
+        return self._machine.emit_assembly(self._llvm.parse_assembly(self.text(segment, dtype)))
+
+    def kernel(self, segment: Segment, dtype: torch.dtype) -> Kernel:
+        """Return the compiled code of a segment: the same object for the same segment."""
+        found = self._kernels.get((segment, dtype))
+        if found is None:
+            with self._lock:
+                found = self._kernels.get((segment, dtype))
+                if found is None:
+                    found = self._kernels[segment, dtype] = self._compile(segment, dtype)
+        return found
+
+    def _compile(self, segment: Segment, dtype: torch.dtype) -> Kernel:
+        began = time.perf_counter()
+        name = f"segment_{len(self._kernels)}"
+        module = self._llvm.parse_assembly(self.text(segment, dtype, name))
+        code = self._machine.emit_object(module)
+        self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+        function = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self._engine.get_function_address(name))
+        return Kernel(function, cost(segment), time.perf_counter() - began)
+
+
+def _host_features(llvm: Any) -> str:
+    try:
+        return llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot tell on every system; the processor's name implies most of them
+        return ""
+
+
+# -- this process ----------------------------------------------------------------------------------------------------
+
+_compiler: Compiler | None = None
+_problem: str | None = None
+_lock = threading.Lock()
+
+
+def compiler() -> Compiler:
+    """Return this process's compiler.
+
+    Raises
+    ------
+    UnsupportedError : there is none; the message says why
+    """
+    global _compiler, _problem
+    if _compiler is None:
+        with _lock:
+            if _problem is not None:
+                raise UnsupportedError(_problem)
+            if _compiler is None:
+                try:
+                    _compiler = Compiler()
+                except UnsupportedError as error:
+                    _problem = str(error)
+                    raise
+    return _compiler
+
+
+def available() -> bool:
+    """Return whether segments are compiled here; otherwise they run through torch."""
+    return why_not() is None
+
+
+def why_not() -> str | None:
+    """Return why segments are not compiled here; None when they are."""
+    try:
+        compiler()
+    except UnsupportedError as error:
+        return str(error)
+    return None
+
+
+_parallel: int | None = None
+
+
+def parallel_address() -> int:
+    """Return the address of `GOMP_parallel` in the OpenMP library that torch uses; 0: there is none."""
+    global _parallel
+    if _parallel is None:
+        _parallel = _find_parallel()
+    return _parallel
+
+
+def _find_parallel() -> int:
+    if "OpenMP" not in torch.__config__.parallel_info() or not hasattr(os, "RTLD_NOLOAD"):
+        return 0
+    folder = os.path.join(os.path.dirname(torch.__file__), "lib")
+    names: list[str | None] = [*sorted(glob(os.path.join(folder, "lib*omp*.so*"))), None]
+    for name in names:  # torch's own first; None is whatever the process has loaded
+        try:
+            library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW) if name else ctypes.CDLL(None)
+            return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
+        except (OSError, AttributeError):
+            continue
+    return 0
