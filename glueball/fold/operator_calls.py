@@ -131,6 +131,7 @@ def _build(folder: Any, op: OpDef, attrs: Mapping[str, Any], parts: Sequence[Any
     clean = {k: v for k, v in attrs.items() if k != "attr" and not (k.startswith("__") and k.endswith("__"))
              and (k != op.variadic_count or k in op.attr_by_name)}
     typed = op.typed(clean)
+    shared = list({id(array): array for array in shared}.values())  # each once: one slot, one gradient
     origin = user_frame(3)
     if op.name == "BatchNorm" and training and not typed.get("use_global_stats"):
         refuse_statistics(folder, origin)
@@ -191,20 +192,22 @@ def _program(op: OpDef, typed: Mapping[str, Any], parts: Sequence[Any], shared: 
     variables: list[Value] = []
     types: dict[Node, tuple[TensorType, ...]] = {}
     names: list[str] = []
-    arrays = iter(shared)
+    by_identity: dict[int, Node] = {}
+    for array in shared:
+        node = by_identity[id(array)] = Node(None, f"shared{len(held)}")
+        types[node] = (TensorType(array.shape, array._t.dtype),)
+        held.append(node)
     for index, part in enumerate(parts):
         if part is None:
             continue
-        node = Node(None, f"input{index}")
-        variables.append(Value(node))
         names.append(op.input_names[0] if op.variadic else op.input_names[index])
         if isinstance(part, Kind):
+            node = Node(None, f"input{index}")
             types[node] = (TensorType(part.shape, part.dtype),)
             arguments.append(node)
         else:
-            array = next(arrays)
-            types[node] = (TensorType(array.shape, array._t.dtype),)
-            held.append(node)
+            node = by_identity[part]
+        variables.append(Value(node))
     hints = {} if op.variadic or tuple(names) == op.present_inputs(typed) else {"__inputs__": ",".join(names)}
     node = Node(op, op.name, tuple(variables), typed, hints)
     _, outs = infer_node(node, [types[v.node][0] for v in variables], (TensorType(),) * node.num_outputs, training)
