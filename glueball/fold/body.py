@@ -140,6 +140,9 @@ class Body:
         """Return the rows of the results for the rows of the arguments."""
         values: list[Any] = [None] * self.size
         for slot, value in zip(self.program.arguments, arguments):
+            shape = self.program.types[slot].shape
+            if value.dim() == 1 and shape is not None and len(shape) == 1 and not self.ragged:
+                value = value.reshape(-1, *shape)  # vectors of any length, here all of one: one row each
             values[slot] = value
         for slot, value in zip(self.program.shared, shared):
             values[slot] = value
@@ -161,9 +164,11 @@ class Body:
                 values[outputs[0]] = self._by_edge(spread, values[inputs[0] or 0], step, run)
             return run_spread
         if mode in REDUCTIONS:
+            first = attrs.get("ties") == "first"
+
             def run_reduction(values: list[Any], run: Run) -> None:
-                values[outputs[0]] = self._by_edge(lambda x, s: reduce_edges(mode, x, s), values[inputs[0] or 0], step,
-                                                   run)
+                values[outputs[0]] = self._by_edge(lambda x, s: reduce_edges(mode, x, s, first),
+                                                   values[inputs[0] or 0], step, run)
             return run_reduction
         op: Any = step.op
         if mode == "linear":

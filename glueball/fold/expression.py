@@ -112,7 +112,7 @@ class Algebra:
     def apply(self, op: OpDef | str, attrs: Mapping[str, Any], inputs: Sequence[Expression | None],
               kinds: Sequence[TensorType], origin: str = "", mark: Any = None) -> tuple[Expression, ...]:
         """Return the results of an operator; `mark` keeps apart what looks equal but draws its own random numbers."""
-        names = () if isinstance(op, str) else op.attr_names
+        names = ("ties",) if isinstance(op, str) else op.attr_names
         key = (op, tuple(attrs.get(n) for n in names), tuple(inputs), mark)
         try:
             made = self._known.get(key)
@@ -133,9 +133,10 @@ class Algebra:
         padding = () if op.variadic else (None,) * (len(op.input_names) - len(inputs))
         return self.apply(op, typed, (*inputs, *padding), kinds, inputs[0].of.origin)[0]
 
-    def reduce(self, kind: str, expression: Expression) -> Expression:
-        """Return a reduction over the edges of a node."""
-        return self.apply(kind, {}, (expression,), (expression.type,), expression.of.origin)[0]
+    def reduce(self, kind: str, expression: Expression, first: bool = False) -> Expression:
+        """Return a reduction over the edges of a node; `first`: see Step.attrs of "max"."""
+        attrs = {"ties": "first"} if first else {}
+        return self.apply(kind, attrs, (expression,), (expression.type,), expression.of.origin)[0]
 
     def sum(self, expression: Expression, count: int) -> Expression:
         """Return the sum over the edges; of something divided by their number, the mean."""
@@ -145,11 +146,11 @@ class Algebra:
             return self.reduce("mean", expression.operand)
         return self.reduce("sum", expression)
 
-    def extreme(self, kind: str, expression: Expression) -> Expression:
-        """Return the "max" or "min" over the edges."""
+    def extreme(self, kind: str, expression: Expression, first: bool = False) -> Expression:
+        """Return the "max" or "min" over the edges; `first`: see Step.attrs of "max"."""
         if kind == "max":
-            return self.reduce("max", expression)
-        return self.call("negative", self.reduce("max", self.call("negative", expression)))
+            return self.reduce("max", expression, first)
+        return self.call("negative", self.reduce("max", self.call("negative", expression), first))
 
     def emit(self, arguments: Sequence[Expression], shared: Sequence[Expression],
              results: Sequence[Expression]) -> Program:

@@ -134,21 +134,48 @@ class _Spread(torch.autograd.Function):
         return _sum(grads[0].contiguous(), ctx.segments), None
 
 
+def _max(edges: torch.Tensor, segments: Segments) -> torch.Tensor:
+    if segments.uniform:
+        return edges.reshape(segments.nodes, segments.uniform, *edges.shape[1:]).amax(1)
+    index = segments.index.view(-1, *(1,) * (edges.dim() - 1)).expand_as(edges)
+    target = edges.new_zeros((segments.nodes, *edges.shape[1:]))
+    return target.scatter_reduce(0, index, edges, "amax", include_self=False)
+
+
+@final
+class _MaxEdges(torch.autograd.Function):
+    """Maximum over the edges of each node. Equal edges all get the gradient, as in `max` of a stack, or only the first
+    of them, as in a chain of `maximum`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, edges: torch.Tensor, segments: Segments, first: bool) -> Any:
+        result = _max(edges, segments)
+        ctx.kept = edges, result, segments, first
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        edges, result, segments, first = ctx.kept
+        chosen = edges == _spread(result, segments)
+        if first:
+            places = torch.arange(len(edges), 0, -1, device=edges.device).view(-1, *(1,) * (edges.dim() - 1))
+            ranks = chosen * places
+            chosen = chosen & (ranks == _spread(_max(ranks, segments), segments))
+        return _spread(grads[0], segments) * chosen, None, None
+
+
 def spread(nodes: torch.Tensor, segments: Segments) -> torch.Tensor:
     """Return, per edge, the value of its node: (N, …) -> (E, …)."""
     return nodes if segments.uniform == 1 else _Spread.apply(nodes, segments)  # type: ignore[no-any-return]
 
 
-def reduce_edges(word: str, edges: torch.Tensor, segments: Segments) -> torch.Tensor:
-    """Return the sum, mean or maximum over the edges of each node: (E, …) -> (N, …)."""
+def reduce_edges(word: str, edges: torch.Tensor, segments: Segments, first: bool = False) -> torch.Tensor:
+    """Return the sum, mean or maximum over the edges of each node: (E, …) -> (N, …); `first`: see _MaxEdges."""
     if segments.uniform == 1:
         return edges
     if word == "max":
-        if segments.uniform:
-            return edges.reshape(segments.nodes, segments.uniform, *edges.shape[1:]).amax(1)
-        target = edges.new_full((segments.nodes, *edges.shape[1:]), float("-inf"))
-        index = segments.index.view(-1, *(1,) * (edges.dim() - 1)).expand_as(edges)
-        return target.scatter_reduce(0, index, edges, "amax", include_self=False)
+        return _MaxEdges.apply(edges, segments, first)  # type: ignore[no-any-return]
     total: torch.Tensor = _SumEdges.apply(edges, segments)  # type: ignore[assignment]  # apply is untyped
     if word == "mean":
         counts = torch.from_numpy(segments.counts).to(edges.device, edges.dtype)

@@ -28,7 +28,8 @@ class Step:
     """One computation.
 
     op : an operator of the table, or "sum", "mean", "max" (edges -> node), "spread" (node -> edges)
-    attrs : typed attributes of the operator
+    attrs : typed attributes of the operator; of "max", {"ties": "first"} where only the first of equal edges gets the
+        gradient (a chain of `maximum`) rather than all of them (`max` of a stack)
     inputs : slots in the order of the operator's signature; None for an absent optional input
     outputs : slots of all results (`op.num_outputs(attrs)` of them)
     level : where the results live

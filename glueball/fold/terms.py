@@ -169,7 +169,7 @@ def _times(algebra: Algebra, expression: Expression, factor: int) -> Expression:
 
 def _extreme(algebra: Algebra, groups: dict[Expression, int], kind: str) -> Expression:
     name = "maximum" if kind == "max" else "minimum"
-    parts = [algebra.extreme(kind, e) if e.is_edge else e for e in groups]
+    parts = [algebra.extreme(kind, e, first=True) if e.is_edge else e for e in groups]
     total = parts[0]
     for part in parts[1:]:
         total = algebra.call(f"_{name}" if total.shape == part.shape else f"broadcast_{name}", total, part)

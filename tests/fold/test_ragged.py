@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glueball import autograd, gluon, nd
+from glueball import autograd, fold, gluon, nd
 from glueball.fold.ragged import find_ragged, to_program
 from glueball.fold.steps import Program
 from glueball.fold.verify import agrees, run_program
@@ -468,3 +468,26 @@ def test_made_up_cells(stages, count):
         return value
     cell, program, values = made(rule, count)
     check_everywhere(cell, program, values, counts=(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("style", ["maximum of a stack", "minimum of a stack", "running maximum"])
+def test_gradients_of_equal_children(style):
+    """Equal children get the gradients that the block gives them: all of them, or the first."""
+    cell = Cell(STYLES[style])
+    cell.initialize()
+    same, other, x = (nd.array(np.random.randn(1, SIZE), dtype="float32") for _ in range(3))
+    given = [[same, other, same], [same, same, other, same]]
+    gradients = []
+    for mode in ("off", "on"):
+        leaves = [[h.copy() for h in hs] for hs in given]
+        for h in (h for hs in leaves for h in hs):
+            h.attach_grad()
+        cell.hybridize()
+        with autograd.record():
+            with fold.batching(mode):
+                outs = [cell(x, hs, hs) for hs in leaves]
+                total = nd.add_n(*[(out * x).sum() for out in outs])
+        total.backward()
+        gradients.append([h.grad.asnumpy() for hs in leaves for h in hs])
+    for eager, folded in zip(*gradients):
+        np.testing.assert_allclose(folded, eager, rtol=1e-5, atol=1e-6)
