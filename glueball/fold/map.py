@@ -11,33 +11,78 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 from ..base.errors import ArgumentError, explain, user_frame, user_stacklevel
-from .fiber import Flusher, Hub, current_hub, run_fibers
+from .fiber import Hub, current_hub, run_fibers
+from .scope import batching, current_folder
 from .switch import add_note
 
-__all__ = ["map_samples"]
+__all__ = ["map"]
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-Opened = AbstractContextManager[Flusher | None]  # a fold scope: its flusher, or None where folding is switched off
 
 # A map whose flushes serve hardly more than one sample each gains nothing: that is worth a word, once per place.
 NARROW_FLUSHES, NARROW_WIDTH, NARROW_SAMPLES = 32, 1.5, 4
 _warned: set[str] = set()
 
 
-def map_samples(fn: Callable[[S], T], samples: Iterable[S], width: int | None, opened: Opened) -> list[T]:
-    """Run `fn` on every sample inside the scope `opened`; see `map`."""
+def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) -> list[T]:
+    """Run ``fn(sample)`` for every sample, batching what they compute although each may look at its own values.
+
+    Each sample runs until it reads a value (``int(x.argmax())``, ``if float(p) > t``, ``x.asnumpy()``); when all wait,
+    one flush computes what they wait for, and they go on in their order. Without a `batching()` scope around it, the
+    map is its own scope. Where folding is off it is a plain loop.
+
+    Samples run in turn, never at the same time, but between two reads of a sample others may have run: what they share
+    (a list, a counter) may have changed. Context variables, `record()` and the like belong to each sample.
+
+    Parameters
+    ----------
+    fn
+        The program of one sample. What it returns may hold values not yet computed.
+    samples
+        Any iterable; one is taken when it is to begin. With `width` it may be longer than memory.
+    width
+        How many samples are alive at a time: when one ends, the next begins. None: all (on threads, 1024).
+
+    Returns
+    -------
+    list
+        The results, in the order of the samples.
+
+    Raises
+    ------
+    Exception
+        What a sample raised, its type and traceback as they were, with the sample's number as a note. The other
+        samples are stopped; their `finally` blocks run.
+    ArgumentError
+        When `fn` is no plain function or `width` no positive integer.
+
+    Warns
+    -----
+    UserWarning
+        When many flushes served hardly more than one sample each: nothing is gained then.
+
+    >>> from glueball import nd
+    >>> from glueball.fold.map import map
+    >>> def halvings(x):
+    ...     count = 0
+    ...     while float(x) > 1:          # waits for the other samples
+    ...         x, count = x / 2, count + 1
+    ...     return count
+    >>> map(halvings, [nd.array([v]) for v in (1, 5, 100)])
+    [0, 3, 7]
+    """
     _check(fn, width)
-    with opened as flusher:
-        if flusher is None:
+    with nullcontext() if current_folder() is not None else batching():
+        folder = current_folder()
+        if folder is None:
             return _one_by_one(fn, samples)
-        results, hub = run_fibers((partial(fn, sample) for sample in samples), width, flusher)
+        results, hub = run_fibers((partial(fn, sample) for sample in samples), width, folder)
     if current_hub() is None:  # a map inside a map shares its hub and leaves the judgement to the outer one
         _warn_if_narrow(hub, len(results), width)
     return results
@@ -75,14 +120,10 @@ def _warn_if_narrow(hub: Hub, samples: int, width: int | None) -> None:
     if hub.flushes <= NARROW_FLUSHES or samples <= NARROW_SAMPLES or hub.parked >= NARROW_WIDTH * hub.flushes:
         return
     place = user_frame()
-    if place in _warned:
+    if width == 1 or place in _warned:  # one at a time is what was asked for
         return
     _warned.add(place)
-    if width is not None and width <= NARROW_WIDTH:
-        advice = f"Leave `width` out, or give more than {width}."
-    else:
-        advice = ("One sample is much longer than the others, or reads values that only it waits for: give long "
-                  "samples first, put several batches into one map with `width`, or read values less often.")
     warnings.warn(f"fold.map: {hub.flushes} flushes for {samples} samples, of which {hub.parked / hub.flushes:.1f} on "
-                  f"average waited for each, so hardly anything was batched. {advice}", UserWarning,
-                  stacklevel=user_stacklevel())
+                  f"average waited for each, so hardly anything was batched: some samples read many more values than "
+                  "the others. Give long samples first, put several batches into one map with `width`, or read values "
+                  "less often.", UserWarning, stacklevel=user_stacklevel())

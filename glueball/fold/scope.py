@@ -6,6 +6,7 @@ are part of it. An error leaves no trace: what was recorded is forgotten, and th
 from __future__ import annotations
 
 import gc
+from contextvars import ContextVar
 from typing import Any, final
 
 from ..base import config
@@ -18,6 +19,7 @@ __all__ = ["batching", "current_folder", "last_report"]
 
 _MODES = ("on", "off", "check")
 _last: list[Any] = []
+_OFF: ContextVar[bool] = ContextVar("glueball_fold_off", default=False)  # inside a scope with mode="off"
 
 
 @final
@@ -59,11 +61,11 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
 
     def __enter__(self) -> batching:
         current = CURRENT.get()
-        if self.mode == "off" or isinstance(current, Folder):
+        if self.mode == "off" or isinstance(current, Folder) or _OFF.get():
             token = CURRENT.set(None) if self.mode == "off" and isinstance(current, Folder) else None
             if token is not None and isinstance(current, Folder):
                 current.flush(reason="a scope with mode='off' begins")
-            self._open.append((None, token, None, False))
+            self._open.append((None, token, _OFF.set(True) if self.mode == "off" else None, False))
             return self
         folder = Folder(self.statistics, self.mode == "check")
         quiet = None if is_recording() else no_tape()
@@ -79,6 +81,8 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
         if folder is None:
             if token is not None:
                 CURRENT.reset(token)
+            if quiet is not None:
+                _OFF.reset(quiet)
             return
         try:
             if kind is None:
