@@ -85,6 +85,15 @@ def rule(value: Any) -> str:
     return "from the kernel" if value is opdef.from_kernel else "own rule"
 
 
+def folding(value: Any) -> str:
+    """Return a batching rule in a few words."""
+    from glueball.ops import opdef
+
+    if isinstance(value, opdef.Unsupported):
+        return f"no: {value.why}"
+    return f"{value.name}; only predicting: {value.predict_only}" if value.predict_only else value.name
+
+
 def page() -> str:
     """Return the whole page."""
     from glueball.ops import TABLE
@@ -118,17 +127,20 @@ def page() -> str:
     lines += [
         "## Operators",
         "",
-        "*Gradient* is how the compiled graph differentiates. *Notes*: draws random numbers; shape depends on values.",
+        "*Gradient* is how the compiled graph differentiates. *Folding* is how one call does many samples: the class "
+        "of its rule, or why there is none. *Notes*: draws random numbers; shape depends on values.",
         "",
     ]
+    head = ["| operator | other names | gradient | folding | notes |", "|---|---|---|---|---|"]
     for family in sorted({op.family for op in TABLE.values()}):
-        lines += [f"### {family}", "", "| operator | other names | gradient | notes |", "|---|---|---|---|"]
+        lines += [f"### {family}", "", *head]
         for op in sorted((op for op in TABLE.values() if op.family == family), key=lambda op: op.name.lower()):
             notes = "; ".join(
                 [*(["random"] if op.random else []), *([f"not traceable: {op.dynamic}"] if op.dynamic else [])]
             )
             others = ", ".join(f"`{name}`" for name in sorted(op.aliases))
-            lines.append(f"| `{op.name}` | {others} | {rule(op.gradient)} | {notes} |".replace("\n", " "))
+            rules = f"{rule(op.gradient)} | {folding(op.batch)}"
+            lines.append(f"| `{op.name}` | {others} | {rules} | {notes} |".replace("\n", " "))
         lines.append("")
     return "\n".join(lines)
 

@@ -85,8 +85,10 @@ def _rows_of_condition(attrs: Attrs, shapes: Shapes, batched: Flags) -> bool:
     return all(batched)
 
 
-def _batch_first(attrs: Attrs, shapes: Shapes) -> bool:
-    return (attrs.get("layout") or "N")[:1] == "N"  # the layout may also be the word None
+def _images(attrs: Attrs, shapes: Shapes) -> bool:
+    """Whether the data have an axis of batch beside channels and space (layouts begin with N, or are the word None)."""
+    space = len(attrs["kernel"]) or 1  # 0: pooling of everything
+    return (attrs.get("layout") or "N")[:1] == "N" and len(shapes[0] or ()) >= space + 2
 
 
 def _per_row(attrs: Attrs, shapes: Shapes) -> bool:
@@ -206,15 +208,16 @@ _CLASSES: tuple[tuple[Batching | Unsupported, str], ...] = (
     (by_rows(0, 1, why=_VALUES), "_contrib_MultiBoxDetection"),
     (by_rows(when=_nearest), "UpSampling"),
     (by_rows(0, 1, 2), "fill_element_0index _class_likelihood_backward"),
-    (by_rows(0, when=_batch_first), "Convolution Deconvolution Pooling"),
-    (by_rows(0), "_contrib_AdaptiveAvgPooling2D InstanceNorm GroupNorm LRN L2Normalization SoftmaxActivation "
-                 "argmax_channel depth_to_space space_to_depth im2col col2im GridGenerator "
-                 "_contrib_BilinearResize2D Crop"),
+    (by_rows(0, when=_images), "Convolution Deconvolution Pooling"),
+    (by_rows(0, least=2), "InstanceNorm GroupNorm L2Normalization SoftmaxActivation argmax_channel GridGenerator"),
+    (by_rows(0, least=3), "col2im"),
+    (by_rows(0, least=4), "_contrib_AdaptiveAvgPooling2D LRN depth_to_space space_to_depth im2col "
+                          "_contrib_BilinearResize2D Crop"),
     (by_rows(0, least=2), "_contrib_fft _contrib_ifft _contrib_count_sketch"),
     (Batching("leading axes", rows_of(least=3), stacking.each), "_contrib_box_nms _contrib_bipartite_matching"),
     (by_rows(0, when=_unpadded), "Pad"),
-    (by_rows(0, 1, when=_batch_first), "_contrib_DeformableConvolution"),
-    (by_rows(0, 1, 2, when=_batch_first), "_contrib_ModulatedDeformableConvolution"),
+    (by_rows(0, 1, when=_images), "_contrib_DeformableConvolution"),
+    (by_rows(0, 1, 2, when=_images), "_contrib_ModulatedDeformableConvolution"),
     (Batching("regions", rows_of(1), stacking.regions), "ROIPooling _contrib_ROIAlign"),
     (Batching("places", never, stacking.placed(1, shape=False)), "gather_nd"),
     (Batching("places", never, stacking.placed(1, shape=True)), "scatter_nd _scatter_nd_add"),
