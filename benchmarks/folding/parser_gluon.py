@@ -1,6 +1,6 @@
 """Workload F5 in Gluon: a greedy shift-reduce parser that builds the vectors of constituents, for one sentence.
 
-The one idea: the program reads its own scores in Python, `int(scores.argmax())`, and goes where they say. It knows of no
+The one idea: the program reads its own scores in Python, `int(scores.argmax())`, and goes where they say. It knows no
 batch; `fold.map` runs many of it that wait for each other at every value they read. Training follows an oracle, and at
 some steps the parser's own choice. The same file runs on MXNet 1.9.1 as a peer. Data: parser_data.py.
 """
