@@ -1,9 +1,9 @@
 """Workload F6 in Gluon: a transformer that stops as soon as it is sure, for one sentence.
 
-The one idea: `if float(p.max()) > threshold: return`, in Python. What works row by row (projections, feed-forward) is a
-hybridized block over (length, width), so that a fold may put the rows of all sentences below one another, whatever their
-lengths; attention is a block of its own, because there the rows of one sentence see each other. The same file runs on
-MXNet 1.9.1 as a peer. Data: early_exit_data.py.
+The one idea: `if float(p.max()) > threshold: return`, in Python. What works row by row (projections, feed-forward) is
+a hybridized block over (length, width), so that a fold may put the rows of all sentences below one another, whatever
+their lengths; attention is a block of its own, because there the rows of one sentence see each other. The same file
+runs on MXNet 1.9.1 as a peer. Data: early_exit_data.py.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ class Classifier(gluon.Block):
 
     def forward(self, tokens: Any, places: Any) -> Any:
         x = self.tokens(tokens) + self.places(places)
-        depth, scores = 0, None
+        scores = None
         for depth, layer in enumerate(self.layers, 1):
             x, scores = layer(x)
-            if float(nd.softmax(scores).max().asscalar()) > THRESHOLD:
-                break
-        return depth, scores
+            if float(nd.softmax(scores).max()) > THRESHOLD:
+                return depth, scores
+        return LAYERS, scores
 
 
 class Gluon(Side):

@@ -1,8 +1,9 @@
 """Workload F6 in torch, three times: one sentence at a time, a padded batch by hand, and packed rows by hand.
 
-The one idea of the second, the usual one: sentences are padded to the longest, attention is masked, and after each layer
-those that are done leave the batch, with the padding that only they needed. The third is what an expert of ragged data
-writes: all rows of all sentences stand one below the other without padding, only attention goes sentence by sentence.
+The one idea of the second, the usual one: sentences are padded to the longest, attention is masked, and after each
+layer those that are done leave the batch, with the padding that only they needed. The third is what an expert of ragged
+data writes: all rows of all sentences stand one below the other without padding, only attention goes sentence by
+sentence.
 Data and parameters: early_exit_data.py.
 """
 
@@ -29,7 +30,7 @@ def _norm(w: Weights, layer: str, x: Tensor) -> Tensor:
 
 
 def _attend(projected: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return what each place attends to (batch, length, width), of queries, keys and values (batch, length, 3 · width)."""
+    """Return what each place attends to (batch, length, width), of queries, keys and values side by side."""
     q, k, v = projected.view(*projected.shape[:2], 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
     attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return attended.transpose(1, 2).reshape(*projected.shape[:2], WIDTH)

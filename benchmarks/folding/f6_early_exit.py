@@ -1,5 +1,5 @@
-"""Workload F6: a transformer of 12 layers, width 256, 4 heads, inner width 1024, that leaves a sentence alone as soon as
-a layer's classifier is sure; sentences of 16 to 128 tokens. Inference only: work that depends on values, at a coarse
+"""Workload F6: a transformer of 12 layers, width 256, 4 heads, inner width 1024, that leaves a sentence alone as soon
+as a layer's classifier is sure; sentences of 16 to 128 tokens. Inference only: work that depends on values, at a coarse
 grain, on ragged rows.
 
 Claims: folded against the same program unfolded, against torch padded and masked by hand with a batch that shrinks
