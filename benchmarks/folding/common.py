@@ -4,9 +4,9 @@ turn, and reported as samples per second.
 The one idea: a `Workload` is samples, parameters, and named sides; `run` makes the sides, refuses to time any whose
 losses, outputs or gradients differ from the first one's, then runs A B C A B C … on the same batches, freshly drawn in
 each round, so that no side meets a batch twice. Peers in other interpreters are workers (remote.py); one that is not
-installed is skipped with a note. Options: `--smoke`, `--json FILE`, `--batch 1,16,64,256`, `--sides ours,torch`
-(substrings), `--rounds N`, `--modes train,infer`, `--explain`. GLUEBALL_DYNET_PYTHON and GLUEBALL_ORACLE_PYTHON name
-the Pythons of DyNet and of MXNet 1.9.1.
+installed is skipped with a note. Options: `--smoke`, `--json FILE`, `--batch 1,16,64,256`, `--sides "ours;torch"`
+(parts of titles), `--rounds N`, `--modes train,infer`, `--explain`. GLUEBALL_DYNET_PYTHON and GLUEBALL_ORACLE_PYTHON
+name the Pythons of DyNet and of MXNet 1.9.1.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def arguments(workload: Workload) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="run everything once, small; figures mean nothing")
     parser.add_argument("--json", help="append records to this file")
     parser.add_argument("--batch", default=",".join(map(str, workload.batches)))
-    parser.add_argument("--sides", default="", help="only sides whose title has one of these, separated by commas")
+    parser.add_argument("--sides", default="", help="only sides whose title has one of these parts, separated by ;")
     parser.add_argument("--modes", default=",".join(workload.modes))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--explain", action="store_true", help="print each side's own report at the end")
@@ -135,7 +135,7 @@ def prepare(workload: Workload, wanted: str) -> dict[str, Local | Remote]:
     torch.set_num_threads(THREADS)
     made: dict[str, Local | Remote] = {}
     for title, maker in workload.sides.items():
-        if wanted and not any(part.strip() in title for part in wanted.split(",")):
+        if wanted and not any(part.strip() in title for part in wanted.split(";")):
             continue
         copies = {name: value.copy() for name, value in workload.parameters.items()}
         if not isinstance(maker, Peer):

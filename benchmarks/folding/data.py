@@ -69,17 +69,6 @@ def _tree(words: list[int], parents: list[int]) -> Node:
     return nodes[parents.index(-1)]
 
 
-def heights(parents: list[int]) -> np.ndarray:
-    """Return the height of every node: 0 at a leaf."""
-    height = np.zeros(len(parents), dtype=np.int64)
-    for node in range(len(parents)):
-        above, steps = node, 0
-        while above >= 0 and (steps == 0 or height[above] < steps):
-            height[above] = max(height[above], steps)
-            above, steps = parents[above], steps + 1
-    return height
-
-
 def _zipf(generator: np.random.Generator, vocabulary: int, size: int) -> list[int]:
     """Draw words: the word of rank r with a probability proportional to 1 / (r + 2.7)."""
     ranks = (3.7 + vocabulary) / 3.7
@@ -147,12 +136,15 @@ def sick_pairs(count: int, seed: int = 0) -> list[Pair]:
 
 
 class Phrase:
-    """A node of a binary tree: a word, or two phrases; `label` is its sentiment, 0 to 4."""
+    """A node of a binary tree: a word, or two phrases. `label` is its sentiment, 0 to 4; `index` its number."""
 
-    __slots__ = ("label", "left", "right", "word")
+    __slots__ = ("index", "label", "left", "place", "right", "word")
 
-    def __init__(self, label: int, word: int = -1, left: Phrase | None = None, right: Phrase | None = None) -> None:
-        self.label, self.word, self.left, self.right = label, word, left, right
+    def __init__(self, index: int, label: int) -> None:
+        self.index, self.label = index, label
+        self.word, self.place = -1, -1  # of a word: which, and where in the sentence
+        self.left: Phrase | None = None
+        self.right: Phrase | None = None
 
 
 @dataclass(eq=False)
@@ -171,8 +163,15 @@ class Review:
     def root(self) -> Phrase:
         """The whole sentence."""
         made: list[Phrase] = []
-        for word, left, right, label in zip(self.words, self.left, self.right, self.labels):
-            made.append(Phrase(label, word) if left < 0 else Phrase(label, -1, made[left], made[right]))
+        place = 0
+        for index, label in enumerate(self.labels):
+            phrase = Phrase(index, label)
+            if self.left[index] < 0:
+                phrase.word, phrase.place = self.words[index], place
+                place += 1
+            else:
+                phrase.left, phrase.right = made[self.left[index]], made[self.right[index]]
+            made.append(phrase)
         return made[-1]
 
     def __len__(self) -> int:

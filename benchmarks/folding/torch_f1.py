@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from data import heights
 from gluon_f1 import HIDDEN as H
+from levels import Plan, heights
 from remote import Arrays, Side
 from torch import Tensor
 
@@ -104,34 +104,6 @@ class PerSample(Side):
     def infer(self, batch: list[Any]) -> np.ndarray:
         with torch.no_grad():
             return self.forward(batch).numpy()
-
-
-class Plan:
-    """Where the nodes of a batch lie: by height, and within a height by the height of the parent (roots last)."""
-
-    def __init__(self, trees: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        words, parents, height = (np.concatenate(part) for part in zip(*trees))
-        sizes = np.array([len(tree[0]) for tree in trees])
-        parents = np.where(parents < 0, -1, parents + np.repeat(np.cumsum(sizes) - sizes, sizes))
-        self.top = int(height.max()) + 1
-        above = np.where(parents < 0, self.top, height[parents])
-        order = np.lexsort((above, height))
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        self.words = torch.from_numpy(words[order])
-        above, height, parents = above[order], height[order], parents[order]
-        self.start = np.searchsorted(height, np.arange(self.top + 1))
-        # How many nodes of each level go to each later one; the edges of a level in that order; their parents.
-        self.counts = np.zeros((self.top, self.top + 1), dtype=np.int64)
-        np.add.at(self.counts, (height, above), 1)
-        edges = np.argsort(above, kind="stable")
-        bounds = np.searchsorted(above[edges], np.arange(self.top + 2))
-        self.children = [torch.from_numpy(edges[bounds[m] : bounds[m + 1]]) for m in range(self.top)]
-        rows = place[parents[edges]]
-        self.rows = [torch.from_numpy(rows[bounds[m] : bounds[m + 1]] - self.start[m]) for m in range(self.top)]
-        ends = edges[bounds[self.top] :]
-        self.roots = torch.from_numpy(np.argsort(np.searchsorted(np.cumsum(sizes), order[ends], side="right")))
-        self.ends = torch.from_numpy(ends)
 
 
 class Batched(PerSample):
