@@ -80,7 +80,7 @@ class Classifier(gluon.Block):
         scores = None
         for depth, layer in enumerate(self.layers, 1):
             x, scores = layer(x)
-            if float(nd.softmax(scores).max()) > THRESHOLD:
+            if float(nd.softmax(scores).max().asscalar()) > THRESHOLD:
                 return depth, scores
         return LAYERS, scores
 

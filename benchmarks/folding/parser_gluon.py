@@ -94,7 +94,7 @@ class Parser(gluon.Block):
                     action = REDUCE if oracle.reach[position] <= stack[-2][2] else SHIFT
                     losses.append(self.loss(scores, nd.array([action])))
                 if oracle is None or oracle.explore[len(actions)]:
-                    action = int(scores.argmax())
+                    action = int(scores.argmax().asscalar())
             if action == SHIFT:
                 stack.append((*self.leaf(buffer[position]), position))
                 position += 1
