@@ -63,6 +63,8 @@ class Compiler:
         try:
             import llvmlite.binding as llvm
 
+            if llvm.llvm_version_info[0] < 20:
+                raise ImportError(f"llvmlite brings LLVM {llvm.llvm_version_info[0]}, which is too old")
             llvm.initialize_native_target()
             llvm.initialize_native_asmprinter()
             if not cpu:
@@ -75,11 +77,10 @@ class Compiler:
             self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own)
         except (ImportError, OSError, RuntimeError) as error:
             raise UnsupportedError(
-                explain("native code", f"This process cannot compile: {error}.", expected="llvmlite 0.44 or later",
-                        fix="pip install llvmlite; without it the same expressions run through torch")
+                explain("native code", f"This process cannot compile: {error}.", expected="llvmlite 0.45 or later",
+                        fix="pip install 'llvmlite>=0.45'; without it the same expressions run through torch")
             ) from error  # fmt: skip
         self._llvm: Any = llvm
-        self.short = llvm.llvm_version_info[0] >= 20
         if vector_bytes is None:
             flags = set(features.split(","))
             vector_bytes = 64 if "+avx512f" in flags else 32 if "+avx" in flags else 16
@@ -87,7 +88,7 @@ class Compiler:
 
     def text(self, segment: Segment, dtype: torch.dtype, name: str = "segment") -> str:
         """Return a segment in LLVM's language."""
-        return write_module(name, segment, FORMATS[str(dtype)[6:]], self.vector_bytes, self.short)
+        return write_module(name, segment, FORMATS[str(dtype)[6:]], self.vector_bytes)
 
     def assembly(self, segment: Segment, dtype: torch.dtype) -> str:
         """Return a segment in the processor's language, for reading."""

@@ -83,9 +83,9 @@ def _evaluate(w: Writer, segment: Segment, loaded: dict[int, str]) -> list[str]:
 class _Body:
     """The text of the worker function, block by block."""
 
-    def __init__(self, segment: Segment, kind: Format, width: int, short: bool) -> None:
+    def __init__(self, segment: Segment, kind: Format, width: int) -> None:
         self.segment = segment
-        self.w = Writer(kind, width, short)
+        self.w = Writer(kind, width)
         self.text = self.w.lines
         self.wide = [k for k, index in enumerate(segment.inputs) if index not in segment.columns]
         inputs, outputs = len(segment.inputs), len(segment.outputs)
@@ -203,7 +203,7 @@ class _Body:
         self.text += [
             "  br label %compute",
             "compute:",
-            f"  %part = phi {w.mask} [ {w.splat('i1', 'true')}, %loadall ], [ %part.some, %loadsome ]",
+            f"  %part = phi {w.mask} [ splat (i1 true), %loadall ], [ %part.some, %loadsome ]",
             *(f"  %x{k} = phi {w.vector} [ %x{k}.all, %loadall ], [ %x{k}.some, %loadsome ]" for k in self.wide),
         ]
         results = _evaluate(w, self.segment, {index: f"%x{k}" for k, index in enumerate(self.segment.inputs)})
@@ -253,7 +253,7 @@ class _Body:
         ]
 
 
-def write_module(name: str, segment: Segment, kind: Format, vector_bytes: int, short: bool) -> str:
+def write_module(name: str, segment: Segment, kind: Format, vector_bytes: int) -> str:
     """Return the text of a module with one function `void name(int64 *arguments)`.
 
     Parameters
@@ -261,9 +261,8 @@ def write_module(name: str, segment: Segment, kind: Format, vector_bytes: int, s
     name : of the function
     kind : the element type
     vector_bytes : the size of the processor's vectors
-    short : whether this LLVM reads `splat (…)`
     """
-    body = _Body(segment, kind, vector_bytes // kind.size, short)
+    body = _Body(segment, kind, vector_bytes // kind.size)
     body.blocks()
     body.rows()
     body.columns()

@@ -98,13 +98,14 @@ class Rows:
             [3.5000, 5.0000]])]
     """
 
-    __slots__ = ("outputs", "kinds", "dtype", "_used", "_like", "_forward", "_backward")
+    __slots__ = ("outputs", "kinds", "dtype", "_used", "_like", "_columns", "_kernel", "_backward")
 
     def __init__(self, outputs: tuple[Expr, ...], kinds: tuple[Kind, ...], dtype: torch.dtype) -> None:
         self.outputs, self.kinds, self.dtype = outputs, kinds, dtype
         self._used = tuple(e.inputs_of(outputs))
         self._like = next((i for i, kind in enumerate(kinds) if kind == "full"), None)
-        self._forward: Segment | None = None
+        self._columns = frozenset(i for i in self._used if kinds[i] == "column")
+        self._kernel: Kernel | None = None
         self._backward: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Backward] = {}
 
     # -- forward ---------------------------------------------------------------------------------------------------
@@ -130,9 +131,10 @@ class Rows:
             self._check_targets(outs, rows, columns)
         if not self._native(tensors):
             return _handed(self._evaluated(self.outputs, tensors, (rows, columns)), outs)
-        segment = self._forward
-        if segment is None:
-            segment = self._forward = Segment(self._used, self._columns(), self.outputs)
+        kernel = self._kernel
+        if kernel is None:
+            segment = Segment(self._used, self._columns, self.outputs)
+            kernel = self._kernel = compiler().kernel(segment, self.dtype)
         like = tensors[0]
         if outs is None:
             results = [like.new_empty((rows, columns)) for _ in self.outputs]
@@ -140,7 +142,7 @@ class Rows:
             results = list(outs)
         places = self._places(tensors)
         writes = [_place(result) for result in results]
-        _run(compiler().kernel(segment, self.dtype), rows, columns, places + writes, across=not segment.columns)
+        _run(kernel, rows, columns, places + writes, across=not self._columns)
         if outs is not None:
             _finish(results, writes)
         return results
@@ -208,9 +210,6 @@ class Rows:
     def _native(self, tensors: Sequence[Tensor]) -> bool:
         return self.dtype in _COMPILED and tensors[0].is_cpu and available()
 
-    def _columns(self) -> frozenset[int]:
-        return frozenset(i for i in self._used if self.kinds[i] == "column")
-
     def _size(self, tensors: Sequence[Tensor]) -> tuple[int, int]:
         """Check the tensors and return N and H."""
         if len(tensors) != len(self.kinds):
@@ -271,12 +270,15 @@ def _shared(tensor: Tensor, kind: str) -> Place:
 
 
 def _finish(results: Sequence[Tensor], writes: Sequence[Place]) -> None:
-    """Copy to targets whose columns are not contiguous; tell the tape that they have changed."""
+    """Copy to targets whose columns are not contiguous; tell the tape which others have changed."""
+    changed: list[Tensor] = []
     for result, (written, _) in zip(results, writes):
         if written is not result:
             result.copy_(written)
-        else:
-            increment_version(result)
+        elif not result.is_inference():
+            changed.append(result)
+    if changed:
+        increment_version(changed)
 
 
 def _handed(values: Sequence[Tensor], outs: Sequence[Tensor] | None) -> list[Tensor]:
@@ -292,7 +294,7 @@ def _handed(values: Sequence[Tensor], outs: Sequence[Tensor] | None) -> list[Ten
 class _Backward:
     """The gradient of a segment for one choice of present gradients and needed inputs."""
 
-    __slots__ = ("rows", "segment", "expressions", "order", "inputs")
+    __slots__ = ("rows", "segment", "expressions", "order", "inputs", "kernel")
 
     def __init__(self, rows: Rows, present: tuple[bool, ...], needed: tuple[bool, ...]) -> None:
         count = len(rows.kinds)
@@ -308,6 +310,7 @@ class _Backward:
         self.inputs = tuple(e.inputs_of([*full, *row, *column]))
         columns = frozenset(i for i in self.inputs if i < count and rows.kinds[i] == "column")
         self.segment = Segment(self.inputs, columns, full, row, column)
+        self.kernel: Kernel | None = None
 
     def run(self, tensors: Sequence[Any], rows: int, columns: int, targets: Sequence[Tensor | None]
             ) -> list[Tensor | None]:  # fmt: skip
@@ -325,7 +328,7 @@ class _Backward:
         writes: list[tuple[Tensor, Place]] = []
         for index in full:
             target = targets[index]
-            if target is None or target.shape != (rows, columns):  # a target of another shape is refused by copy_
+            if target is None or target.shape != (rows, columns) or target.dtype is not like.dtype:  # copy_ decides
                 target = like.new_empty((rows, columns))
             results[index] = target
             writes.append((target, _place(target)))
@@ -336,9 +339,11 @@ class _Backward:
         places += [(part, columns) for part in partial]
         places += [(results[index], 1) for index in column]  # type: ignore[misc]
         across = not (self.segment.columns or column)
-        _run(compiler().kernel(self.segment, self.rows.dtype), rows, columns, places, block_rows=block,
-             across=across)
-        _finish([target for target, _ in writes], [place for _, place in writes])
+        if self.kernel is None:
+            self.kernel = compiler().kernel(self.segment, self.rows.dtype)
+        _run(self.kernel, rows, columns, places, block_rows=block, across=across)
+        given = [write for index, write in zip(full, writes) if targets[index] is not None]
+        _finish([target for target, _ in given], [place for _, place in given])
         for index, part in zip(row, partial):
             results[index] = (part[0] if len(part) == 1 else part.sum(0)).view(tensors[index].shape)
         return results

@@ -89,13 +89,10 @@ FORMATS: Mapping[str, Format] = {"float32": _FLOAT, "float64": _DOUBLE}
 
 @final
 class Writer:
-    """Writes instructions on vectors of `width` elements; a value is its name in LLVM's text.
+    """Writes instructions on vectors of `width` elements; a value is its name in LLVM's text."""
 
-    short : whether this LLVM reads `splat (float 1.0)`; else constants are written out
-    """
-
-    def __init__(self, kind: Format, width: int, short: bool) -> None:
-        self.kind, self.width, self.short = kind, width, short
+    def __init__(self, kind: Format, width: int) -> None:
+        self.kind, self.width = kind, width
         self.vector, self.whole = f"<{width} x {kind.name}>", f"<{width} x {kind.integer}>"
         self.mask = f"<{width} x i1>"
         self.suffix = f"v{width}f{kind.size * 8}"
@@ -110,10 +107,6 @@ class Writer:
         self.lines.append(f"  {name} = {text}")
         return name
 
-    def splat(self, kind: str, value: str) -> str:
-        """Return a constant vector."""
-        return f"splat ({kind} {value})" if self.short else f"<{', '.join([f'{kind} {value}'] * self.width)}>"
-
     def number(self, value: float) -> str:
         """Return a constant, rounded to the element type."""
         if self.kind.size == 4:
@@ -122,11 +115,11 @@ class Writer:
             except OverflowError:
                 value = inf if value > 0 else -inf
         bits = struct.unpack("<Q", struct.pack("<d", value))[0]  # LLVM writes floats as the equal double
-        return self.splat(self.kind.name, f"0x{bits:016X}")
+        return f"splat ({self.kind.name} 0x{bits:016X})"
 
     def integer(self, value: int) -> str:
         """Return a constant of the integer type."""
-        return self.splat(self.kind.integer, str(value))
+        return f"splat ({self.kind.integer} {value})"
 
     def binary(self, op: str, a: str, b: str) -> str:
         """fadd, fsub, fmul, fdiv."""

@@ -259,7 +259,7 @@ def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile, "_problem", None)
     monkeypatch.setitem(__import__("sys").modules, "llvmlite.binding", None)
     assert not compile.available()
-    assert "pip install llvmlite" in (compile.why_not() or "")
+    assert "pip install 'llvmlite>=0.45'" in (compile.why_not() or "")
     with pytest.raises(UnsupportedError, match="torch"):
         compile.compiler()
 
