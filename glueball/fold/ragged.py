@@ -29,6 +29,9 @@ __all__ = ["find_ragged", "to_program"]
 
 Types = Mapping[Node, tuple[TensorType, ...]]
 SOFTMAXES = ("softmax", "log_softmax", "softmin")
+# their gradients are not those of their values, and know the size of the whole batch
+LOSSES = frozenset({"make_loss", "MakeLoss", "IdentityAttachKLSparseReg", "SoftmaxOutput", "SVMOutput",
+                    "LinearRegressionOutput", "MAERegressionOutput", "LogisticRegressionOutput"})
 
 
 @final
@@ -327,8 +330,11 @@ class _Reader:
         picked = self._picked(node, op, values[0])
         if picked is not None:
             return picked
+        if op.name in LOSSES:
+            raise NotRagged(f"{op.name} on joined children: its gradient depends on their number, {_at(node)}")
         if _draws(op, node.attrs) and node.attrs.get("axes"):
             raise NotRagged(f"{op.name} shares its draws along an axis of joined children, {_at(node)}")
+        values = [_repeated(m, self.count) for m in values]
         operands = [Operand(m.expression.type, m.axis, m.stacked) if isinstance(m, Joined) else
                     Operand(m.expression.type) for m in values]
         lifted = lift(op, node.attrs, in_signature_order(op, node, operands), self.count)
@@ -410,6 +416,21 @@ class _Reader:
                 part = self.algebra.call("slice", self._expanded(joined), **bounds, step=attrs["step"])
                 return [Child(part, begin // size)]
         return None
+
+
+def _repeated(value: Plain | Joined, count: int) -> Plain | Joined:
+    """Recognise a node's value that was repeated for each child, so that it fits joined ones."""
+    if isinstance(value, Joined) or isinstance(value.expression.of.op, str) or not value.expression.of.inputs:
+        return value
+    made, source = value.expression.of, value.expression.operand
+    attrs, own, whole = made.attrs, source.shape, value.expression.shape
+    if made.name in ("Concat", "stack") and len(made.inputs) == count and set(made.inputs) == {source}:
+        return Joined(source, int(attrs["axis" if made.name == "stack" else "dim"]) % len(whole), made.name == "stack")
+    if made.name in ("broadcast_to", "broadcast_axis", "tile", "repeat") and len(own) == len(whole):
+        axes = [i for i, (a, b) in enumerate(zip(own, whole)) if a != b]
+        if len(axes) == 1 and whole[axes[0]] == count * own[axes[0]] and (own[axes[0]] == 1 or made.name == "tile"):
+            return Joined(source, axes[0], False)
+    return value
 
 
 def _changes_nothing(node: Node, op: OpDef) -> bool:

@@ -147,10 +147,11 @@ def _draw(kind: TensorType, generator: torch.Generator, positive: bool = False) 
     shape = [s or 0 for s in kind.shape or ()]
     if kind.dtype is None or not kind.dtype.is_floating_point:
         return torch.randint(0, 4, shape, generator=generator).to(kind.dtype or torch.int64)
+    dtype = kind.dtype if kind.dtype in (torch.float32, torch.float64) else torch.float32
     if positive:
-        values = torch.rand(shape, generator=generator, dtype=torch.float64) + 0.1
+        values = torch.rand(shape, generator=generator, dtype=dtype) + 0.1
     else:
-        values = torch.randn(shape, generator=generator, dtype=torch.float64)
+        values = torch.randn(shape, generator=generator, dtype=dtype)
     if len(shape) > 1:
         values = values * min(1.0, 3.0 / max(shape[-1], 1) ** 0.5)
     return values.to(kind.dtype)

@@ -212,6 +212,17 @@ ROWS_ONLY = {
     "wide concat": lambda F, cell, x, hs, cs: x * F.sum(F.tanh(F.concat(*hs, dim=1)), axis=1, keepdims=True),
     "softmax over everything": lambda F, cell, x, hs, cs: x * F.max(
         F.softmax(F.concat(*hs, dim=1), axis=1), axis=1, keepdims=True),
+    "query tiled": lambda F, cell, x, hs, cs: F.dot(F.softmax(cell.score(F.tanh(
+        F.tile(cell.left(x), reps=(len(hs), 1)) + F.concat(*hs, dim=0))), axis=0), F.concat(*cs, dim=0),
+        transpose_a=True),
+    "query repeated": lambda F, cell, x, hs, cs: F.slice_axis(F.sum(F.concat(
+        F.broadcast_axis(x, axis=0, size=len(hs)), F.concat(*hs, dim=0), dim=1), axis=0, keepdims=True),
+        axis=1, begin=2, end=2 + SIZE),
+    "query concatenated": lambda F, cell, x, hs, cs: F.sum(
+        F.concat(*[x for _ in hs], dim=0) * F.concat(*hs, dim=0), axis=0, keepdims=True),
+    "query broadcast": lambda F, cell, x, hs, cs: cell.left(F.max(F.concat(
+        F.broadcast_like(x, F.concat(*hs, dim=0)), F.concat(*hs, dim=0), dim=1), axis=0, keepdims=True)[:, 1:SIZE + 1]),
+
     "reshaped": lambda F, cell, x, hs, cs: F.sum(F.reshape(F.concat(*hs, dim=1), (len(hs), SIZE)), axis=0,
                                                  keepdims=True) * x,
 }
@@ -256,7 +267,8 @@ REFUSED = {
     "a slice across children": (3, lambda F, cell, x, hs, cs: x * F.slice_axis(
         F.concat(*hs, dim=1), axis=1, begin=1, end=SIZE + 1), "slice_axis on joined children"),
     "a layer over the concatenation": (2, lambda F, cell, x, hs, cs: F.FullyConnected(
-        F.concat(*hs, dim=1), F.concat(cell.shifted, cell.shifted, dim=1), no_bias=True, num_hidden=1) * x,
+        F.concat(*hs, dim=1), F.concat(cell.shifted, cell.shifted * 2, dim=1), no_bias=True,
+        num_hidden=1) * x,
         "FullyConnected on joined children"),
     "some of the children": (3, lambda F, cell, x, hs, cs: F.tanh(hs[0] + hs[1]) + hs[2],
                              "the child itself of child 0 has no counterpart for child 2"),
@@ -468,6 +480,40 @@ def test_made_up_cells(stages, count):
         return value
     cell, program, values = made(rule, count)
     check_everywhere(cell, program, values, counts=(1, 2, 3, 4))
+
+
+def folded_and_not(cell, counts, shape):
+    """Return (values, gradients) of calls that feed each other, as they are and folded."""
+    args = [sample(k, shape) for k in counts]
+    leaves = [a for x, hs, _ in args for a in (x, *hs)]
+    cell.hybridize()
+    found = []
+    for mode in ("off", "on"):
+        for leaf in leaves:
+            leaf.attach_grad()
+        cell.collect_params().zero_grad()
+        with autograd.record(train_mode=False):
+            with fold.batching(mode):
+                outs = []
+                for x, hs, cs in args:
+                    once = listed(cell(x * 1, [h * 1 for h in hs], [c * 1 for c in cs]))
+                    again = listed(cell(x * 1, [once[0] * 1, *[h * 1 for h in hs]], [*[c * 1 for c in cs], x * 2]))
+                    outs += [*once, *again]
+                total = nd.add_n(*[(out * out).sum() for out in outs])
+        total.backward()
+        weights = [p.grad() for p in cell.collect_params().values() if p.grad_req != "null"]
+        found.append(([o.asnumpy() for o in outs], [g.asnumpy() for g in (*weights, *[leaf.grad for leaf in leaves])]))
+    return found
+
+
+@pytest.mark.parametrize("style", [*STYLES, *ROWS_ONLY])
+def test_folded_calls(style):
+    """Under fold.batching() calls with any number of children give the values and gradients of the block."""
+    cell = Cell({**STYLES, **ROWS_ONLY}[style])
+    cell.initialize()
+    (values, gradients), (folded_values, folded_gradients) = folded_and_not(cell, (2, 1, 3, 5, 2), (1, SIZE))
+    for expected, found in zip([*values, *gradients], [*folded_values, *folded_gradients], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("style", ["maximum of a stack", "minimum of a stack", "running maximum"])
