@@ -41,12 +41,20 @@ class _Scope:
         self._stack.append((recording, training, grad))
 
     def __exit__(self, *exc: object) -> None:
-        recording, training, grad = self._stack.pop()
-        if recording is not None:
-            RECORDING.reset(recording)
-            torch.set_grad_enabled(bool(grad))
-        if training is not None:
-            TRAINING.reset(training)
+        # The last entry that was made here: threads and the samples of fold.map may hold one scope object open at once.
+        for place in range(len(self._stack) - 1, -1, -1):
+            recording, training, grad = self._stack[place]
+            try:
+                if recording is not None:
+                    RECORDING.reset(recording)
+                if training is not None:
+                    TRAINING.reset(training)
+            except ValueError:  # an entry of another thread or sample
+                continue
+            del self._stack[place]
+            if recording is not None:
+                torch.set_grad_enabled(bool(grad))
+            return
 
     def __call__(self, function: F) -> F:
         recording, training = self._recording, self._training

@@ -38,7 +38,8 @@ def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) ->
     map is its own scope. Where folding is off it is a plain loop.
 
     Samples run in turn, never at the same time, but between two reads of a sample others may have run: what they share
-    (a list, a counter) may have changed. Context variables, `record()` and the like belong to each sample.
+    (a list, a counter, an array that is written in place) may have changed: return results and add them up outside.
+    Context variables, `record()` and the like belong to each sample.
 
     Parameters
     ----------

@@ -395,6 +395,34 @@ def test_modes_of_samples_do_not_mix(kind: str) -> None:
     assert 50 not in (sums[0], sums[2])
 
 
+@pytest.mark.parametrize("make", [autograd.record, autograd.pause, autograd.train_mode])
+def test_one_scope_object_in_many_samples(kind: str, make: Callable[[], Any]) -> None:
+    scope = make()
+
+    def program(i: int) -> tuple[bool, bool, bool, bool]:
+        with scope:
+            inside = float(nd.ones((1,)) * i) == i and autograd.is_recording(), autograd.is_training()
+            with scope:
+                float(nd.ones((1,)) * 2)
+        return *inside, autograd.is_recording(), autograd.is_training()
+
+    assert fold_map(program, range(3)) == [program(i) for i in range(3)]
+
+
+def test_a_shared_array_changes_between_two_reads(kind: str) -> None:
+    """What samples share is not theirs alone while they wait: results are returned and added outside."""
+    total = nd.zeros((1,))
+
+    def program(i: int) -> Any:
+        x = nd.ones((1,)) * i
+        float(x)
+        total[:] = total.asnumpy() + x.asnumpy()  # both are known: no wait between reading and writing
+        return x
+
+    assert float(nd.add_n(*fold_map(program, range(5)))) == 10
+    assert float(total) == 10
+
+
 # -- advice ------------------------------------------------------------------------------------------------------------
 def lonely(i: int) -> int:
     """One sample reads fifty values, the others one."""
