@@ -65,6 +65,10 @@ class Arena:
             index = index.to(self.data.device, non_blocking=True)
         return self.data.index_select(0, index), index
 
+    def fetch(self, place: Any) -> torch.Tensor:
+        """Return rows by the place that `take` gave."""
+        return self.data.data[place] if isinstance(place, slice) else self.data.index_select(0, place)
+
 
 def spans(start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> np.ndarray[Any, Any]:
     """Return start[0], start[0]+1, … (count[0] of them), start[1], …

@@ -9,7 +9,7 @@ flush that used it, when everything has been noted.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -17,7 +17,7 @@ import torch
 
 from ..base import aten
 from ..base.errors import UnsupportedError, explain
-from ..base.modes import BACKWARD_PASS
+from ..base.modes import BACKWARD_PASS, RETAINING
 from .arena import Store
 from .functions import Sink
 from .kinds import Pool
@@ -36,14 +36,17 @@ class Entry:
     inputs, places : gathered rows that need gradients, and the rows they came from (a slice or row numbers)
     outputs, written : results, and (pool, first row, end row) where they are
     direct : shared tensors whose gradients the group's own tape gives
+    again : runs the group once more and returns (inputs, outputs): a backward pass frees what it has used, and a
+    second pass through the same group (another sample's loss) has it computed anew; None where chance is involved
     """
 
     signature: Signature
-    inputs: list[Tensor]
+    inputs: list[Tensor] | None
     places: list[tuple[Pool, Any]]
-    outputs: list[Tensor]
+    outputs: list[Tensor] | None
     written: list[tuple[Pool, int, int]]
     direct: list[Tensor]
+    again: Callable[[], tuple[list[Tensor], list[Tensor]]] | None
 
 
 @final
@@ -107,6 +110,11 @@ class Tape:
         """Walk groups in reverse."""
         for index in range(end - 1, begin - 1, -1):
             entry = self.entries[index]
+            if not any(pool in self.gradients for pool, _, _ in entry.written):
+                continue
+            if entry.outputs is None and entry.again is not None:
+                entry.inputs, entry.outputs = entry.again()
+            assert entry.inputs is not None and entry.outputs is not None  # only freed where they can come again
             outputs: list[Tensor] = []
             grads: list[Tensor] = []
             for output, (pool, start, stop) in zip(entry.outputs, entry.written):
@@ -116,12 +124,16 @@ class Tape:
                     grads.append(rows[start:stop])
             if not outputs:
                 continue
-            targets = [*entry.inputs, *entry.direct, self.trigger]
-            found = aten.run_gradients(outputs, targets, grads, True, False)
+            count = len(entry.inputs)
+            keep = RETAINING.value or entry.again is None
+            found = aten.run_gradients(outputs, [*entry.inputs, *entry.direct, self.trigger], grads, keep, False)
+            if not keep:
+                entry.inputs = entry.outputs = None
+                del outputs
             for (pool, place), gradient in zip(entry.places, found):
                 if gradient is not None:
                     self.scatter(pool, place, gradient)
-            for tensor, gradient in zip(entry.direct, found[len(entry.inputs):]):
+            for tensor, gradient in zip(entry.direct, found[count:]):
                 if gradient is not None:
                     self.sink.add(tensor, gradient)
 

@@ -16,7 +16,7 @@ import torch
 from ..executor.interpret import run_operator
 from ..ops.opdef import OpDef
 from ..ops.rules.batch import keeps_rows
-from .functions import Linear, Segments, reduce_edges, spread
+from .functions import Linear, Parts, Segments, linear_parts, reduce_edges, spread
 from .operators import run_rows, run_stacked
 from .steps import REDUCTIONS, Program, Step
 
@@ -115,12 +115,12 @@ class Body:
     def __init__(self, program: Program, training: bool, ragged: bool = False) -> None:
         self.program, self.training, self.ragged = program, training, ragged
         self.batched = _batched_slots(program)
-        self.modes: list[Mode] = []
-        self.steps: list[Runner] = []
-        for step in program.steps:
-            mode = self._mode(step)
-            self.modes.append(mode)
-            self.steps.append(self._runner(step, mode))
+        self.modes: list[Mode] = [self._mode(step) for step in program.steps]
+        self.parts = _column_parts(program, self.modes)
+        taken = {slot for parts in self.parts.values() for slot, _, _ in parts}
+        self.steps: list[Runner] = [self._runner(step, mode) for step, mode in zip(program.steps, self.modes)
+                                    if not taken.issuperset(step.outputs)]
+        self.random = training and any(isinstance(s.op, OpDef) and s.op.random for s in program.steps)
         # positions in program.shared: read by any step, and differentiated by the group's own tape
         self.used = [i for i, slot in enumerate(program.shared) if slot in program.results or any(
             slot in step.inputs for step in program.steps)]
@@ -174,10 +174,15 @@ class Body:
         if mode == "linear":
             data, weight = inputs[0] or 0, inputs[1] or 0
             bias = inputs[2] if len(inputs) > 2 else None
+            slots, parts = [outputs[0]], [(0, int(attrs["num_hidden"]))]
+            if outputs[0] in self.parts:
+                slots = [slot for slot, _, _ in self.parts[outputs[0]]]
+                parts = [(begin, end) for _, begin, end in self.parts[outputs[0]]]
 
             def run_linear(values: list[Any], run: Run) -> None:
-                values[outputs[0]] = _linear(values[data], values[weight], None if bias is None else values[bias],
-                                             run.tape)
+                found = _linear(values[data], values[weight], None if bias is None else values[bias], run.tape, parts)
+                for slot, value in zip(slots, found):
+                    values[slot] = value
             return run_linear
         if mode == "plain":
             names = [spec for spec, slot in zip(op.input_names, inputs) if slot is not None]
@@ -236,10 +241,48 @@ def _to_rows(stacked: Tensor, rank: int) -> Tensor:
     return stacked.flatten(0, 1) if rank >= 2 else stacked
 
 
-def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None, tape: Any) -> Tensor:
+def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None, tape: Any, parts: Parts) -> Sequence[Tensor]:
     if tape is None or not (weight.requires_grad or (bias is not None and bias.requires_grad)):
-        return torch.nn.functional.linear(rows, weight, bias)
-    return Linear.apply(rows, weight, bias, tape.trigger, tape)  # type: ignore[no-any-return]
+        return linear_parts(rows, weight, bias, parts)
+    return Linear.apply(rows, weight, bias, tape.trigger, tape, parts)  # type: ignore[no-any-return]
+
+
+def _column_parts(program: Program, modes: Sequence[Mode]) -> dict[int, list[tuple[int, int, int]]]:
+    """Return, per slot of a linear layer's result of which only slices are read, (slot, begin, end) of the slices.
+
+    They become views of one product, and their gradients are put together once.
+    """
+    readers: dict[int, list[Step]] = {}
+    for step in program.steps:
+        for slot in step.inputs:
+            if slot is not None:
+                readers.setdefault(slot, []).append(step)
+    found: dict[int, list[tuple[int, int, int]]] = {}
+    for step, mode in zip(program.steps, modes):
+        slot = step.outputs[0]
+        if mode != "linear" or slot in program.results or not readers.get(slot):
+            continue
+        slices = [_slices(reader, int(step.attrs["num_hidden"])) for reader in readers[slot]]
+        parts = sorted((p for s in slices if s for p in s), key=lambda p: p[1])
+        if all(slices) and all(a[2] <= b[1] for a, b in zip(parts, parts[1:])):
+            found[slot] = parts
+    return found
+
+
+def _slices(step: Step, size: int) -> list[tuple[int, int, int]] | None:
+    """Return (slot, begin, end) of the columns that a step cuts out of a matrix; None when it does something else."""
+    op = step.op
+    if isinstance(op, str):
+        return None
+    attrs = step.attrs
+    if op.name == "slice_axis" and attrs["axis"] in (1, -1):
+        begin, end = int(attrs["begin"]), size if attrs["end"] is None else int(attrs["end"])
+        begin, end = begin + size * (begin < 0), end + size * (end < 0)
+        return [(step.outputs[0], begin, end)] if 0 <= begin < end <= size else None
+    if op.name == "SliceChannel" and attrs["axis"] in (1, -1) and not attrs["squeeze_axis"]:
+        width = size // len(step.outputs)
+        return [(slot, i * width, (i + 1) * width) for i, slot in enumerate(step.outputs)]
+    return None
 
 
 def _drawn(op: OpDef, given: Sequence[Any], attrs: Mapping[str, Any], training: bool, count: int) -> list[Tensor]:

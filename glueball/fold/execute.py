@@ -230,7 +230,7 @@ class Engine:
             ahead.frontier.append((pool, shape[0] if len(shape) >= 2 else 1, taped and tensor.requires_grad))
             written.append((pool, 0, tensor.shape[0]))
         if taped:
-            self._note(signature, gathered, outputs, written, direct)
+            self._note(work, gathered, outputs, written, direct, ahead.first, len(ahead.calls), None)
 
     # -- one group -----------------------------------------------------------------------------------------------------
     def _gather(self, work: Work, calls: Any, position: int, rows: Any) -> _Gathered:
@@ -286,13 +286,23 @@ class Engine:
         outputs, taped, direct = self._compute(signature, body, gathered, len(calls), segments)
         written = self._write(work, calls, outputs, rows, taped)
         if taped:
-            self._note(signature, gathered, outputs, written, direct)
+            self._note(work, gathered, outputs, written, direct, body, len(calls), segments)
 
-    def _note(self, signature: Signature, gathered: Sequence[_Gathered], outputs: list[Tensor],
-              written: list[tuple[Pool, int, int]], direct: list[Tensor]) -> None:
+    def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
+              written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, count: int,
+              segments: Segments | None) -> None:
+        """Put a group on the tape."""
+        signature = work.signature
+        places = [(g.pool, g.place, g.need) for g in gathered]
+
+        def again() -> tuple[list[Tensor], list[Tensor]]:
+            fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
+            found, _, _ = self._compute(signature, body, fresh, count, segments)
+            return [g.tensor for g in fresh if g.need], found
+
         own = [g for g in gathered if g.need]
         self.tape.entries.append(Entry(signature, [g.tensor for g in own], [(g.pool, g.place) for g in own], outputs,
-                                       written, direct))
+                                       written, direct, None if body.random else again))
 
     def _write(self, work: Work, calls: Any, outputs: Sequence[Tensor], rows: Any, taped: bool) -> list[Any]:
         """Store the results' rows; return where they are."""

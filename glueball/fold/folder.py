@@ -60,9 +60,7 @@ class Folder:
         """Record an operator call."""
         return operator_calls.record(self, op, inputs, attrs)
 
-    def call(self, block: Any, args: tuple[Any, ...]) -> Any:
-        """Record the call of a block that is one unit; NotImplemented for the others."""
-        return units.record(self, block, args)
+    call = units.record  # calls of blocks; no method of its own, for its call would cost a tenth of a recording
 
     def before_write(self, array: Any) -> None:
         """Somebody is about to change an array in place: what was recorded with the old values must run first."""
@@ -74,24 +72,28 @@ class Folder:
     # -- recording -----------------------------------------------------------------------------------------------------
     def add(self, call: Call, refs: list[int], children: int = 0) -> Any:
         """Append a call; return its results as futures."""
-        signature = call.signature
-        queue = self.queues.get(signature)
+        queue = self.queues.get(call.signature)
         if queue is None:
-            queue = self.queues[signature] = Queue()
+            queue = self.queues[call.signature] = Queue()
         number = self.next
         queue.ids.append(number)
         queue.refs.append(refs)
         if children:
             queue.children.append(children)
-        if signature.ragged:
+        if call.rows:
             queue.rows.append(call.rows)
         kinds = call.kinds
         self.next = number + len(kinds)
         self.waiting += 1
-        if call.structure is None:
-            return Future.make(self, number << OFFSET, kinds[0])
-        futures = [Future.make(self, number + i << OFFSET, kind) for i, kind in enumerate(kinds)]
         structure = call.structure
+        make = Future.make
+        if structure is None:
+            return make(self, number << OFFSET, kinds[0])
+        ref = number << OFFSET
+        futures = []
+        for kind in kinds:
+            futures.append(make(self, ref, kind))
+            ref += 1 << OFFSET
         if structure == "list":
             return futures
         return tuple(futures) if structure == "tuple" else unflatten(structure, futures)

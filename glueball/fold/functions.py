@@ -6,12 +6,13 @@ rows) to a Sink, which at the end of the whole backward pass makes one product p
 """
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 import torch
 
-__all__ = ["Sink", "Linear", "Segments", "reduce_edges", "spread"]
+__all__ = ["Sink", "Linear", "linear_parts", "Parts", "Segments", "reduce_edges", "spread"]
 
 
 @final
@@ -19,16 +20,17 @@ class Sink:
     """Collects what the gradients of shared weights will be computed from."""
 
     def __init__(self) -> None:
-        self.pairs: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        self.biases: dict[int, list[torch.Tensor]] = {}
+        self.uses: dict[int, list[tuple[torch.Tensor, torch.Tensor, int]]] = {}
+        self.biases: dict[int, list[tuple[torch.Tensor, int]]] = {}
         self.whole: dict[int, torch.Tensor] = {}
 
-    def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor, grads: torch.Tensor) -> None:
-        """Note one use of a linear layer."""
+    def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor, grads: torch.Tensor,
+               low: int) -> None:
+        """Note one use of a linear layer, of whose outputs those from `low` on were computed."""
         if weight.requires_grad:
-            self.pairs.setdefault(id(weight), []).append((rows, grads))
+            self.uses.setdefault(id(weight), []).append((rows, grads, low))
         if bias is not None and bias.requires_grad:
-            self.biases.setdefault(id(bias), []).append(grads)
+            self.biases.setdefault(id(bias), []).append((grads, low))
 
     def add(self, tensor: torch.Tensor, gradient: torch.Tensor) -> None:
         """Note a gradient that is complete for one group."""
@@ -37,41 +39,96 @@ class Sink:
 
     def collect(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return the gradient of a shared tensor, or None when it took part nowhere; what was noted is used up."""
-        total = self.whole.pop(id(tensor), None)
-        pairs = self.pairs.pop(id(tensor), None)
-        if pairs:
-            rows = pairs[0][0] if len(pairs) == 1 else torch.cat([r for r, _ in pairs])
-            grads = pairs[0][1] if len(pairs) == 1 else torch.cat([g for _, g in pairs])
-            product = grads.t().mm(rows)
-            total = product if total is None else total + product
-        biases = self.biases.pop(id(tensor), None)
-        if biases:
-            summed = (biases[0] if len(biases) == 1 else torch.cat(biases)).sum(0)
-            total = summed if total is None else total + summed
+        found = self.whole.pop(id(tensor), None)
+        uses, biases = self.uses.pop(id(tensor), None), self.biases.pop(id(tensor), None)
+        if uses is None and biases is None:
+            return found
+        if uses is not None and biases is None and found is None and len(uses) == 1 and uses[0][1].shape[1] == len(
+                tensor):
+            return uses[0][1].t().mm(uses[0][0])  # the common case: one group, nothing to add up
+        total = torch.zeros_like(tensor) if found is None else found.clone()
+        for low, rows, grads in _joined(uses or [], tensor.numel()):
+            total[low:low + grads.shape[1]].addmm_(grads.t(), rows)
+        for low, joined in _joined_biases(biases or []):
+            total[low:low + len(joined)] += joined
         return total
+
+
+def _joined(uses: list[tuple[torch.Tensor, torch.Tensor, int]], size: int) -> Iterator[tuple[int, Any, Any]]:
+    """Yield (low, rows, gradients): large uses by themselves, small ones joined, where copying them costs less than
+    going through the weight once more.
+    """
+    small: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
+    for rows, grads, low in uses:
+        if rows.shape[0] * (rows.shape[1] + grads.shape[1]) > size:
+            yield low, rows, grads
+        else:
+            small.setdefault((low, grads.shape[1]), []).append((rows, grads))
+    for (low, _), pairs in small.items():
+        one = len(pairs) == 1
+        yield (low, pairs[0][0] if one else torch.cat([r for r, _ in pairs]),
+               pairs[0][1] if one else torch.cat([g for _, g in pairs]))
+
+
+def _joined_biases(uses: list[tuple[torch.Tensor, int]]) -> Iterator[tuple[int, torch.Tensor]]:
+    return ((low, grads.sum(0)) for grads, low in uses)
+
+
+Parts = Sequence[tuple[int, int]]
 
 
 @final
 class Linear(torch.autograd.Function):
-    """rows · weightᵀ + bias, whose weight and bias gradients go to a Sink."""
+    """rows · weightᵀ + bias in parts of columns, whose weight and bias gradients go to a Sink."""
 
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, trigger: torch.Tensor,
-                tape: Any) -> Any:
-        """Return (R, O) of rows (R, I) and weight (O, I); `tape.sink` is asked for at the time of backward.
+                tape: Any, parts: Parts) -> Any:
+        """Return, per part, (R, columns) of rows (R, I) and weight (O, I); `tape.sink` is asked for in backward.
 
         The trigger needs a gradient, so that backward comes by even when the rows need none.
         """
-        ctx.kept = rows, weight, bias, tape
-        return torch.nn.functional.linear(rows, weight.detach(), None if bias is None else bias.detach())
+        ctx.kept = rows, weight, bias, tape, parts
+        ctx.set_materialize_grads(False)
+        return linear_parts(rows, weight.detach(), None if bias is None else bias.detach(), parts)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         """Return the gradient of the rows; note the rest."""
-        rows, weight, bias, tape = ctx.kept
-        gradient = grads[0]
-        tape.sink.linear(weight, bias, rows.detach(), gradient)
-        return gradient.mm(weight.detach()) if ctx.needs_input_grad[0] else None, None, None, None, None
+        rows, weight, bias, tape, parts = ctx.kept
+        gradient, low = _assembled(grads, parts, rows)
+        tape.sink.linear(weight, bias, rows.detach(), gradient, low)
+        back = gradient.mm(weight.detach()[low:low + gradient.shape[1]]) if ctx.needs_input_grad[0] else None
+        return back, None, None, None, None, None
+
+
+def linear_parts(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
+                 parts: Parts) -> tuple[torch.Tensor, ...]:
+    """Return the columns of rows · weightᵀ + bias that `parts` name; those that nobody names are not computed."""
+    low, high = min(a for a, _ in parts), max(b for _, b in parts)
+    if high - low < len(weight):
+        weight, bias = weight[low:high], None if bias is None else bias[low:high]
+    product = torch.nn.functional.linear(rows, weight, bias)
+    if len(parts) == 1:
+        return (product,)
+    return tuple(product[:, a - low:b - low] for a, b in parts)
+
+
+def _assembled(grads: Sequence[torch.Tensor | None], parts: Parts, rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Put the gradients of parts together; return them and the first column."""
+    low = min(a for a, _ in parts)
+    if len(parts) == 1 and grads[0] is not None:
+        return grads[0], low
+    pieces: list[torch.Tensor] = []
+    reached = low
+    for place in sorted(range(len(parts)), key=lambda i: parts[i]):
+        begin, end = parts[place]
+        if begin > reached:
+            pieces.append(rows.new_zeros((len(rows), begin - reached)))
+        gradient = grads[place]
+        pieces.append(rows.new_zeros((len(rows), end - begin)) if gradient is None else gradient)
+        reached = end
+    return torch.cat(pieces, 1), low
 
 
 @final

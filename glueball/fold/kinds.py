@@ -35,7 +35,7 @@ class Kind:
     rows : how many rows it takes; ragged : whether calls that differ only in that number may be run together
     """
 
-    __slots__ = ("ctx", "dtype", "shape", "pool", "rows", "ragged", "children")
+    __slots__ = ("ctx", "dtype", "shape", "pool", "rows", "ragged", "children", "_parts")
 
     def __init__(self, ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool) -> None:
         self.ctx, self.dtype, self.shape = ctx, dtype, shape
@@ -44,6 +44,15 @@ class Kind:
         self.ragged = rows_apart and (ragged or self.rows != 1)
         self.pool = _pool(ctx, dtype, shape[1:] if rows_apart else shape)
         self.children = ("children", self)  # stands for a list of values of this kind in the key of a call
+        self._parts: dict[int, Kind] = {}
+
+    def part(self, rows: int) -> Kind:
+        """Return the kind of so many rows of a value of this kind; -1: of one row, without its axis."""
+        found = self._parts.get(rows)
+        if found is None:
+            rest = self.shape[1:]
+            found = self._parts[rows] = kind_of(self.ctx, self.dtype, rest if rows < 0 else (rows, *rest))
+        return found
 
     def __repr__(self) -> str:
         return f"<{self.shape} {str(self.dtype).removeprefix('torch.')} {self.ctx}>"

@@ -20,7 +20,7 @@ from ..ops.opdef import OpDef, TensorType, Unsupported, lookup
 from ..symbol.graph import Node, Value
 from ..symbol.infer import infer_node
 from .body import can_be_ragged
-from .future import Future
+from .future import PART, Future
 from .kinds import Kind, kind_of
 from .ragged import to_program
 from .signature import Argument, Call, Output, Signature
@@ -252,6 +252,6 @@ def record_part(folder: Any, future: Future, key: Any) -> Any:
                 return None
             result = slicing(result, axis=axis, begin=begin, end=end)
     if not squeeze:
-        return result if result is not future else Future.make(folder, future.ref, future.kind, True)
+        return result if result is not future else Future.make(folder, future.ref, future.kind, PART)
     kept = tuple(s for axis, s in enumerate(result.shape) if axis not in squeeze) or (1,)
     return lookup("Reshape")(result, shape=kept)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from ..base.errors import UnsupportedError, user_frame
+from ..base.modes import is_recording, is_training
 from ..base.tree import flatten
 from ..executor.cached_op import TracedGraph
 from ..gluon.hybrid import HybridBlock, structural_changes
@@ -43,13 +44,13 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
     """Record the call of a block, or return NotImplemented where it must be taken apart."""
     held = block.__dict__
     unit = held.get("_fold_unit")
-    if unit is None or unit.stale(block):
+    if unit is None or unit.changes != structural_changes() or unit.hybridized is not held["_active"]:
         if not is_unit(block):
             return NotImplemented
         unit = held["_fold_unit"] = Unit(block)
-    if unit.refused or block._forward_hooks or block._forward_pre_hooks:
+    if unit.refused or held["_forward_hooks"] or held["_forward_pre_hooks"]:
         return NotImplemented
-    parts: list[Any] = list(folder.modes())
+    parts: list[Any] = [is_recording(), is_training()]
     refs: list[Any] = []
     lists: list[int] = []
     children = 0
@@ -110,10 +111,6 @@ class Unit:
         self.calls: dict[Any, Call] = {}
         self.refused = ""
         self.not_one: Any = object()  # stands for calls that must be taken apart
-
-    def stale(self, block: HybridBlock) -> bool:
-        """Whether the block changed since."""
-        return self.changes != structural_changes() or self.hybridized != block._active
 
     # -- general arguments ---------------------------------------------------------------------------------------------
     def general(self, folder: Any, args: tuple[Any, ...]) -> Any:
