@@ -36,6 +36,8 @@ _LABELS = np.array([0.0, 3.0, 1.0])
 # calls that an operator's own samples lack: rows that are independent or are not, ties, counts of the whole batch
 MORE: dict[str, tuple[Sample, ...]] = {
     "_expand_to": (S(A(2, 3), shape=(4, 2, 3)),),
+    "broadcast_like": (S(A(2, 1), A(2, 3)), S(A(2, 1, 3), A(2, 4), lhs_axes=(1,), rhs_axes=(-1,)),
+                       S(A(2, 1), A(2, 3), lhs_axes=(1,), rhs_axes=(0,))),
     "broadcast_to": (S(A(2, 1), shape=(0, 3)),),
     "reshape_like": (S(A(4, 6), A(4, 2, 3)), S(A(4, 6), A(4, 2, 3), lhs_begin=1, rhs_begin=1)),
     "squeeze": (S(A(2, 1, 3, 1), axis=1), S(A(2, 1, 3, 1), axis=(1, -1))),

@@ -111,6 +111,12 @@ def _untiled(attrs: Attrs, shapes: Shapes) -> bool:
     return len(reps) < rank or (len(reps) == rank and reps[0] == 1)
 
 
+def _axes_apart(attrs: Attrs, shapes: Shapes) -> bool:
+    """Whether broadcast_like takes all axes, or for neither input the axis of rows."""
+    left, right = (axes_of(attrs[key], len(s or ())) for key, s in zip(("lhs_axes", "rhs_axes"), shapes))
+    return left is None or right is None or (0 not in left and 0 not in right)
+
+
 def _kept_by_target(attrs: Attrs, shapes: Shapes) -> bool:
     """Whether broadcast_to's code 0 keeps axis 0."""
     return len(attrs["shape"]) == len(shapes[0] or ()) and attrs["shape"][0] == 0
@@ -237,6 +243,7 @@ _CLASSES: tuple[tuple[Batching | Unsupported, str], ...] = (
     (Batching("along an axis", rows_of(0, when=off()), stacking.along("axis")), "broadcast_axis"),
     (Batching("shape", rows_of(when=_kept_by_target), stacking.expanded), "broadcast_to"),
     (Batching("shape", never, stacking.expanded), "_expand_to"),
+    (Batching("shape", rows_of(when=_axes_apart), stacking.likened), "broadcast_like"),
     (Batching("repetition", rows_of(when=_untiled), stacking.tiled), "tile"),
     (Batching("matrices", rows_of(least=3), stacking.along("axis")), "_linalg_gemm2 _linalg_gemm"),
     (Batching("matrices", rows_of(least=3), stacking.each),
@@ -249,7 +256,7 @@ _CLASSES: tuple[tuple[Batching | Unsupported, str], ...] = (
     (Batching("beside each other", never, stacking.recurrent, shared=(1,), unmapped=_VALUES), "RNN"),
     (Batching("beside each other", never, stacking.connectionist), "CTCLoss"),
     (by_vmap,
-     "_sum_to broadcast_like shape_array size_array all_finite multi_all_finite multi_sum_sq "
+     "_sum_to shape_array size_array all_finite multi_all_finite multi_sum_sq "
      "_pad_backward diag _diag_backward "
      "_contrib_index_copy _contrib_index_array _ravel_multi_index _unravel_index "
      "khatri_rao _contrib_interleaved_matmul_selfatt_qk _contrib_interleaved_matmul_selfatt_valatt "

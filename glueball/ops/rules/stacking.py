@@ -152,6 +152,10 @@ def product(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Tenso
     assert lhs is not None and rhs is not None
     first = attrs["transpose_a"] and lhs.dim() - batched[0] > 1
     last = attrs["transpose_b"] and rhs.dim() - batched[1] > 1
+    if not batched[1] and rhs.dim() == 2 and not first:  # a layer's weight
+        return torch.matmul(lhs, rhs.t() if last else rhs)
+    if not batched[0] and lhs.dim() == rhs.dim() == 2:  # a matrix with a vector of each sample
+        return torch.matmul(rhs, lhs if first else lhs.t())
     a, left = _matrix(lhs, batched[0], first)
     b, right = _matrix(rhs, batched[1], not last)
     a = a.transpose(-1, -2) if first else a
@@ -160,8 +164,6 @@ def product(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Tenso
     result = (n, *left, *right) if left or right else (n, 1)
     if not batched[1] and not first:
         return torch.mm(a.reshape(n * a.shape[1], a.shape[2]), b).reshape(result)
-    if not batched[0] and not right:  # a matrix with a vector of each sample
-        return torch.mm(b.reshape(n, b.shape[1]), a.transpose(0, 1)).reshape(result)
     if batched[0] and batched[1]:
         return torch.bmm(a, b).reshape(result)
     return torch.matmul(a, b).reshape(result)
@@ -392,6 +394,13 @@ def expanded(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
     assert data is not None
     data = data.reshape(data.shape[0], *(1,) * (len(shape) + 1 - data.dim()), *data.shape[1:])
     return call([data], {**attrs, "shape": (data.shape[0], *shape)})
+
+
+def likened(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
+    """broadcast_like: all axes of a sample, or those named for both."""
+    moved = {key: None if attrs[key] is None else tuple(_behind(a) for a in attrs[key])
+             for key in ("lhs_axes", "rhs_axes")}
+    return each(call, tensors, batched, {**attrs, **moved})
 
 
 # -- matrices and images, which take leading axes anyway ---------------------------------------------------------------
