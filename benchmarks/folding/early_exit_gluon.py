@@ -8,6 +8,7 @@ runs on MXNet 1.9.1 as a peer. Data: early_exit_data.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -90,13 +91,14 @@ class Gluon(Side):
 
     modes = ("infer",)
 
-    def __init__(self, parameters: Arrays, samples: list[Sentence], folded: bool, sizes: tuple[int, ...]) -> None:
-        self.sizes, self._folded = sizes, folded
+    def __init__(self, parameters: Arrays, samples: list[Sentence], folded: bool, hybridized: bool) -> None:
+        self._folded = folded
         self._net = Classifier()
         self._net.initialize()
         for name, parameter in self._net._collect_params_with_prefix().items():
             parameter.set_data(nd.array(parameters[name]))
-        self._net.hybridize()
+        if hybridized:
+            self._net.hybridize()
         self._inputs = {
             id(sample): (nd.array(sample.tokens, dtype="int32"), nd.arange(len(sample.tokens), dtype="int32"))
             for sample in samples
@@ -122,6 +124,14 @@ class Gluon(Side):
         return str(fold.explain())
 
 
-def make(parameters: Arrays, samples: list[Sentence], folded: bool = False, sizes: Any = Side.sizes) -> Gluon:
+def make(
+    parameters: Arrays,
+    samples: list[Sentence],
+    folded: bool = False,
+    hybridized: bool = True,
+    sizes: Sequence[int] = Side.sizes,
+) -> Gluon:
     """Return the side."""
-    return Gluon(parameters, samples, folded, tuple(sizes))
+    side = Gluon(parameters, samples, folded, hybridized)
+    side.sizes = tuple(sizes)
+    return side
