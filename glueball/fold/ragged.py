@@ -23,7 +23,7 @@ from ..symbol.graph import Node, Value, execution_order, present
 from .expression import UNKNOWN, Algebra, Expression, ProgramBuilder
 from .steps import Program
 from .terms import COMBINING, Term, imbalance, settle, signs_of
-from .verify import Operand, agrees, lift
+from .verify import Lifted, Operand, agrees, lift
 
 __all__ = ["find_ragged", "to_program"]
 
@@ -64,11 +64,27 @@ class Terms:
 @final
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """All children's values in order, stacked along a new axis or concatenated along one they have."""
+    """All children's values in order, stacked along a new axis or concatenated along one they have.
+
+    before, after : values of the node in front of the children and behind them, of the same type
+    """
 
     expression: Expression
     axis: int
     stacked: bool
+    before: tuple[Expression, ...] = ()
+    after: tuple[Expression, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        """What is joined, the children as one."""
+        return (*self.before, self.expression, *self.after)
+
+    def like(self, parts: Sequence[Expression], axis: int | None = None, stacked: bool | None = None) -> Joined:
+        """Return other parts in the same places."""
+        first = len(self.before)
+        return Joined(parts[first], self.axis if axis is None else axis, self.stacked if stacked is None else stacked,
+                      tuple(parts[:first]), tuple(parts[first + 1:]))
 
 
 Meaning: TypeAlias = "Plain | Child | Terms | Joined"
@@ -310,21 +326,29 @@ class _Reader:
         return meaning if found is None else Plain(found)
 
     def _join(self, node: Node, op: OpDef, ins: Sequence[Meaning]) -> Meaning:
-        """Recognise a stack or concatenation of all children in order."""
+        """Recognise a stack or concatenation of all children in order, perhaps with values of the node around them."""
         found = [m for m in ins if isinstance(m, Child)]
-        stacked = op.name == "stack"
-        if len(found) == len(ins) and [m.index for m in found] == list(range(self.count)) and len(
-                {m.expression for m in found}) == 1:
-            rank = len(self.types[node][0].shape or ())
-            axis = int(node.attrs["axis" if stacked else "dim"])
-            return Joined(found[0].expression, axis % rank, stacked)
+        first = next(i for i, m in enumerate(ins) if isinstance(m, Child))
+        before = tuple(m.expression for m in ins[:first] if isinstance(m, Plain))
+        after = tuple(m.expression for m in ins[first + self.count:] if isinstance(m, Plain))
+        if [m.index for m in found] == list(range(self.count)) and len({m.expression for m in found}) == 1 and (
+                len(before) + self.count + len(after) == len(ins)):
+            own = found[0].expression
+            if all(e.type == own.type for e in (*before, *after)):
+                stacked, rank = op.name == "stack", len(self.types[node][0].shape or ())
+                axis = int(node.attrs["axis" if stacked else "dim"]) % rank
+                return Joined(own, axis, stacked, before, after)
         raise NotRagged(f"{op.name} joins something else than the same value of every child in order, {_at(node)}")
 
     # -- operators on joined children ----------------------------------------------------------------------------------
     def _on_joined(self, node: Node, op: OpDef, ins: Sequence[Meaning]) -> Sequence[Meaning]:
         values: list[Plain | Joined] = [m for m in ins if isinstance(m, Plain | Joined)]
-        if op.name in SOFTMAXES and isinstance(values[0], Joined) and len(values) == 1:
-            found = self._softmax(node, op, values[0])
+        pattern = next(m for m in values if isinstance(m, Joined))
+        layout = (len(pattern.before), len(pattern.after))
+        if any((len(m.before), len(m.after)) != layout for m in values if isinstance(m, Joined)):
+            raise NotRagged(f"{op.name} mixes joined children with more of them, {_at(node)}")
+        if op.name in SOFTMAXES and len(values) == 1:
+            found = self._softmax(node, op, pattern)
             if found is not None:
                 return [found]
         picked = self._picked(node, op, values[0])
@@ -334,40 +358,68 @@ class _Reader:
             raise NotRagged(f"{op.name} on joined children: its gradient depends on their number, {_at(node)}")
         if _draws(op, node.attrs) and node.attrs.get("axes"):
             raise NotRagged(f"{op.name} shares its draws along an axis of joined children, {_at(node)}")
-        values = [_repeated(m, self.count) for m in values]
+        values = [_repeated(m, self.count, pattern) for m in values]
         operands = [Operand(m.expression.type, m.axis, m.stacked) if isinstance(m, Joined) else
                     Operand(m.expression.type) for m in values]
-        lifted = lift(op, node.attrs, in_signature_order(op, node, operands), self.count)
+        lifted = lift(op, node.attrs, in_signature_order(op, node, operands), self.count + sum(layout))
         if lifted is None:
             raise NotRagged(f"{op.name} on joined children is neither the same for each child nor a sum, mean or "
                             f"maximum over them, {_at(node)}")
-        parts = [self._expanded(m) if lifted.expand and isinstance(m, Joined) else m.expression for m in values]
-        made = tuple(parts)
-        if lifted.apply:
-            key = (op, node.attr_key, tuple(parts))
-            mark = None
-            if _draws(op, node.attrs):
-                mark = self.drawn[key] = self.drawn.get(key, 0) + 1
-            made = self.algebra.apply(op, lifted.attrs, in_signature_order(op, node, parts), lifted.types, node.origin,
-                                      mark)
+        made = [self._on_part(node, op, lifted, [self._part(m, i, lifted.expand) for m in values])
+                for i in range(len(pattern.parts))]
         if lifted.kind in ("stack", "concat"):
-            return [Joined(e, axis, lifted.kind == "stack") for e, axis in zip(made, lifted.axes)]
-        reduced = self._reduce(lifted.kind, made[0])
+            return [pattern.like(parts, axis, lifted.kind == "stack") for parts, axis in zip(zip(*made), lifted.axes)]
+        reduced = self._reduce(lifted.kind, pattern.like([m[0] for m in made]))
         if lifted.keepdims is not None:
             reduced = self.algebra.call("expand_dims", reduced, axis=lifted.keepdims)
         elif lifted.squeeze is not None:
             reduced = self.algebra.call("squeeze", reduced, axis=lifted.squeeze)
         return [Plain(reduced)]
 
-    def _expanded(self, joined: Joined) -> Expression:
-        """The part of one child with the axis along which the children are joined."""
-        return self.algebra.call("expand_dims", joined.expression, axis=joined.axis) if joined.stacked else \
-            joined.expression
+    def _on_part(self, node: Node, op: OpDef, lifted: Lifted, inputs: Sequence[Expression]) -> Sequence[Expression]:
+        """Apply an operator on joined values to one part of each."""
+        if not lifted.apply:
+            return inputs
+        mark = None
+        if _draws(op, node.attrs):
+            key = (op, node.attr_key, tuple(inputs))
+            mark = self.drawn[key] = self.drawn.get(key, 0) + 1
+        return self.algebra.apply(op, lifted.attrs, in_signature_order(op, node, inputs), lifted.types, node.origin,
+                                  mark)
 
-    def _reduce(self, kind: str, expression: Expression) -> Expression:
-        if kind == "sum":
-            return self.algebra.sum(expression, self.count)
-        return self.algebra.reduce(kind, expression) if kind == "mean" else self.algebra.extreme(kind, expression)
+    def _part(self, value: Plain | Joined, place: int, expand: bool) -> Expression:
+        """Return one part, if `expand` with the axis along which the parts are joined."""
+        if isinstance(value, Plain):
+            return value.expression
+        part = value.parts[place]
+        return self.algebra.call("expand_dims", part, axis=value.axis) if expand and value.stacked else part
+
+    def _reduce(self, kind: str, joined: Joined) -> Expression:
+        """Reduce the children, and take in what is joined to them."""
+        call, own, others = self.algebra.call, joined.expression, (*joined.before, *joined.after)
+        if kind == "sum" or (kind == "mean" and others):
+            total = self.algebra.sum(own, self.count) if kind == "sum" else self.algebra.reduce("sum", own)
+            for other in others:
+                total = call("elemwise_add", total, other)
+            if kind == "sum":
+                return total
+            number = self.algebra.reduce("sum", call("ones_like", own))
+            return call("elemwise_div", total, call("_plus_scalar", number, scalar=len(others)))
+        if kind == "mean":
+            return self.algebra.reduce("mean", own)
+        total = self.algebra.extreme(kind, own)
+        if not others:
+            return total
+        for other in others:
+            total = call("_maximum" if kind == "max" else "_minimum", total, other)
+        total = call("BlockGrad", total)
+
+        def pull(part: Expression) -> Expression:  # 0, with the gradient of what equals the result: all of them get it
+            return call("elemwise_mul", call("_equal", part, total), call("elemwise_sub", part, call("BlockGrad", part)))
+        result = call("elemwise_add", total, self.algebra.reduce("sum", pull(own)))
+        for other in others:
+            result = call("elemwise_add", result, pull(other))
+        return result
 
     def _softmax(self, node: Node, op: OpDef, joined: Joined) -> Joined | None:
         """Write a softmax over the children as a maximum, a sum, and steps of each child."""
@@ -375,61 +427,76 @@ class _Reader:
         rank = len(self.types[node][0].shape or ())
         if int(attrs["axis"]) % rank != joined.axis or attrs.get("use_length") or attrs.get("dtype") is not None:
             return None
-        scores = self._expanded(joined) if not joined.stacked else joined.expression
+        scores = list(joined.parts)
         if op.name == "softmin":
-            scores = call("negative", scores)
+            scores = [call("negative", e) for e in scores]
         if attrs.get("temperature"):
-            scores = call("_div_scalar", scores, scalar=float(attrs["temperature"]))
-        several = not joined.stacked and scores.shape[joined.axis] != 1
+            scores = [call("_div_scalar", e, scalar=float(attrs["temperature"])) for e in scores]
+        several = not joined.stacked and joined.expression.shape[joined.axis] != 1
         within: dict[str, Any] = {"axis": (joined.axis,), "keepdims": True}
-        highest = self.algebra.reduce("max", call("max", scores, **within) if several else scores)
         subtract, divide = ("broadcast_sub", "broadcast_div") if several else ("elemwise_sub", "elemwise_div")
-        shifted = call(subtract, scores, call("BlockGrad", highest))  # the shift cancels: it needs no gradient
-        powers = call("exp", shifted)
-        total = self.algebra.reduce("sum", call("sum", powers, **within) if several else powers)
+        highest = self._reduce("max", joined.like([call("max", e, **within) if several else e for e in scores]))
+        highest = call("BlockGrad", highest)  # the shift cancels: it needs no gradient
+        shifted = [call(subtract, e, highest) for e in scores]
+        powers = [call("exp", e) for e in shifted]
+        total = self._reduce("sum", joined.like([call("sum", e, **within) if several else e for e in powers]))
         if op.name == "log_softmax":
-            return Joined(call(subtract, shifted, call("log", total)), joined.axis, joined.stacked)
-        return Joined(call(divide, powers, total), joined.axis, joined.stacked)
+            total = call("log", total)
+            return joined.like([call(subtract, e, total) for e in shifted])
+        return joined.like([call(divide, e, total) for e in powers])
 
     def _picked(self, node: Node, op: OpDef, joined: Plain | Joined) -> Sequence[Meaning] | None:
-        """Recognise single children taken out of joined ones again."""
+        """Recognise single parts taken out of joined ones again."""
         if not isinstance(joined, Joined):
             return None
-        attrs, axis = node.attrs, joined.axis
+        attrs, axis, number = node.attrs, joined.axis, len(joined.before) + self.count + len(joined.after)
         whole = self._type(node.inputs[0]).shape or ()
-        size = (whole[axis] or 0) // self.count
-        if op.name == "SliceChannel" and int(attrs["axis"]) % len(whole) == axis and int(
-                attrs["num_outputs"]) == self.count:
-            part = self._expanded(joined)
-            if attrs["squeeze_axis"] and size == 1:
-                part = joined.expression if joined.stacked else self.algebra.call("squeeze", part, axis=axis)
-            return [Child(part, i) for i in range(self.count)]
+        size = (whole[axis] or 0) // number
+        if op.name == "SliceChannel" and int(attrs["axis"]) % len(whole) == axis and attrs["num_outputs"] == number:
+            squeeze = attrs["squeeze_axis"] and size == 1
+            parts = [self._part(joined, i, not squeeze) for i in range(len(joined.parts))]
+            if squeeze and not joined.stacked:
+                parts = [self.algebra.call("squeeze", e, axis=axis) for e in parts]
+            return [self._placed(joined.like(parts), i) for i in range(number)]
+        bounds: tuple[Any, Any] | None = None
         if op.name == "slice_axis" and int(attrs["axis"]) % len(whole) == axis:
-            begin, end = slice(attrs["begin"], attrs["end"]).indices(whole[axis] or 0)[:2]
-            if end - begin == size and begin % size == 0:
-                return [Child(self._expanded(joined), begin // size)]
-        if op.name == "slice" and not any(s not in (None, 1) for s in attrs["step"]) and len(attrs["begin"]) > axis:
-            begin, end = slice(attrs["begin"][axis], attrs["end"][axis]).indices(whole[axis] or 0)[:2]
-            if end - begin == size and begin % size == 0:
-                bounds = {name: (*attrs[name][:axis], value, *attrs[name][axis + 1:])
-                          for name, value in (("begin", 0), ("end", size))}
-                part = self.algebra.call("slice", self._expanded(joined), **bounds, step=attrs["step"])
-                return [Child(part, begin // size)]
-        return None
+            bounds = attrs["begin"], attrs["end"]
+        elif op.name == "slice" and not any(s not in (None, 1) for s in attrs["step"]) and len(attrs["begin"]) > axis:
+            bounds = attrs["begin"][axis], attrs["end"][axis]
+        if bounds is None:
+            return None
+        begin, end = slice(*bounds).indices(whole[axis] or 0)[:2]
+        if end - begin != size or begin % size:
+            return None
+        parts = [self._part(joined, i, True) for i in range(len(joined.parts))]
+        if op.name == "slice":
+            inner = {name: (*attrs[name][:axis], value, *attrs[name][axis + 1:])
+                     for name, value in (("begin", 0), ("end", size))}
+            parts = [self.algebra.call("slice", e, **inner, step=attrs["step"]) for e in parts]
+        return [self._placed(joined.like(parts), begin // size)]
+
+    def _placed(self, joined: Joined, position: int) -> Meaning:
+        """Return what stands at a position of the joined values."""
+        child = position - len(joined.before)
+        if 0 <= child < self.count:
+            return Child(joined.expression, child)
+        return Plain(joined.before[position] if child < 0 else joined.after[child - self.count])
 
 
-def _repeated(value: Plain | Joined, count: int) -> Plain | Joined:
+def _repeated(value: Plain | Joined, count: int, pattern: Joined) -> Plain | Joined:
     """Recognise a node's value that was repeated for each child, so that it fits joined ones."""
     if isinstance(value, Joined) or isinstance(value.expression.of.op, str) or not value.expression.of.inputs:
         return value
     made, source = value.expression.of, value.expression.operand
     attrs, own, whole = made.attrs, source.shape, value.expression.shape
-    if made.name in ("Concat", "stack") and len(made.inputs) == count and set(made.inputs) == {source}:
-        return Joined(source, int(attrs["axis" if made.name == "stack" else "dim"]) % len(whole), made.name == "stack")
+    number, parts = count + len(pattern.parts) - 1, [source] * len(pattern.parts)
+    if made.name in ("Concat", "stack") and len(made.inputs) == number and set(made.inputs) == {source}:
+        stacked = made.name == "stack"
+        return pattern.like(parts, int(attrs["axis" if stacked else "dim"]) % len(whole), stacked)
     if made.name in ("broadcast_to", "broadcast_axis", "tile", "repeat") and len(own) == len(whole):
         axes = [i for i, (a, b) in enumerate(zip(own, whole)) if a != b]
-        if len(axes) == 1 and whole[axes[0]] == count * own[axes[0]] and (own[axes[0]] == 1 or made.name == "tile"):
-            return Joined(source, axes[0], False)
+        if len(axes) == 1 and whole[axes[0]] == number * own[axes[0]] and (own[axes[0]] == 1 or made.name == "tile"):
+            return pattern.like(parts, axes[0], False)
     return value
 
 

@@ -159,6 +159,20 @@ def by_slices(F, cell, x, hs, cs):
     return total
 
 
+def attention_with_node(F, cell, x, hs, cs):
+    stacked = F.stack(cell.own(x), *[cell.own(h) for h in hs], axis=0)
+    weights = F.softmax(F.broadcast_add(cell.score(cell.left(stacked)), cell.score(x)), axis=0)
+    return F.sum(F.broadcast_mul(weights, stacked), axis=0)
+
+
+def weights_with_node(F, cell, x, hs, cs):
+    weights = F.log_softmax(F.stack(*hs, x, axis=0), axis=0)
+    total = F.slice_axis(weights, axis=0, begin=len(hs), end=len(hs) + 1)[0] * x
+    for i, c in enumerate(cs):
+        total = total + weights[i] * c
+    return total
+
+
 STYLES = {
     "childsum": child_sum,
     "python sum": lambda F, cell, x, hs, cs: F.tanh(cell.own(x) + cell.left(sum(hs))),
@@ -197,6 +211,11 @@ STYLES = {
     "twice": lambda F, cell, x, hs, cs: F.add_n(*hs) + F.add_n(*hs) - F.add_n(*cs),
     "total of squares": lambda F, cell, x, hs, cs: x * F.sqrt(F.sum(F.square(F.stack(*hs, axis=0)))),
     "all in all": lambda F, cell, x, hs, cs: F.mean(F.stack(*hs, axis=0)) * x,
+    "sum with the node": lambda F, cell, x, hs, cs: F.sum(F.tanh(F.stack(x, *hs, axis=0)), axis=0),
+    "mean with the node": lambda F, cell, x, hs, cs: F.mean(cell.left(F.stack(*hs, x, axis=0)), axis=0),
+    "maximum with the node": lambda F, cell, x, hs, cs: F.max(F.stack(x, *hs, cell.own(x), axis=0), axis=0),
+    "attention with the node": attention_with_node,
+    "weights with the node": weights_with_node,
     "dropout": lambda F, cell, x, hs, cs: sum(cell.drop(h) for h in hs) + cell.drop(x),
 }
 ROWS_ONLY = {
