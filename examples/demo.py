@@ -1,11 +1,13 @@
-"""What `make demo` runs: two networks trained on real data, first line by line, then compiled.
+"""What `make demo` runs: three networks trained on real data, line by line, compiled, and folded.
 
     1. Digits   a small convolutional network, imperative and hybridized, to 98 % and more on images it has not seen
     2. Text     an LSTM that reads the beginning of a novel letter by letter, and then writes
+    3. Trees    a Tree-LSTM that reads Python's own library and says which operator was hidden: every sample has another
+                shape, and folding runs them together all the same
 
-Nothing is downloaded: both data sets are inside the package. Full MNIST is used instead of the optical digits when its
-files are found. The networks are those of lstm_text.py and of the function `convnet` below. Run: python
-examples/demo.py [--smoke]
+Nothing is downloaded: two data sets are inside the package, and the third is the library of the Python that runs this.
+Full MNIST is used instead of the optical digits when its files are found. The networks are those of lstm_text.py,
+tree_lstm_code.py and of the function `convnet` below. Run: python examples/demo.py [--smoke]
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -149,8 +152,18 @@ def text_demo(smoke: bool) -> None:
         print(textwrap.fill(line, 85, initial_indent="     ", subsequent_indent="     "))
 
 
+# ---------------------------------------------------------------------------------------------------------------- 3.
+# trees
+def trees_demo(smoke: bool) -> None:
+    """Train the reader of Python, folded, and measure it unfolded too."""
+    from tree_lstm_code import EPOCHS, run
+
+    heading("3. Trees of Python, folded")
+    run(1 if smoke else EPOCHS, smoke, Path("out/tree_lstm_code.png"))
+
+
 def main() -> None:
-    """Run both and say where to go next."""
+    """Run all three and say where to go next."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a few steps only")
     options = parser.parse_args()
@@ -159,9 +172,11 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         digits_demo(options.smoke)
         text_demo(options.smoke)
+        trees_demo(options.smoke)
     heading(f"Done in {time.perf_counter() - start:.0f} s. Where to go next:")
     print(
         "   docs/first_steps.md              arrays, gradients, layers, training: ten minutes\n"
+        "   docs/folding.md                  how folding works, and what it can do for your model\n"
         "   examples/mnist_in_20_lines.py    the digits again, as short as it gets\n"
         "   examples/lstm_text.py            let it read longer, or a book of yours: --file book.txt\n"
         "   python -m glueball run X.py      a script that says `import mxnet as mx`, unchanged\n"

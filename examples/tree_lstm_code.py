@@ -36,7 +36,7 @@ OPERATORS = {
 CLASSES = list(OPERATORS.values())
 HIDDEN = "?"  # what stands in the tree for the operator to be guessed
 SMALLEST, LARGEST, PER_FILE = 8, 40, 100  # nodes of a piece of code; pieces taken from one file
-BATCH = 64
+BATCH, EPOCHS = 64, 4
 
 
 # ------------------------------------------------------------------------------------------------------------- the data
@@ -403,12 +403,16 @@ def plot(
     figure, (curve, rates) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=(2, 1), layout="constrained")
     width = max(1, len(losses) // 60)
     smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-    curve.plot(np.arange(len(smooth)) + width, smooth, color="0.6", label="training loss")
     curve.plot(*zip(*looks), "o-", label="Tree-LSTM, unseen files")
     for number, (name, value) in enumerate(lines.items()):
         curve.axhline(value, linestyle=("--", ":", "-.")[number % 3], color=f"C{number + 1}", label=name)
-    curve.set(xlabel=f"steps of {BATCH} trees", ylim=(0, max(1.0, *smooth)), title="Which operator was hidden?")
-    curve.legend(fontsize=8)
+    curve.set(xlabel=f"steps of {BATCH} trees", ylim=(0, 1), title="Which operator was hidden? Share of right answers")
+    curve.yaxis.set_major_formatter("{x:.0%}")
+    curve.legend(fontsize=8, loc="upper left")
+    loss = curve.twinx()
+    loss.plot(np.arange(len(smooth)) + width, smooth, color="0.7", label="training loss", zorder=0)
+    loss.set(ylim=(0, 1.1 * max(smooth)))
+    loss.legend(fontsize=8, loc="upper right")
     bars = rates.barh(list(paces), list(paces.values()), color="C0")
     rates.bar_label(bars, fmt="{:,.0f}", padding=3)
     rates.set(title="trees per second, training")
@@ -470,7 +474,7 @@ def run(epochs: int, smoke: bool, file: Path | None) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--plot", type=Path, default=Path("out/tree_lstm_code.png"), help="where the curves go")
     parser.add_argument("--smoke", action="store_true", help="a few trees and steps only")
     options = parser.parse_args()
