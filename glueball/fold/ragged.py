@@ -415,7 +415,8 @@ class _Reader:
         total = call("BlockGrad", total)
 
         def pull(part: Expression) -> Expression:  # 0, with the gradient of what equals the result: all of them get it
-            return call("elemwise_mul", call("_equal", part, total), call("elemwise_sub", part, call("BlockGrad", part)))
+            rest = call("elemwise_sub", part, call("BlockGrad", part))
+            return call("elemwise_mul", call("_equal", part, total), rest)
         result = call("elemwise_add", total, self.algebra.reduce("sum", pull(own)))
         for other in others:
             result = call("elemwise_add", result, pull(other))
