@@ -12,7 +12,7 @@ import torch
 
 from ..base import aten
 from ..base.errors import AutogradError, MXNetError, ShapeError, UnsupportedError, explain
-from ..base.modes import BACKWARD_PASS, RECORDING, RETAINING
+from ..base.modes import RECORDING
 from ..ndarray.leaf import Leaf
 from ..ndarray.ndarray import NDArray
 
@@ -90,16 +90,12 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
     """
     heads = _list(heads)
     tensors, grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
-    before, RETAINING.value = RETAINING.value, retain_graph
-    BACKWARD_PASS.value += 1
     try:
         aten.run_backward(tensors, grads, retain_graph)
     except MXNetError:
         raise
     except RuntimeError as error:
         raise _failed("backward", error) from error
-    finally:
-        RETAINING.value = before
     if not retain_graph:
         for head in heads:
             if not isinstance(head._ag, Leaf):
@@ -124,16 +120,12 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
                                         received=f"shape {variable.shape}",
                                         fix="call variable.attach_grad() before autograd.record()"))
     keep = create_graph if retain_graph is None else retain_graph
-    before, RETAINING.value = RETAINING.value, bool(keep)
-    BACKWARD_PASS.value += 1
     try:
         found = aten.run_gradients(tensors, [v._t for v in wanted], grads, bool(keep), create_graph)
     except MXNetError:
         raise
     except RuntimeError as error:
         raise _failed("autograd.grad", error) from error
-    finally:
-        RETAINING.value = before
     if not create_graph:
         found = _apart(found, grads)
     token = RECORDING.set(create_graph or RECORDING.get())

@@ -19,6 +19,8 @@ from torch.autograd.graph import increment_version  # the fused kernels do not m
 
 __all__ = [
     "shares_memory",
+    "backward_pass",
+    "keeps_graph",
     "TensorList",
     "foreach",
     "fused_sgd_",
@@ -394,6 +396,23 @@ def run_backward(tensors: Any, grads: Any, keep: bool) -> None:
         _engine.run_backward(
             tuple(tensors), tuple(grads), keep, False, (), allow_unreachable=True, accumulate_grad=True
         )
+
+
+_task: Any = getattr(torch._C, "_current_graph_task_id", None)
+_keeps: Any = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
+
+
+def backward_pass() -> int:
+    """Return the number of the backward pass that this code is part of; -1 outside (and on a torch without numbers).
+
+    The engine knows it on every thread that works for the pass, so passes of several threads are told apart.
+    """
+    return -1 if _task is None else _task()
+
+
+def keeps_graph() -> bool:
+    """Whether the backward pass that this code is part of leaves the tape for another one (unknown: yes)."""
+    return _keeps is None or _keeps()
 
 
 _uses: Any = getattr(torch._C, "_storage_Use_Count", None)

@@ -6,12 +6,16 @@ plans read them.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 
+from .aten import backward_pass, keeps_graph
+
 __all__ = ["RECORDING", "TRAINING", "is_recording", "is_training", "torch_grad_enabled", "set_torch_grad", "no_tape",
-           "RETAINING"]
+           "RETAINING", "BACKWARD_PASS"]
 
 RECORDING: ContextVar[bool] = ContextVar("glueball_recording", default=False)
 TRAINING: ContextVar[bool] = ContextVar("glueball_training", default=False)
@@ -26,25 +30,21 @@ set_torch_grad = torch.set_grad_enabled
 no_tape = torch.no_grad
 
 
-class _Flag:
-    """A switch that the threads of one backward pass share (torch may run a GPU's backward on a thread of its own)."""
+class _OfThePass:
+    """What the running backward pass is asked. torch's engine knows it on every thread that works for the pass (a GPU's
+    part runs on a thread of its own), and keeps passes of several threads apart.
+    """
 
-    __slots__ = ("value",)
+    __slots__ = ("_ask",)
 
-    def __init__(self) -> None:
-        self.value = False
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
 
-
-RETAINING = _Flag()  # set while a backward pass with retain_graph=True runs: saved values must then stay
-
-
-class _Counter:
-    """Counts, for the whole process."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
+    @property
+    def value(self) -> Any:
+        """The answer now."""
+        return self._ask()
 
 
-BACKWARD_PASS = _Counter()  # how many backward passes have begun: what is kept during one is not of another
+RETAINING = _OfThePass(keeps_graph)  # true when a pass with retain_graph=True runs: saved values must then stay
+BACKWARD_PASS = _OfThePass(backward_pass)  # its number: what is kept during one pass is not of another

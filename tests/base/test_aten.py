@@ -162,6 +162,33 @@ def test_run_gradients_returns_without_accumulating_and_can_be_differentiated():
     assert second.tolist() == [6.0, 12.0]
 
 
+class _Told(torch.autograd.Function):
+    """Notes what the running backward pass says of itself."""
+
+    notes: list[tuple[int, bool]] = []
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, grad):
+        _Told.notes.append((aten.backward_pass(), aten.keeps_graph()))
+        return grad
+
+
+def test_a_backward_pass_knows_its_number_and_whether_the_graph_stays() -> None:
+    _Told.notes.clear()
+    x = torch.ones(2, requires_grad=True)
+    y = (_Told.apply(_Told.apply(x))).sum()
+    aten.run_backward([y], [torch.ones(())], True)
+    aten.run_backward([y], [torch.ones(())], False)
+    (first, kept), again, (second, gone), _ = _Told.notes
+    assert again == (first, True) and kept and not gone
+    assert -1 < first != second > -1
+    assert aten.backward_pass() == -1
+
+
 def test_is_symbolic_zero_tells_zeros_without_memory() -> None:
     x = torch.tensor([1.0, -2.0], requires_grad=True)
     (first,) = aten.run_gradients([x.abs()], [x], [torch.ones(2)], True, True)
