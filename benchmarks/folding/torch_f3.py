@@ -1,7 +1,7 @@
 """F3 in torch: one sentence after the other with nn.LSTM, and a batch by hand with packed sequences.
 
 The one idea of the second: all rare words of all sentences are one packed batch of characters, all sentences one packed
-batch of words, each of nn.LSTM's bidirectional kind; everything else is one call for all words.
+batch of words; everything else is one call for all words. `Packed` leaves that to nn.LSTM, `Batched` has its own loop.
 """
 
 from __future__ import annotations
@@ -92,24 +92,90 @@ class PerSample(Side):
             return self.forward(batch).numpy()
 
 
-class Batched(PerSample):
-    """All rare words, then all sentences, as packed sequences."""
+class Packed(PerSample):
+    """All rare words, then all sentences, as packed sequences for nn.LSTM."""
 
     def forward(self, batch: list[Any]) -> Tensor:
         examples = [self.examples[id(sample)] for sample in batch]
-        known = torch.cat([example[0] for example in examples])
         rare = [word for example in examples for word in example[1] if word is not None]
         lengths = [len(sample) for sample in batch]
-        spelled = torch.from_numpy(np.concatenate([sample.words for sample in batch]) < 0)
-        rows = F.embedding(known, self.p["words"])
+        rows = F.embedding(torch.cat([example[0] for example in examples]), self.p["words"])
         if rare:
-            packed = pack_sequence(rare, enforce_sorted=False)
-            packed = packed._replace(data=F.embedding(packed.data, self.p["characters"]))
-            _, (h, _) = self.spelling(packed)
-            order = torch.empty(len(spelled), dtype=torch.int64)
-            order[~spelled], order[spelled] = torch.arange(len(known)), torch.arange(len(known), len(spelled))
-            rows = torch.cat([rows, h.transpose(0, 1).reshape(len(rare), -1)]).index_select(0, order)
+            rows = torch.cat([rows, self.spell_all(rare)]).index_select(0, places(batch))
+        return self.head(self.read(rows, lengths))
+
+    def spell_all(self, rare: list[Tensor]) -> Tensor:
+        """Return the vectors (n, 256) of rare words."""
+        packed = pack_sequence(rare, enforce_sorted=False)
+        packed = packed._replace(data=F.embedding(packed.data, self.p["characters"]))
+        _, (h, _) = self.spelling(packed)
+        return h.transpose(0, 1).reshape(len(rare), -1)
+
+    def read(self, rows: Tensor, lengths: list[int]) -> Tensor:
+        """Return what is known of each word (n, 2H) when its sentence was read from both sides."""
         states, _ = self.reading(pack_sequence(rows.split(lengths), enforce_sorted=False))
         padded, _ = pad_packed_sequence(states, batch_first=True)
-        inside = torch.arange(padded.shape[1]) < torch.tensor(lengths).unsqueeze(1)
-        return self.head(padded[inside])
+        return padded[torch.arange(padded.shape[1]) < torch.tensor(lengths).unsqueeze(1)]
+
+
+def places(batch: list[Any]) -> Tensor:
+    """Say for each word of a batch where its row is when the rare words come after the frequent ones."""
+    rare = np.concatenate([sample.words for sample in batch]) < 0
+    order = np.where(rare, np.cumsum(rare) - 1 + (~rare).sum(), np.cumsum(~rare) - 1)
+    return torch.from_numpy(order)
+
+
+class Steps:
+    """Sequences of different lengths, step by step: the longest first, so that those that go on are a slice."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        size = np.array(lengths)
+        start = np.cumsum(size) - size
+        by_length = np.argsort(-size, kind="stable")
+        size, start = size[by_length], start[by_length]
+        self.widths = [int((size > t).sum()) for t in range(size[0])]
+        step = np.repeat(np.arange(size[0]), self.widths)
+        rank = np.concatenate([np.arange(width) for width in self.widths])
+        forward, backward = start[rank] + step, start[rank] + size[rank] - 1 - step
+        total = len(step)
+        self.inputs = torch.from_numpy(np.concatenate([forward, backward]))
+        self.outputs = torch.from_numpy(np.concatenate([np.argsort(forward), total + np.argsort(backward)]))
+        last = np.empty_like(size)
+        last[by_length] = (np.cumsum(self.widths) - self.widths)[size - 1] + np.arange(len(size))
+        self.last = torch.from_numpy(np.concatenate([last, total + last]))
+
+
+class Batched(Packed):
+    """The same with a loop of its own: both directions in one product, W·x before the loop, slices by one split.
+
+    nn.LSTM cuts its packed input step by step, and the gradient of every cut is as large as the whole input.
+    """
+
+    def lstm(self, rows: Tensor, steps: Steps, kind: str) -> Tensor:
+        """Return the outputs of both directions, step by step: (2 * rows, H)."""
+        W, U, b, d = (torch.stack([self.p[kind + way + end] for way in "fb"]) for end in "WUbd")
+        hidden = U.shape[2]
+        x = rows.index_select(0, steps.inputs).view(2, len(rows), -1)
+        every = torch.baddbmm((b + d).unsqueeze(1), x, W.transpose(1, 2))
+        turned, outputs = U.transpose(1, 2), []
+        h = c = None
+        for gates in every.split(steps.widths, 1):
+            width = gates.shape[1]
+            if h is not None and c is not None:
+                gates = torch.baddbmm(gates, h[:, :width], turned)
+            i, f, g, o = gates.split(hidden, 2)
+            new = torch.sigmoid(i) * torch.tanh(g)
+            c = new if c is None else torch.addcmul(new, torch.sigmoid(f), c[:, :width])
+            h = torch.sigmoid(o) * torch.tanh(c)
+            outputs.append(h)
+        return torch.cat(outputs, 1).view(2 * len(rows), hidden)
+
+    def spell_all(self, rare: list[Tensor]) -> Tensor:
+        steps = Steps([len(word) for word in rare])
+        states = self.lstm(F.embedding(torch.cat(rare), self.p["characters"]), steps, "c")
+        return states.index_select(0, steps.last).view(2, len(rare), -1).transpose(0, 1).reshape(len(rare), -1)
+
+    def read(self, rows: Tensor, lengths: list[int]) -> Tensor:
+        steps = Steps(lengths)
+        states = self.lstm(rows, steps, "w").index_select(0, steps.outputs).view(2, len(rows), -1)
+        return torch.cat([states[0], states[1]], 1)
