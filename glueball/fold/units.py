@@ -33,6 +33,7 @@ __all__ = ["Unit", "record", "is_unit"]
 
 _BUILT_IN = "glueball.gluon."
 _EMPTY = ("empty",)
+_TRACED = 3  # children in the trace: with two, a literal half looks like a mean
 
 
 def is_unit(block: Any) -> bool:
@@ -167,7 +168,7 @@ class Unit:
             call = Call(None, (), 0, None, sizes=set())  # type: ignore[arg-type]  # leads to the others only
             call.held = program
             return call
-        graph = self._traced(_with_children(args, 2), training)
+        graph = self._traced(_with_children(args, _TRACED), training)
         assert graph is not None  # it has just been traced
         kinds, listed = _kinds_of(args)
         call = self._call(folder, graph, program, kinds, listed, [False] * len(kinds), (recording, training))
@@ -176,7 +177,7 @@ class Unit:
 
     def _ragged(self, folder: Any, args: Sequence[Any], training: bool) -> Program | str:
         try:
-            graph = self.trace(_with_children(args, 2), training)
+            graph = self.trace(_with_children(args, _TRACED), training)
         except Exception as error:  # a block that wants exactly three children says so in its own way
             return str(error).splitlines()[0]
         if graph is None:
@@ -186,7 +187,7 @@ class Unit:
         for value in args:
             if isinstance(value, (list, tuple)):
                 if value:
-                    arguments.append([next(nodes), next(nodes)])
+                    arguments.append([next(nodes) for _ in range(_TRACED)])
             elif isinstance(value, NDArray):
                 arguments.append(next(nodes))
         return find_ragged(graph.outputs, arguments, _shared_nodes(graph), graph.types)
