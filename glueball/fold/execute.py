@@ -142,6 +142,19 @@ class Engine:
         arena, start = self._place(future)
         return arena.data[start].item()
 
+    def numbers(self, futures: Sequence[Future]) -> None:
+        """Give every future of one element its number: one copy for all of a pool instead of one each."""
+        by_pool: dict[Pool, list[Future]] = {}
+        for future in futures:
+            if future.ref >= 0 and future._value is None and future.size == 1:
+                by_pool.setdefault(future.kind.pool, []).append(future)
+        for pool, some in by_pool.items():
+            refs = np.array([future.ref for future in some])
+            starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
+            rows = self.store.arena(pool).data[torch.from_numpy(starts)]
+            for future, number in zip(some, rows.reshape(-1).tolist()):
+                future._value = number
+
     # -- running -------------------------------------------------------------------------------------------------------
     def flush(self, demanded: Sequence[Future] | None, reason: str) -> None:
         """Run the recorded calls: all of them, or what the demanded values need and what can ride along."""

@@ -131,6 +131,8 @@ class Folder:
         """Run what is recorded: all of it, or what the demanded futures need and what can ride along."""
         if self.waiting or self.fresh:
             self.engine.flush(demanded, reason)
+        if demanded is not None:
+            self.engine.numbers(demanded)
 
     def demand(self, future: Future) -> None:
         """See to it that a value has been computed: in a fiber by waiting for the others, else at once."""
@@ -152,7 +154,7 @@ class Folder:
         if future.size != 1:
             return None
         self.demand(future)
-        return self.engine.number(future)
+        return self.engine.number(future) if future._value is None else future._value  # given in the flush
 
     def abandon(self, reason: str) -> None:
         """Forget what was recorded and not run: the scope was left by an error."""
