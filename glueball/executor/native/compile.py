@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from glob import glob
 from typing import Any, TypeAlias, final
 
@@ -23,24 +24,27 @@ from ...base.errors import UnsupportedError, explain
 from .emit import Segment, cost, write_module
 from .vector_math import FORMATS
 
-__all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel_address"]
+__all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Function: TypeAlias = Callable[[bytes], None]
+Function: TypeAlias = Callable[[int], None]
+Parallel: TypeAlias = Callable[[int, int, int, int], None]
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @final
 class Kernel:
     """Compiled code of a segment.
 
-    function : takes the packed arguments (emit.py says their layout)
+    function, address : take the address of the arguments (emit.py says their layout)
     cost : about how many additions one element costs
     seconds : what writing and compiling took
     """
 
-    __slots__ = ("function", "cost", "seconds")
+    __slots__ = ("function", "address", "cost", "seconds")
 
-    def __init__(self, function: Function, weight: int, seconds: float) -> None:
-        self.function, self.cost, self.seconds = function, weight, seconds
+    def __init__(self, address: int, weight: int, seconds: float) -> None:
+        self.function: Function = _FUNCTION(address)
+        self.address, self.cost, self.seconds = address, weight, seconds
 
 
 @final
@@ -111,8 +115,8 @@ class Compiler:
         code = self._machine.emit_object(module)
         self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
-        function = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(self._engine.get_function_address(name))
-        return Kernel(function, cost(segment), time.perf_counter() - began)
+        address = self._engine.get_function_address(name)
+        return Kernel(address, cost(segment), time.perf_counter() - began)
 
 
 def _host_features(llvm: Any) -> str:
@@ -164,26 +168,22 @@ def why_not() -> str | None:
     return None
 
 
-_parallel: int | None = None
-
-
-def parallel_address() -> int:
-    """Return the address of `GOMP_parallel` in the OpenMP library that torch uses; 0: there is none."""
-    global _parallel
-    if _parallel is None:
-        _parallel = _find_parallel()
-    return _parallel
-
-
-def _find_parallel() -> int:
+@cache
+def parallel() -> Parallel | None:
+    """Return `GOMP_parallel` of the OpenMP library that torch uses: it calls a function on the threads of torch's own
+    pool (address of the function, its argument, number of threads, 0). None: there is none.
+    """
     if "OpenMP" not in torch.__config__.parallel_info() or not hasattr(os, "RTLD_NOLOAD"):
-        return 0
+        return None
     folder = os.path.join(os.path.dirname(torch.__file__), "lib")
     names: list[str | None] = [*sorted(glob(os.path.join(folder, "lib*omp*.so*"))), None]
     for name in names:  # torch's own first; None is whatever the process has loaded
         try:
             library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW) if name else ctypes.CDLL(None)
-            return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
+            function = library.GOMP_parallel
         except (OSError, AttributeError):
             continue
-    return 0
+        function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+        function.restype = None
+        return function
+    return None

@@ -2,11 +2,13 @@
 
 The one idea: vectors are explicit in the text (no optimiser has to find them) and equal parts are already one node, so
 what is left for LLVM is choosing instructions and registers: milliseconds. The function gets everything else at run
-time: sizes, pointers, row strides, the number of threads. Work is cut into blocks that threads fetch from a counter;
-what is summed over rows is summed per block, so results do not depend on the number of threads.
+time: sizes, pointers, row strides. Work is cut into blocks, and every thread that calls the function fetches blocks
+from a counter until there are no more; what is summed over rows is summed per block, so results do not depend on the
+number of threads.
 
-Layout of the argument, an array of 64-bit integers: `HEADER` names the first ones; then (pointer, row stride in
-elements) of every operand: inputs, outputs, sums over rows (one row per block of rows), sums over columns.
+Layout of the argument, an array of 64-bit integers: `HEADER` names the first ones (counter is 0 at first); then
+(pointer, row stride in elements) of every operand: inputs, outputs, sums over rows (one row per block of rows), sums
+over columns.
 
 Not here: machine code (compile.py), filling in the arguments (run.py).
 """
@@ -22,7 +24,7 @@ from .vector_math import FUNCTIONS, Format, Writer
 
 __all__ = ["Segment", "HEADER", "write_module", "cost"]
 
-HEADER = ("parallel", "threads", "rows", "columns", "block_rows", "block_columns", "blocks", "blocks_across")
+HEADER = ("counter", "rows", "columns", "block_rows", "block_columns", "blocks", "blocks_across")
 _BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _PREDICATES = {"lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
 # Relative to an addition, for the choice of the number of threads
@@ -81,7 +83,7 @@ def _evaluate(w: Writer, segment: Segment, loaded: dict[int, str]) -> list[str]:
 
 
 class _Body:
-    """The text of the worker function, block by block."""
+    """The text of the function, block by block."""
 
     def __init__(self, segment: Segment, kind: Format, width: int) -> None:
         self.segment = segment
@@ -100,17 +102,12 @@ class _Body:
 
     def blocks(self) -> None:
         """Write the loop over blocks and the limits of each."""
-        self.text += [
-            "  %counter = getelementptr i64, ptr %frame, i64 1",
-            "  %args = load ptr, ptr %frame",
-        ]
-        for index, name in enumerate(HEADER):
-            if index >= 2:
-                self.argument(index, f"%{name}")
+        for index, name in enumerate(HEADER[1:], 1):
+            self.argument(index, f"%{name}")
         self.text += [
             "  br label %fetch",
             "fetch:",
-            "  %b = atomicrmw add ptr %counter, i64 1 monotonic",
+            "  %b = atomicrmw add ptr %args, i64 1 monotonic",
             "  %some = icmp slt i64 %b, %blocks",
             "  br i1 %some, label %block, label %done",
             "done:",
@@ -268,26 +265,6 @@ def write_module(name: str, segment: Segment, kind: Format, vector_bytes: int) -
     body.columns()
     return f"""
 define void @{name}(ptr %args) {{
-  %frame = alloca [2 x i64]
-  store ptr %args, ptr %frame
-  %counter = getelementptr i64, ptr %frame, i64 1
-  store i64 0, ptr %counter
-  %t = getelementptr i64, ptr %args, i64 1
-  %threads = load i64, ptr %t
-  %many = icmp sgt i64 %threads, 1
-  br i1 %many, label %parallel, label %alone
-alone:
-  call void @{name}.worker(ptr %frame)
-  ret void
-parallel:
-  %address = load i64, ptr %args
-  %start = inttoptr i64 %address to ptr
-  %count = trunc i64 %threads to i32
-  call void %start(ptr @{name}.worker, ptr %frame, i32 %count, i32 0)
-  ret void
-}}
-
-define internal void @{name}.worker(ptr %frame) {{
 {chr(10).join(body.text)}
 }}
 

@@ -9,7 +9,7 @@ Not here: the compiler (compile.py), the text it reads (emit.py).
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
@@ -20,7 +20,7 @@ from torch.autograd.graph import increment_version
 
 from ...base.errors import ArgumentError, DTypeError, ShapeError, explain
 from . import expression as e
-from .compile import Kernel, available, compiler, parallel_address
+from .compile import Kernel, available, compiler, parallel
 from .derivative import gradients
 from .emit import Segment
 from .evaluate import evaluate
@@ -32,7 +32,7 @@ Kind: TypeAlias = Literal["full", "row", "column"]
 Place: TypeAlias = "tuple[Tensor, int]"  # a tensor and its row stride in elements
 
 _BLOCK = 8192  # elements that a thread takes at a time
-_PARALLEL = 400_000  # elements · cost from which threads pay: about 40 µs of one thread
+_PARALLEL = 1_500_000  # elements · weight from which threads pay: about 25 µs of one thread
 _COMPILED = (torch.float32, torch.float64)
 
 
@@ -68,19 +68,23 @@ def _run(
     if across and not block_rows and all(stride == columns for _, stride in places):
         rows, columns = 1, rows * columns
     threads = 1
-    if rows * columns * kernel.cost >= _PARALLEL:
-        threads = torch.get_num_threads() if parallel_address() else 1
+    if rows * columns * (kernel.cost + 4 * len(places)) >= _PARALLEL:
+        threads = torch.get_num_threads() if parallel() else 1
     height, width = block_rows or rows, columns
     if threads > 1:
         height = block_rows or max(1, min(rows, _BLOCK // columns))
         width = columns if not across or columns <= _BLOCK else _BLOCK
     down, side = -(-rows // height), -(-columns // width)
-    threads = min(threads, down * side)
-    values = [parallel_address() if threads > 1 else 0, threads, rows, columns, height, width, down * side, side]
+    values = [0, rows, columns, height, width, down * side, side]
     for tensor, stride in places:
         values.append(tensor.data_ptr())
         values.append(stride)
-    kernel.function(struct.pack(f"{len(values)}q", *values))
+    arguments = array("q", values)
+    team = parallel() if threads > 1 and down * side > 1 else None
+    if team is None:
+        kernel.function(arguments.buffer_info()[0])
+    else:
+        team(kernel.address, arguments.buffer_info()[0], min(threads, down * side), 0)
 
 
 @final

@@ -152,6 +152,10 @@ def test_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = [wide[:, 100:200], numbers(100, dtype=torch.float32), numbers(3000, 1, dtype=torch.float32)]
     heads = [wide[:, :100], wide[:, 200:]]
     before = torch.get_num_threads()
+    teams: list[int] = []
+    team = compile.parallel()
+    if team is not None:
+        monkeypatch.setattr(run, "parallel", lambda: lambda f, x, n, flags: (teams.append(n), team(f, x, n, flags)))
     results = []
     try:
         for count in (1, threads):
@@ -160,6 +164,7 @@ def test_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
                             *flat.forward([wide, wide])])  # fmt: skip
     finally:
         torch.set_num_threads(before)
+    assert teams == ([threads] * 3 if team is not None and threads > 1 else [])
     for alone, together in zip(*results):
         assert torch.equal(alone, together)
     torch.testing.assert_close(results[0][3], by_torch(tuple(made), [t.double() for t in tensors],
