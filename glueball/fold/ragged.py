@@ -428,7 +428,9 @@ class _Reader:
         rank = len(self.types[node][0].shape or ())
         if int(attrs["axis"]) % rank != joined.axis or attrs.get("use_length") or attrs.get("dtype") is not None:
             return None
-        scores = list(joined.parts)
+        dtype = joined.expression.type.dtype
+        short = str(dtype) in ("torch.float16", "torch.bfloat16")  # the kernel counts in float32, too
+        scores = [call("Cast", e, dtype="float32") if short else e for e in joined.parts]
         if op.name == "softmin":
             scores = [call("negative", e) for e in scores]
         if attrs.get("temperature"):
@@ -442,9 +444,11 @@ class _Reader:
         powers = [call("exp", e) for e in shifted]
         total = self._reduce("sum", joined.like([call("sum", e, **within) if several else e for e in powers]))
         if op.name == "log_softmax":
-            total = call("log", total)
-            return joined.like([call(subtract, e, total) for e in shifted])
-        return joined.like([call(divide, e, total) for e in powers])
+            logarithm = call("log", total)
+            found = [call(subtract, e, logarithm) for e in shifted]
+        else:
+            found = [call(divide, e, total) for e in powers]
+        return joined.like([call("Cast", e, dtype=dtype) for e in found] if short else found)
 
     def _picked(self, node: Node, op: OpDef, joined: Plain | Joined) -> Sequence[Meaning] | None:
         """Recognise single parts taken out of joined ones again."""
