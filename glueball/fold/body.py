@@ -9,6 +9,7 @@ Not here: where rows come from (execute.py), the batching rules of operators (op
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -17,6 +18,7 @@ from ..executor.interpret import run_operator
 from ..ops.opdef import OpDef
 from ..ops.rules.batch import keeps_rows
 from .functions import Linear, Parts, Segments, linear_parts, reduce_edges, spread
+from .fuse import Segment, column_slices, fuse
 from .operators import run_rows, run_stacked
 from .steps import REDUCTIONS, Program, Step
 
@@ -117,9 +119,12 @@ class Body:
         self.batched = _batched_slots(program)
         self.modes: list[Mode] = [self._mode(step) for step in program.steps]
         self.parts = _column_parts(program, self.modes)
-        taken = {slot for parts in self.parts.values() for slot, _, _ in parts}
-        self.steps: list[Runner] = [self._runner(step, mode) for step, mode in zip(program.steps, self.modes)
-                                    if not taken.issuperset(step.outputs)]
+        taken = _taken(program, self.parts)
+        mode_of = {id(step): mode for step, mode in zip(program.steps, self.modes)}
+        rest = replace(program, steps=tuple(s for s in program.steps if not taken.issuperset(s.outputs)))
+        self.steps: list[Runner] = [_segment_runner(item) if isinstance(item, Segment) else
+                                    self._runner(item, mode_of[id(item)]) for item in fuse(rest, self.batched, {
+                                        slot: [p for p, _, _ in found] for slot, found in self.parts.items()})]
         self.random = training and any(isinstance(s.op, OpDef) and s.op.random for s in program.steps)
         # positions in program.shared: read by any step, and differentiated by the group's own tape
         self.used = [i for i, slot in enumerate(program.shared) if slot in program.results or any(
@@ -203,7 +208,8 @@ class Body:
         shape = self.program.types[step.inputs[0]].shape or ()
         if len(shape) < 2 or shape[0] == 1:
             return function(value, run.segments)  # type: ignore[no-any-return]
-        return function(value.reshape(-1, *shape), run.segments).flatten(0, 1)  # type: ignore[no-any-return]
+        count = run.segments.edges if self.program.levels[step.inputs[0]] == "edge" else run.segments.nodes
+        return function(value.reshape(count, *shape), run.segments).flatten(0, 1)  # type: ignore[no-any-return]
 
     def _rows_runner(self, step: Step) -> Runner:
         op: Any = step.op
@@ -247,6 +253,26 @@ def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None, tape: Any, parts:
     return Linear.apply(rows, weight, bias, tape.trigger, tape, parts)  # type: ignore[no-any-return]
 
 
+def _segment_runner(segment: Segment) -> Runner:
+    def run_segment(values: list[Any], run: Run) -> None:
+        segment.run(values)
+    return run_segment
+
+
+def _taken(program: Program, parts: Mapping[int, Sequence[tuple[int, int, int]]]) -> set[int]:
+    """Return the slots that linear layers compute as parts, and those that are only cut into such parts."""
+    taken: set[int] = {slot for found in parts.values() for slot, _, _ in found}
+    bases = set(parts)
+    for step in program.steps:
+        if step.inputs and step.inputs[0] in bases:
+            bases.update(step.outputs)  # a slice of a slice
+    for slot in {slot for found in parts.values() for slot, _, _ in found}:
+        bases.discard(slot)
+    return taken | {s for step in program.steps if step.inputs and step.inputs[0] in bases | set(parts)
+                    for s in step.outputs if not isinstance(step.op, str) and step.op.name in
+                    ("slice_axis", "SliceChannel")}
+
+
 def _column_parts(program: Program, modes: Sequence[Mode]) -> dict[int, list[tuple[int, int, int]]]:
     """Return, per slot of a linear layer's result of which only slices are read, (slot, begin, end) of the slices.
 
@@ -262,27 +288,29 @@ def _column_parts(program: Program, modes: Sequence[Mode]) -> dict[int, list[tup
         slot = step.outputs[0]
         if mode != "linear" or slot in program.results or not readers.get(slot):
             continue
-        slices = [_slices(reader, int(step.attrs["num_hidden"])) for reader in readers[slot]]
-        parts = sorted((p for s in slices if s for p in s), key=lambda p: p[1])
-        if all(slices) and all(a[2] <= b[1] for a, b in zip(parts, parts[1:])):
+        parts = _all_parts(program, readers, slot, 0, int(step.attrs["num_hidden"]))
+        if parts and all(a[2] <= b[1] for a, b in zip(parts, parts[1:])):
             found[slot] = parts
     return found
 
 
-def _slices(step: Step, size: int) -> list[tuple[int, int, int]] | None:
-    """Return (slot, begin, end) of the columns that a step cuts out of a matrix; None when it does something else."""
-    op = step.op
-    if isinstance(op, str):
-        return None
-    attrs = step.attrs
-    if op.name == "slice_axis" and attrs["axis"] in (1, -1):
-        begin, end = int(attrs["begin"]), size if attrs["end"] is None else int(attrs["end"])
-        begin, end = begin + size * (begin < 0), end + size * (end < 0)
-        return [(step.outputs[0], begin, end)] if 0 <= begin < end <= size else None
-    if op.name == "SliceChannel" and attrs["axis"] in (1, -1) and not attrs["squeeze_axis"]:
-        width = size // len(step.outputs)
-        return [(slot, i * width, (i + 1) * width) for i, slot in enumerate(step.outputs)]
-    return None
+def _all_parts(program: Program, readers: Mapping[int, Sequence[Step]], slot: int, low: int,
+               size: int) -> list[tuple[int, int, int]]:
+    """Return the columns that all readers of a slot cut out of it, slices of slices taken together; empty where some
+    reader wants the whole.
+    """
+    found: list[tuple[int, int, int]] = []
+    for reader in readers[slot]:
+        cut = column_slices(reader, size)
+        if not cut:
+            return []
+        for part, begin, end in cut:
+            used = readers.get(part, ())
+            deeper = [] if not used or part in program.results else _all_parts(program, readers, part, low + begin,
+                                                                              end - begin)
+            if used or part in program.results:
+                found += deeper or [(part, low + begin, low + end)]
+    return sorted(found, key=lambda p: p[1])
 
 
 def _drawn(op: OpDef, given: Sequence[Any], attrs: Mapping[str, Any], training: bool, count: int) -> list[Tensor]:

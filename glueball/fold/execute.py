@@ -187,25 +187,31 @@ class Engine:
         self.store.fit(self.folder.next)
         for pool, items in by_pool.items():
             arena = self.store.arena(pool)
-            tensors = [array._t.detach().reshape(kind.rows, *pool.rest) for _, kind, array in items]
-            start = arena.append(tensors[0] if len(tensors) == 1 else torch.cat(tensors))
-            for (ref, kind, array), _ in zip(items, tensors):
-                value = ref >> OFFSET
-                self.store.rows[value] = start
-                if pool.floating and array._t.requires_grad:
+            rank = 1 + len(pool.rest)
+            tensors = [array._t for _, _, array in items]
+            with torch.no_grad():
+                if all(t.dim() == rank for t in tensors):
+                    start = arena.append(torch.cat(tensors))  # copies, also a single one: its owner may write to it
+                else:
+                    start = arena.append(torch.cat([t.reshape(item[1].rows, *pool.rest)
+                                                    for t, item in zip(tensors, items)]))
+            sizes = np.array([kind.rows for _, kind, _ in items])
+            values = np.array([ref for ref, _, _ in items]) >> OFFSET
+            self.store.rows[values] = starts = start + np.cumsum(sizes) - sizes
+            if not pool.floating:
+                continue
+            for tensor, value, first, size in zip(tensors, values, starts, sizes):
+                if tensor.requires_grad:
                     self.store.gradient[value] = True
-                    self.tape.sources.append((array._t, pool, start, kind.rows))
-                start += kind.rows
+                    self.tape.sources.append((tensor, pool, int(first), int(size)))
 
     def _make_room(self, works: Sequence[Work]) -> None:
         """Let the arenas grow once for all rows to come."""
         needed: dict[Any, int] = {}
-        parts: dict[Any, int] = {}
         for work in works:
             total = int(work.rows.sum()) if work.rows is not None else 0
             for output in work.signature.outputs:
-                needed[output.pool] = needed.get(output.pool, 0) + (output.rows * work.count or total)
-                parts[output.pool] = parts.get(output.pool, 0) + 1
+                needed[output.pool] = needed.get(output.pool, 0) + (output.rows * work.count if work.rows is None else total)
         for pool, rows in needed.items():
             self.store.arena(pool).reserve(rows)
 
@@ -252,7 +258,7 @@ class Engine:
         refs = work.references(position, calls)
         values = refs >> OFFSET
         starts = self.store.rows[values] + (refs & OFFSET_MASK)
-        tensor, place = self.store.arena(argument.pool).take(starts, argument.rows or rows)
+        tensor, place = self.store.arena(argument.pool).take(starts, rows if rows is not None else argument.rows)
         need = work.signature.recording and argument.pool.floating and bool(self.store.gradient[values].any())
         return _Gathered(tensor, argument.pool, place, need)
 
@@ -324,7 +330,7 @@ class Engine:
         for index, (output, tensor) in enumerate(zip(work.signature.outputs, outputs)):
             start = store.arena(output.pool).append(tensor)
             count = tensor.shape[0]
-            if output.rows:
+            if rows is None:
                 offsets = np.arange(len(calls)) * output.rows
             else:
                 offsets = np.cumsum(rows) - rows

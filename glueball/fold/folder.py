@@ -80,7 +80,7 @@ class Folder:
         queue.refs.append(refs)
         if children:
             queue.children.append(children)
-        if call.rows:
+        if call.rows or call.signature.ragged:
             queue.rows.append(call.rows)
         kinds = call.kinds
         self.next = number + len(kinds)
