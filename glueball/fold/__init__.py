@@ -6,6 +6,8 @@ execute.py, body.py, backward.py. The guide is docs/folding.md.
 """
 from __future__ import annotations
 
+from .fiber import fork
+from .map import map
 from .scope import batching
 
-__all__ = ["batching"]
+__all__ = ["batching", "map", "fork"]

@@ -435,11 +435,13 @@ def fork(function: Callable[..., T], *args: Any, **kwargs: Any) -> Handle[T]:
     Handle
         `result()` waits and returns the result; `join()` only waits; `done` says whether it has ended.
 
-    >>> from glueball import fold
-    >>> from glueball.fold.fiber import fork
-    >>> pair = fork(max, 1, 2), fork(min, 1, 2)
-    >>> [handle.result() for handle in pair]
-    [2, 1]
+    >>> from glueball import fold, nd
+    >>> def total(tree):                     # the children of a node wait for their values together
+    ...     handles = [fold.fork(total, child) for child in tree[1:]]
+    ...     here = float(nd.array([tree[0]]) * 2)
+    ...     return here + sum(handle.result() for handle in handles)
+    >>> fold.map(total, [(1, (2,), (3, (4,))), (5,)])
+    [20.0, 10.0]
     """
     fiber = here()
     if fiber is None:

@@ -68,14 +68,13 @@ def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) ->
     UserWarning
         When many flushes served hardly more than one sample each: nothing is gained then.
 
-    >>> from glueball import nd
-    >>> from glueball.fold.map import map
+    >>> from glueball import fold, nd
     >>> def halvings(x):
     ...     count = 0
     ...     while float(x) > 1:          # waits for the other samples
     ...         x, count = x / 2, count + 1
     ...     return count
-    >>> map(halvings, [nd.array([v]) for v in (1, 5, 100)])
+    >>> fold.map(halvings, [nd.array([v]) for v in (1, 5, 100)])
     [0, 3, 7]
     """
     _check(fn, width)

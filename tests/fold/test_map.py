@@ -21,11 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glueball import autograd, gluon, nd
+from glueball import autograd, fold, gluon, nd
 from glueball.base.errors import ArgumentError
 from glueball.fold import fiber
-from glueball.fold.fiber import fork
-from glueball.fold.map import map as fold_map
 from glueball.fold.scope import batching, current_folder
 
 try:
@@ -107,7 +105,7 @@ def test_equals_the_loop_in_values_and_gradients(kind: str, width: int | None, h
     model, xs = Model(hybridize), inputs()
     values, gradients, steps = train(model, xs, lambda: [model(x) for x in xs])
     assert len(set(steps)) >= 4  # the samples do differ
-    folded = train(model, xs, lambda: fold_map(model, xs, width))
+    folded = train(model, xs, lambda: fold.map(model, xs, width))
     assert folded[2] == steps
     close(folded[0], values)
     close(folded[1], gradients)
@@ -119,7 +117,7 @@ def test_modes(kind: str, mode: str) -> None:
 
     def folded() -> list[Any]:
         with batching(mode=mode):
-            return fold_map(model, xs)
+            return fold.map(model, xs)
 
     plain = train(model, xs, lambda: [model(x) for x in xs])
     again = train(model, xs, folded)
@@ -129,7 +127,7 @@ def test_modes(kind: str, mode: str) -> None:
 
 def test_inference(kind: str) -> None:
     model, xs = Model(), inputs()
-    close([out.asnumpy() for out, _ in fold_map(model, xs)], [model(x)[0].asnumpy() for x in xs])
+    close([out.asnumpy() for out, _ in fold.map(model, xs)], [model(x)[0].asnumpy() for x in xs])
 
 
 @settings(max_examples=15)
@@ -137,7 +135,7 @@ def test_inference(kind: str) -> None:
 def test_any_samples(scales: list[float], width: int | None) -> None:
     model = Model()
     xs = [nd.ones((1, 4)) * scale for scale in scales]
-    folded, plain = fold_map(model, xs, width), [model(x) for x in xs]
+    folded, plain = fold.map(model, xs, width), [model(x) for x in xs]
     assert [steps for _, steps in folded] == [steps for _, steps in plain]
     close([out.asnumpy() for out, _ in folded], [out.asnumpy() for out, _ in plain])
 
@@ -153,19 +151,81 @@ def test_one_flush_serves_all(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
         hubs.append(hub)
 
     monkeypatch.setattr(fiber.Hub, "__init__", spy)
-    steps = [count for _, count in fold_map(model, xs)]
+    steps = [count for _, count in fold.map(model, xs)]
     assert hubs[0].flushes == max(steps) + 2  # the last comparison, and the choice of the head
     assert hubs[0].parked == sum(steps) + 2 * len(xs)
+
+
+programs = st.recursive(
+    st.lists(st.sampled_from(["cell", "other", "square", "input", "read", "branch"]), min_size=1, max_size=4),
+    lambda body: st.lists(st.one_of(st.sampled_from(["cell", "branch", "input"]),
+                                    st.tuples(st.sampled_from(["fork", "map", "pause", "predict"]), body, body)),
+                          min_size=1, max_size=4),
+    max_leaves=6)
+
+
+def perform(program: list[Any], x: Any, blocks: list[Any]) -> Any:
+    """Run a random program on a sample."""
+    h = x
+    for op in program:
+        if op in ("cell", "other"):
+            h = blocks[op == "other"](h)
+        elif op == "square":
+            h = nd.tanh(h * h - 0.2)
+        elif op == "input":
+            h = h + x
+        elif op == "read":
+            h = h * (1 + float(nd.mean(h)) / 4)
+        elif op == "branch":
+            h = blocks[int(nd.argmax(h, axis=1)) % 2](h) if nd.sum(h) > 0 else h - 0.5
+        elif op[0] == "fork":
+            handles = [fold.fork(perform, body, h * (i + 0.5), blocks) for i, body in enumerate(op[1:])]
+            h = nd.add_n(*[handle.result() for handle in handles]) / 2
+        elif op[0] == "map":
+            h = nd.add_n(*fold.map(lambda body, h=h: perform(body, h, blocks), op[1:])) / 2
+        else:
+            with autograd.pause() if op[0] == "pause" else autograd.predict_mode():
+                value = perform(op[1], h, blocks)
+                h = h + float(nd.mean(value)) if op[0] == "pause" else h + value
+    return h
+
+
+@settings(max_examples=30)
+@given(st.lists(programs, min_size=1, max_size=4), st.sampled_from([None, 1, 2]),
+       st.sampled_from(["greenlet", "threads"] if greenlet else ["threads"]), st.booleans())
+def test_random_programs_fold_like_they_run(bodies: list[Any], width: int | None, kind: str, hybrid: bool) -> None:
+    """Values and gradients are those of the same programs with folding off."""
+    blocks = [Model(hybrid).cell, Model(hybrid).cell]
+    blocks[1].weight.set_data(-blocks[0].weight.data())
+    leaves = [p for block in blocks for p in block.collect_params().values()]
+
+    def run(mode: str) -> list[Any]:
+        xs = inputs(len(bodies))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GLUEBALL_FIBERS", kind)
+            with autograd.record():
+                with fold.batching(mode=mode):
+                    outs = fold.map(lambda pair: perform(pair[0], pair[1], blocks), list(zip(bodies, xs)), width)
+                total = nd.add_n(*[nd.sum(out + x) for out, x in zip(outs, xs)])
+            total.backward()
+        return [a.asnumpy().copy() for a in [*outs, *[x.grad for x in xs], *[p.grad() for p in leaves]]]
+
+    for p in leaves:
+        p.zero_grad()
+    plain = run("off")
+    for p in leaves:
+        p.zero_grad()
+    close(run("on"), plain)
 
 
 # -- what may be given -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("samples", [[], (), iter([]), {}], ids=["list", "tuple", "iterator", "dict"])
 def test_no_samples(kind: str, samples: Any) -> None:
-    assert fold_map(float, samples) == []
+    assert fold.map(float, samples) == []
 
 
 def test_one_sample(kind: str) -> None:
-    assert fold_map(float, [nd.array([2.0])]) == [2.0]
+    assert fold.map(float, [nd.array([2.0])]) == [2.0]
 
 
 def test_a_generator(kind: str) -> None:
@@ -179,7 +239,7 @@ def test_a_generator(kind: str) -> None:
     def program(x: Any) -> tuple[float, int]:
         return float(x * 2), len(taken)
 
-    assert [value for value, _ in fold_map(program, samples(), width=2)] == [0, 2, 4, 6, 8, 10]
+    assert [value for value, _ in fold.map(program, samples(), width=2)] == [0, 2, 4, 6, 8, 10]
     assert taken == list(range(6))
 
 
@@ -195,7 +255,7 @@ def test_with_a_width_samples_are_taken_when_needed(kind: str) -> None:
         float(x * 2)
         return len(taken)
 
-    assert fold_map(program, samples(), width=2) == [2, 2, 4, 4, 6, 6]
+    assert fold.map(program, samples(), width=2) == [2, 2, 4, 4, 6, 6]
 
 
 def test_a_generator_that_computes(kind: str) -> None:
@@ -206,19 +266,19 @@ def test_a_generator_that_computes(kind: str) -> None:
             yield x
             x = x * 3
 
-    assert fold_map(lambda x: float(x + 1), samples()) == [2, 4, 10, 28, 82]
+    assert fold.map(lambda x: float(x + 1), samples()) == [2, 4, 10, 28, 82]
 
 
 def test_rows_of_an_array(kind: str) -> None:
-    assert fold_map(lambda row: float(nd.sum(row)), nd.array([[1, 2], [3, 4]])) == [3, 7]
+    assert fold.map(lambda row: float(nd.sum(row)), nd.array([[1, 2], [3, 4]])) == [3, 7]
 
 
 def test_results_need_not_be_arrays(kind: str) -> None:
-    assert fold_map(lambda x: {"x": [x, None]}, "ab") == [{"x": ["a", None]}, {"x": ["b", None]}]
+    assert fold.map(lambda x: {"x": [x, None]}, "ab") == [{"x": ["a", None]}, {"x": ["b", None]}]
 
 
 def test_results_have_values_when_the_map_is_over(kind: str) -> None:
-    outs = fold_map(lambda x: x * 2, [nd.ones((2,)) * i for i in range(3)])
+    outs = fold.map(lambda x: x * 2, [nd.ones((2,)) * i for i in range(3)])
     assert [out.asnumpy().tolist() for out in outs] == [[0, 0], [2, 2], [4, 4]]
 
 
@@ -226,13 +286,13 @@ def test_a_block_is_a_program(kind: str) -> None:
     net = gluon.nn.Dense(2, in_units=3)
     net.initialize()
     xs = [nd.ones((1, 3)) * i for i in range(4)]
-    close([out.asnumpy() for out in fold_map(net, xs)], [net(x).asnumpy() for x in xs])
+    close([out.asnumpy() for out in fold.map(net, xs)], [net(x).asnumpy() for x in xs])
 
 
 @pytest.mark.parametrize("width", [0, -1, 1.5, True, "2"])
 def test_width_is_a_positive_integer(width: Any) -> None:
     with pytest.raises(ArgumentError, match="integer of at least 1"):
-        fold_map(float, [], width)
+        fold.map(float, [], width)
 
 
 def test_the_program_is_a_plain_function() -> None:
@@ -248,9 +308,9 @@ def test_the_program_is_a_plain_function() -> None:
 
     for wrong in (generator, coroutine, partial(generator), Callable_(), Callable_().__call__):
         with pytest.raises(ArgumentError, match="plain function"):
-            fold_map(wrong, [1])
+            fold.map(wrong, [1])
     with pytest.raises(ArgumentError, match="function of one argument"):
-        fold_map([1, 2], float)  # type: ignore[arg-type]  # the arguments the wrong way round
+        fold.map([1, 2], float)  # type: ignore[arg-type]  # the arguments the wrong way round
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------
@@ -268,7 +328,7 @@ def test_an_error_names_its_sample(kind: str, mode: str) -> None:
 
     with batching(mode=mode):
         with pytest.raises(KeyError) as caught:
-            fold_map(program, [nd.array([i]) for i in range(4)])
+            fold.map(program, [nd.array([i]) for i in range(4)])
         assert "fold.map: raised in sample 2" in noted(caught.value)
         assert 'raise KeyError("two")' in noted(caught.value)
         assert float(nd.ones((1,)) + 1) == 2  # the scope goes on
@@ -277,14 +337,14 @@ def test_an_error_names_its_sample(kind: str, mode: str) -> None:
 def test_the_next_map_is_clean(kind: str) -> None:
     model, xs = Model(), inputs()
     with pytest.raises(ZeroDivisionError):
-        fold_map(lambda x: (model(x), 1 / 0), xs)
-    close([out.asnumpy() for out, _ in fold_map(model, xs)], [model(x)[0].asnumpy() for x in xs])
+        fold.map(lambda x: (model(x), 1 / 0), xs)
+    close([out.asnumpy() for out, _ in fold.map(model, xs)], [model(x)[0].asnumpy() for x in xs])
 
 
 def test_wrong_shapes_are_reported_in_the_sample(kind: str) -> None:
     model = Model()
     with pytest.raises(Exception, match="dense") as caught:
-        fold_map(model, [nd.ones((1, 4)), nd.ones((1, 5)) * 3])
+        fold.map(model, [nd.ones((1, 4)), nd.ones((1, 5)) * 3])
     assert "raised in sample 1" in noted(caught.value)
 
 
@@ -306,7 +366,7 @@ def test_an_error_while_computing(kind: str, monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as patch:
             patch.setattr(folder.engine, "flush", fails)
             with pytest.raises(MemoryError, match="no room") as caught:
-                fold_map(program, range(3))
+                fold.map(program, range(3))
     assert "samples 0, 1, 2 waited for" in noted(caught.value)
     assert ended == [0, 1, 2]
 
@@ -317,14 +377,14 @@ def test_errors_can_be_caught_inside(kind: str) -> None:
             return str(1 / int(nd.ones((1,)) * i))
         return "infinite"
 
-    assert fold_map(program, range(3)) == ["infinite", "1.0", "0.5"]
+    assert fold.map(program, range(3)) == ["infinite", "1.0", "0.5"]
 
 
 # -- inside each other -------------------------------------------------------------------------------------------------
 def test_a_map_inside_a_map(kind: str) -> None:
     model, xs = Model(), inputs(12)
     batches = [xs[:5], xs[5:6], [], xs[6:]]
-    folded = train(model, xs, lambda: list(chain(*fold_map(lambda batch: fold_map(model, batch, 3), batches))))
+    folded = train(model, xs, lambda: list(chain(*fold.map(lambda batch: fold.map(model, batch, 3), batches))))
     plain = train(model, xs, lambda: [model(x) for x in xs])
     assert folded[2] == plain[2]
     close(folded[0] + folded[1], plain[0] + plain[1])
@@ -344,7 +404,7 @@ def test_forked_children_of_a_tree(kind: str) -> None:
 
     trees = [[], [[], [[]]], [[[[]]], [], []], [[[], []], [[]]]]
     plain = [state(tree, lambda function, *args: function(*args)).asnumpy() for tree in trees]
-    close([h.asnumpy() for h in fold_map(lambda tree: state(tree, fork), trees)], plain)
+    close([h.asnumpy() for h in fold.map(lambda tree: state(tree, fold.fork), trees)], plain)
 
 
 def test_a_scope_inside_a_sample(kind: str) -> None:
@@ -353,16 +413,16 @@ def test_a_scope_inside_a_sample(kind: str) -> None:
             y = x * 3
         return float(y) + float(x)
 
-    assert fold_map(program, [nd.array([i]) for i in range(3)]) == [0, 4, 8]
+    assert fold.map(program, [nd.array([i]) for i in range(3)]) == [0, 4, 8]
 
 
 def test_a_scope_inside_a_sample_that_is_off(kind: str) -> None:
     def program(x: Any) -> float:
         with batching(mode="off"):
-            y = fold_map(lambda k: float(x * k), [2, 3])
+            y = fold.map(lambda k: float(x * k), [2, 3])
         return y[0] + y[1] + float(x)
 
-    assert fold_map(program, [nd.array([i]) for i in range(3)]) == [0, 6, 12]
+    assert fold.map(program, [nd.array([i]) for i in range(3)]) == [0, 6, 12]
 
 
 def test_recording_inside_samples(kind: str) -> None:
@@ -377,7 +437,7 @@ def test_recording_inside_samples(kind: str) -> None:
         y.backward()
         return float(x.grad)
 
-    assert fold_map(program, range(4)) == [0, 2, 12, 27] == [program(i) for i in range(4)]
+    assert fold.map(program, range(4)) == [0, 2, 12, 27] == [program(i) for i in range(4)]
 
 
 def test_modes_of_samples_do_not_mix(kind: str) -> None:
@@ -390,7 +450,7 @@ def test_modes_of_samples_do_not_mix(kind: str) -> None:
             return float(nd.sum(drop(x)))
 
     with autograd.record():
-        sums = fold_map(program, range(4))
+        sums = fold.map(program, range(4))
     assert sums[1] == sums[3] == 50
     assert 50 not in (sums[0], sums[2])
 
@@ -406,7 +466,7 @@ def test_one_scope_object_in_many_samples(kind: str, make: Callable[[], Any]) ->
                 float(nd.ones((1,)) * 2)
         return *inside, autograd.is_recording(), autograd.is_training()
 
-    assert fold_map(program, range(3)) == [program(i) for i in range(3)]
+    assert fold.map(program, range(3)) == [program(i) for i in range(3)]
 
 
 def test_a_shared_array_changes_between_two_reads(kind: str) -> None:
@@ -419,7 +479,7 @@ def test_a_shared_array_changes_between_two_reads(kind: str) -> None:
         total[:] = total.asnumpy() + x.asnumpy()  # both are known: no wait between reading and writing
         return x
 
-    assert float(nd.add_n(*fold_map(program, range(5)))) == 10
+    assert float(nd.add_n(*fold.map(program, range(5)))) == 10
     assert float(total) == 10
 
 
@@ -436,7 +496,7 @@ def test_narrow_flushes_are_worth_a_warning_once(kind: str) -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(2):
-            assert fold_map(lonely, range(6)) == list(range(6))  # one place
+            assert fold.map(lonely, range(6)) == list(range(6))  # one place
     assert len(seen) == 1
     assert seen[0].category is UserWarning
     assert "Give long samples first" in str(seen[0].message)
@@ -444,7 +504,7 @@ def test_narrow_flushes_are_worth_a_warning_once(kind: str) -> None:
 
 
 def test_a_width_of_one_is_taken_at_its_word(kind: str) -> None:
-    fold_map(lambda i: [float(nd.ones((1,)) * i) for _ in range(9)], range(5), width=1)  # warnings are errors here
+    fold.map(lambda i: [float(nd.ones((1,)) * i) for _ in range(9)], range(5), width=1)  # warnings are errors here
 
 
 def test_no_warning_where_samples_wait_together(kind: str) -> None:
@@ -452,5 +512,5 @@ def test_no_warning_where_samples_wait_together(kind: str) -> None:
         for _ in range(40):
             float(nd.ones((1,)) * i)
 
-    fold_map(program, range(5))  # warnings are errors here
-    fold_map(program, range(1))
+    fold.map(program, range(5))  # warnings are errors here
+    fold.map(program, range(1))
