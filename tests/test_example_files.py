@@ -149,7 +149,7 @@ def test_pieces_of_python(code: Any) -> None:
     assert below == {"left": "Call", "comparators": "limit"}
 
 
-def test_the_library_is_split_by_file_and_always_the_same(code: Any) -> None:
+def test_the_library_is_read_the_same_every_time(code: Any) -> None:
     seen, unseen = code.read_library(40, 20)
     again, _ = code.read_library(40, 20)
     assert (len(seen), len(unseen)) == (40, 20)
