@@ -201,6 +201,8 @@ class _Fusion:
 
     def _leaves_rank(self, reader: Step, slot: int) -> bool:
         other = reader.outputs[0]
+        if other in self.elementwise and self._kind(slot, self._shape(other)) != "full":
+            return True  # a column beside full rows is made by a segment of its own width
         return not (other in self.elementwise or other in self.cuts) or self.rank[other] > self.rank[slot]
 
     def _segment(self, slots: Sequence[int], made: set[int], dtype: Any) -> Segment:
