@@ -86,12 +86,12 @@ def parameters(seed: int = 0) -> dict[str, np.ndarray]:
     for layer, (rows, columns) in {
         "leaf.gates": (3 * HIDDEN, ENCODED),
         "compose.gates": (5 * HIDDEN, 2 * HIDDEN),
-        "scorer.0": (SCORER, 2 * HIDDEN + ENCODED),
-        "scorer.1": (2, SCORER),
+        "scorer.hidden": (SCORER, 2 * HIDDEN + ENCODED),
+        "scorer.scores": (2, SCORER),
     }.items():
         shapes[layer + ".weight"] = (rows, columns)
         shapes[layer + ".bias"] = (rows,)
     values = {name: rng.normal(0.0, 0.15, shape).astype(np.float32) for name, shape in shapes.items()}
     values["embedding.weight"] *= 6
-    values["scorer.1.bias"][:] = 0
+    values["scorer.scores.bias"][:] = 0
     return values

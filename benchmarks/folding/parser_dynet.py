@@ -94,8 +94,8 @@ class Dynet(Side):
             elif position == len(buffer):
                 action = REDUCE
             else:
-                hidden = self._dense("scorer.0", stack[-1][0][0], stack[-2][0][0], buffer[position])
-                scores = self._dense("scorer.1", dy.tanh(hidden))
+                hidden = self._dense("scorer.hidden", stack[-1][0][0], stack[-2][0][0], buffer[position])
+                scores = self._dense("scorer.scores", dy.tanh(hidden))
                 if learn:
                     action = REDUCE if sentence.reach[position] <= stack[-2][1] else SHIFT
                     losses.append(dy.pickneglogsoftmax(scores, action))

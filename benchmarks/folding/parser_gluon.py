@@ -48,6 +48,19 @@ class Compose(gluon.HybridBlock):
         return F.sigmoid(o) * F.tanh(c), c
 
 
+class Scorer(gluon.HybridBlock):
+    """Scores (1, 2) of shifting and reducing, of the two topmost constituents and the next word."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.hidden = gluon.nn.Dense(SCORER, activation="tanh", in_units=2 * HIDDEN + ENCODED)
+            self.scores = gluon.nn.Dense(2, in_units=SCORER)
+
+    def hybrid_forward(self, F: Any, top: Any, below: Any, word: Any) -> Any:
+        return self.scores(self.hidden(F.concat(top, below, word, dim=1)))
+
+
 class Parser(gluon.Block):
     """Parse one sentence greedily: return the actions, and the losses of the decisions where there is an oracle."""
 
@@ -59,11 +72,7 @@ class Parser(gluon.Block):
             self.backward_cell = gluon.rnn.LSTMCell(DIRECTION, input_size=EMBEDDING)
             self.leaf = Leaf()
             self.compose = Compose()
-            self.scorer = gluon.nn.HybridSequential()
-            self.scorer.add(
-                gluon.nn.Dense(SCORER, activation="tanh", in_units=2 * HIDDEN + ENCODED),
-                gluon.nn.Dense(2, in_units=SCORER),
-            )
+            self.scorer = Scorer()
             self.loss = gluon.loss.SoftmaxCrossEntropyLoss()
 
     def encode(self, words: Any) -> list[Any]:
@@ -89,7 +98,7 @@ class Parser(gluon.Block):
             elif position == len(buffer):
                 action = REDUCE
             else:
-                scores = self.scorer(nd.concat(stack[-1][0], stack[-2][0], buffer[position], dim=1))
+                scores = self.scorer(stack[-1][0], stack[-2][0], buffer[position])
                 if oracle is not None:
                     action = REDUCE if oracle.reach[position] <= stack[-2][2] else SHIFT
                     losses.append(self.loss(scores, nd.array([action])))

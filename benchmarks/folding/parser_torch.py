@@ -57,7 +57,7 @@ class Model:
     def score(self, top: Tensor, below: Tensor, word: Tensor) -> Tensor:
         """Return the scores (rows, 2) of decisions: the two topmost constituents, and the next word."""
         features = torch.cat([top[:, :HIDDEN], below[:, :HIDDEN], word], 1)
-        return self.dense("scorer.1", torch.tanh(self.dense("scorer.0", features)))
+        return self.dense("scorer.scores", torch.tanh(self.dense("scorer.hidden", features)))
 
 
 Outcome = tuple[Tensor, list[list[int]]]  # the summed loss of decisions, and the actions per sentence
