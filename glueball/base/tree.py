@@ -2,10 +2,11 @@
 
 The one idea: `flatten` returns the leaves and a hashable description of the structure around them; two calls of equal
 structure have equal descriptions, so the description is part of a signature. None and numbers are part of the
-structure, not leaves.
+structure, not leaves; 1, 1.0 and True are three numbers, and so are 0.0 and -0.0.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ def flatten(value: Any, leaf: type | tuple[type, ...]) -> tuple[list[Any], Any]:
     """Return (leaves, structure).
 
     >>> flatten([1.5, ("a", [2.5])], float)
-    ([1.5, 2.5], ('list', '*', ('tuple', ('=', 'a'), ('list', '*'))))
+    ([1.5, 2.5], ('list', '*', ('tuple', ('=', 'a', <class 'str'>), ('list', '*'))))
     """
     found: list[Any] = []
     return found, _flatten(value, leaf, found)
@@ -36,7 +37,11 @@ def _flatten(value: Any, leaf: Any, found: list[Any]) -> Any:
         return ("tuple", *[_flatten(v, leaf, found) for v in value])
     if isinstance(value, dict):
         return ("dict", tuple(value), *[_flatten(v, leaf, found) for v in value.values()])
-    return ("=", value)
+    if value is None or isinstance(value, str):
+        return ("=", value, type(value), str(value)) if isinstance(value, float) else ("=", value, type(value))
+    if isinstance(value, float):
+        return ("=", value, type(value), math.copysign(1.0, value))
+    return ("=", value, type(value))
 
 
 def unflatten(structure: Any, values: Sequence[Any]) -> Any:

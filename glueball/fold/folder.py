@@ -17,13 +17,15 @@ from ..base.tree import unflatten
 from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import OpDef
 from . import operator_calls, units
-from .execute import Engine
+from .execute import Engine, tensor_of
 from .fiber import park
 from .future import OFFSET, Future
 from .kinds import Kind, kind_of
 from .signature import Call, Signature
 
 __all__ = ["Folder", "Queue"]
+
+_new = object.__new__
 
 
 @final
@@ -64,10 +66,17 @@ class Folder:
 
     def before_write(self, array: Any) -> None:
         """Somebody is about to change an array in place: what was recorded with the old values must run first."""
-        if self.waiting and (id(array) in self.externals or id(array) in self.strangers or type(array) is Future):
-            self.flush(reason=f"an array is written in place at {user_frame()}")
-        self.externals.pop(id(array), None)
-        self.strangers.pop(id(array), None)
+        reason = f"an array is written in place at {user_frame()}" if self.waiting else ""
+        if type(array) is Future and array.ref >= 0:  # it gets a tensor of its own
+            return self.flush(reason=reason) if self.waiting else None
+        memory = _memory(array)  # other arrays may be views of the same
+        changed = [(table, key) for table in (self.externals, self.strangers)
+                   for key, (_, _, held) in table.items() if _memory(held) == memory]
+        if self.waiting and (changed or any(_memory(tensor_of(shared, array._ctx)) == memory
+                                            for signature in self.queues for shared in signature.shared)):
+            self.flush(reason=reason)
+        for table, key in changed:
+            del table[key]
 
     # -- recording -----------------------------------------------------------------------------------------------------
     def add(self, call: Call, refs: list[int], children: int = 0) -> Any:
@@ -86,14 +95,17 @@ class Folder:
         self.next = number + len(kinds)
         self.waiting += 1
         structure = call.structure
-        make = Future.make
         if structure is None:
-            return make(self, number << OFFSET, kinds[0])
-        ref = number << OFFSET
+            return Future.make(self, number << OFFSET, kinds[0])
         futures = []
         for kind in kinds:
-            futures.append(make(self, ref, kind))
-            ref += 1 << OFFSET
+            made = _new(Future)  # as Future.make, whose call would cost as much again
+            made.folder = self
+            made.ref = number << OFFSET
+            made.kind = kind
+            made._value = made._ag = None
+            futures.append(made)
+            number += 1
         if structure == "list":
             return futures
         return tuple(futures) if structure == "tuple" else unflatten(structure, futures)
@@ -162,3 +174,8 @@ class Folder:
         self.fresh.clear()
         self.waiting = 0
         self.closed = reason
+
+
+def _memory(array: Any) -> int:
+    """Return which memory an array, or the tensor of one, lies in."""
+    return getattr(array, "_t", array).untyped_storage().data_ptr()

@@ -142,9 +142,15 @@ class Future(NDArray):
         kind = self.kind
         if self.ref >= 0 and _current() is self.folder:
             shape = kind.shape
-            if type(key) is slice and len(shape) >= 2 and key.step in (None, 1):
+            if type(key) is slice and len(shape) >= 2 and (key.step is None or key.step == 1):
                 start, stop, _ = key.indices(shape[0])
-                return Future.make(self.folder, self.ref + start, kind.part(max(stop - start, 0)), PART)
+                made = _new(Future)
+                made.folder = self.folder
+                made.ref = self.ref + start
+                made.kind = kind.part(stop - start if stop > start else 0)
+                made._value = None
+                made._ag = PART
+                return made
             if type(key) is int and len(shape) == 2:
                 size = shape[0]
                 if -size <= key < size:

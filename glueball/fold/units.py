@@ -42,42 +42,42 @@ def is_unit(block: Any) -> bool:
 
 
 def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
-    """Record the call of a block, or return NotImplemented where it must be taken apart."""
+    """Record the call of a block, or return NotImplemented where it must be taken apart.
+
+    Budget: 2 µs for a cell of a tree with two results (benchmarks/folding/recording.py); hence one long function.
+    """
     held = block.__dict__
-    unit = held.get("_fold_unit")
+    unit = held["_fold_unit"]
     if unit is None or unit.changes != structural_changes() or unit.hybridized is not held["_active"]:
         if not is_unit(block):
             return NotImplemented
         unit = held["_fold_unit"] = Unit(block)
-    if unit.refused or held["_forward_hooks"] or held["_forward_pre_hooks"]:
+    if held["_forward_hooks"] or held["_forward_pre_hooks"] or unit.refused:
         return NotImplemented
     parts: list[Any] = [is_recording(), is_training()]
     refs: list[Any] = []
-    lists: list[int] = []
     children = 0
-    same, outside = True, False
+    lists: list[int] | None = None
+    outside = False
     for value in args:
         kind = type(value)
         if kind is Future and value.folder is folder and value.ref >= 0:
             parts.append(value.kind)
             refs.append(value.ref)
         elif kind is list or kind is tuple:
-            count = len(value)
-            if not count:
+            if not value:
                 parts.append(_EMPTY)
                 continue
-            first = value[0]
-            if type(first) is Future:
-                own = first.kind
-                for child in value:
-                    if type(child) is not Future or child.kind is not own or child.folder is not folder or child.ref < 0:
-                        return unit.general(folder, args)
-                    lists.append(child.ref)
-                parts.append(own.children)
-                same = same and (children == 0 or children == count)
-                children = count
-            else:
+            if lists is None:
+                lists, children = [], len(value)
+            elif len(value) != children:
                 return unit.general(folder, args)
+            own: Any = value[0].kind if type(value[0]) is Future else None
+            for child in value:
+                if type(child) is not Future or child.kind is not own or child.folder is not folder or child.ref < 0:
+                    return unit.general(folder, args)
+                lists.append(child.ref)
+            parts.append(own.children)
         elif isinstance(value, NDArray):
             parts.append(_kind(value))
             refs.append(value)  # registered below, when it is known in which form
@@ -86,19 +86,24 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
             parts.append((kind, value))
         else:
             return unit.general(folder, args)
-    if not same or not (refs or lists):
-        return unit.general(folder, args)
     key = tuple(parts)
     call = unit.calls.get(key)
     if call is None:
+        if not refs and not lists:
+            return unit.general(folder, args)
         call = unit.calls[key] = unit.build(folder, args, parts, children)
-    if call.sizes is not None and children not in call.sizes:
+    if call.sizes is None:
+        children = 0
+    elif children not in call.sizes:
         call = unit.other_size(folder, call, args, parts, children)
+        children = 0 if call.sizes is None else children
     if call is unit.not_one:
         return NotImplemented
     if outside:
         refs = [r if type(r) is int else folder.external(r, call.vectors and r.ndim == 1)[0] for r in refs]
-    return folder.add(call, refs + lists if lists else refs, children if call.sizes is not None else 0)
+    if lists is not None:
+        refs += lists
+    return folder.add(call, refs, children)
 
 
 @final

@@ -18,6 +18,7 @@ from ..base import config
 from ..base.context import Context, as_context
 from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain, user_stacklevel
 from ..base.tree import leaves
+from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..dispatch import CURRENT, Symbolic
 from ..ndarray import NDArray
 from ..symbol.tracer import Tracer
@@ -62,6 +63,7 @@ class HybridBlock(Block):
         self._active = False
         self._flags: dict[str, Any] = {}
         self._cached: Any = None
+        self._fold_unit: Any = None  # what folding knows of this block (fold/units.py)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -74,10 +76,10 @@ class HybridBlock(Block):
             _Changes.count += 1
 
     def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
-        return None if key == "_cached" else super()._copied(key, value, memo, made)
+        return None if key in ("_cached", "_fold_unit") else super()._copied(key, value, memo, made)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None}
+        return {**self.__dict__, "_cached": None, "_fold_unit": None}
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child; it must be a HybridBlock, too."""
@@ -131,12 +133,19 @@ class HybridBlock(Block):
         self._clear_all()
 
     # -- running -------------------------------------------------------------------------------------------------------
-    def _call(self, args: tuple[Any, ...]) -> Any:
+    def __call__(self, *args: Any) -> Any:
         interpreter = CURRENT.get()
         if interpreter is not None:
             answer = interpreter.call(self, args)
-            return super()._call(args) if answer is NotImplemented else answer
-        if not self._active or (args and isinstance(args[0], Symbolic)):
+            if answer is not NotImplemented:
+                return answer
+        if not is_recording() and torch_grad_enabled():
+            with no_tape():
+                return self._call(args)
+        return self._call(args)
+
+    def _call(self, args: tuple[Any, ...]) -> Any:
+        if not self._active or CURRENT.get() is not None or (args and isinstance(args[0], Symbolic)):
             return super()._call(args)
         for hook in self._forward_pre_hooks.values():
             hook(self, args)
