@@ -1,8 +1,9 @@
 """A small native compiler: element-wise segments become machine code in milliseconds, forward and backward.
 
 expression.py is the graph of one element, derivative.py its gradient, operators.py the operator table in it; emit.py
-writes LLVM's language with the functions of vector_math.py, compile.py makes code of it, run.py calls it with tensors.
-evaluate.py does the same through torch, where llvmlite is not installed."""
+writes LLVM's language with the functions of vector_math.py, compile.py makes code of it; run.py calls it with tensors
+(places.py: where they lie; tape.py: as a node of torch's tape). evaluate.py does the same through torch, where llvmlite
+is not installed."""
 
 from __future__ import annotations
 

@@ -1,90 +1,35 @@
-"""Running segments on tensors: forward, backward, and as one node of torch's tape.
+"""Segments on tensors: forward, backward, and as one node of torch's tape (tape.py).
 
 The one idea: `Rows` is a segment of expressions over (N, H) arrays whose rows may lie anywhere (slices of a wider array
 are read and written in place); its gradient is another segment that recomputes what it needs from the inputs. Where
 there is no compiler, or the tensors are not on the CPU, the same expressions are evaluated with torch.
 
-Not here: the compiler (compile.py), the text it reads (emit.py).
+Not here: the compiler (compile.py), the text it reads (emit.py), where operands lie (places.py).
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import increment_version
 
-from ...base.errors import ArgumentError, DTypeError, ShapeError, explain
+from ...base.errors import ArgumentError, ShapeError, explain
 from . import expression as e
-from .compile import Kernel, available, compiler, parallel
+from .compile import Kernel, available, compiler
 from .derivative import gradients
 from .emit import Segment
 from .evaluate import evaluate
 from .expression import Expr
+from .places import BLOCK, Item, Kind, Place, Split, call, changed, first, parts, place, places_of
+from .tape import Node
 
-__all__ = ["Rows", "Split", "compile_rows", "Kind"]
+__all__ = ["Rows", "Split", "compile_rows", "Kind", "Plan"]
 
-Kind: TypeAlias = Literal["full", "row", "column"]
-Place: TypeAlias = "tuple[Tensor, int]"  # a tensor and its row stride in elements
+Target: TypeAlias = "Tensor | Split | None"
 
-_BLOCK = 8192  # elements that a thread takes at a time
-_PARALLEL = 1_500_000  # elements · weight from which threads pay: about 25 µs of one thread
 _COMPILED = (torch.float32, torch.float64)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Split:
-    """An (N, sum of sizes) tensor that stands for several inputs of a segment: its slices along axis 1."""
-
-    tensor: Tensor
-    sizes: tuple[int, ...]
-
-
-def _place(tensor: Tensor) -> Place:
-    """Return a tensor whose rows are contiguous (itself if they are), and its row stride."""
-    across, step = tensor.stride()
-    if step != 1 and tensor.shape[1] != 1:
-        tensor = tensor.contiguous()
-        across = tensor.stride(0)
-    return tensor, across
-
-
-def _run(
-    kernel: Kernel, rows: int, columns: int, places: Sequence[Place], *, block_rows: int = 0, across: bool = True
-) -> None:
-    """Call compiled code.
-
-    places : of the operands, in the order of emit.py
-    block_rows : rows per block of sums over rows; 0 if there are none
-    across : whether blocks may cut rows into pieces
-    """
-    if not rows or not columns:
-        return
-    if across and not block_rows and all(stride == columns for _, stride in places):
-        rows, columns = 1, rows * columns
-    threads = 1
-    if rows * columns * (kernel.cost + 4 * len(places)) >= _PARALLEL:
-        threads = torch.get_num_threads() if parallel() else 1
-    height, width = block_rows or rows, columns
-    if threads > 1:
-        height = block_rows or max(1, min(rows, _BLOCK // columns))
-        width = columns if not across or columns <= _BLOCK else _BLOCK
-    down, side = -(-rows // height), -(-columns // width)
-    values = [0, rows, columns, height, width, down * side, side]
-    for tensor, stride in places:
-        values.append(tensor.data_ptr())
-        values.append(stride)
-    arguments = array("q", values)
-    team = parallel() if threads > 1 and down * side > 1 else None
-    if team is None:
-        kernel.function(arguments.buffer_info()[0])
-    else:
-        team(kernel.address, arguments.buffer_info()[0], min(threads, down * side), 0)
 
 
 @final
@@ -95,6 +40,8 @@ class Rows:
     kinds : per input "full" (N, H), "row" (H,) for all rows, or "column" (N, 1)
     dtype : of all inputs and outputs
 
+    In place of several full inputs that lie side by side a `Split` may be given.
+
     >>> x, bias = e.input(0), e.input(1)
     >>> rows = compile_rows([e.relu(x + bias)], ["full", "row"], torch.float32)
     >>> rows.forward([torch.tensor([[1.0, -2.0], [3.0, 4.0]]), torch.tensor([0.5, 1.0])])
@@ -102,7 +49,7 @@ class Rows:
             [3.5000, 5.0000]])]
     """
 
-    __slots__ = ("outputs", "kinds", "dtype", "_used", "_like", "_columns", "_kernel", "_backward")
+    __slots__ = ("outputs", "kinds", "dtype", "_used", "_like", "_columns", "_kernel", "_plans")
 
     def __init__(self, outputs: tuple[Expr, ...], kinds: tuple[Kind, ...], dtype: torch.dtype) -> None:
         self.outputs, self.kinds, self.dtype = outputs, kinds, dtype
@@ -110,11 +57,9 @@ class Rows:
         self._like = next((i for i, kind in enumerate(kinds) if kind == "full"), None)
         self._columns = frozenset(i for i in self._used if kinds[i] == "column")
         self._kernel: Kernel | None = None
-        self._backward: dict[tuple[tuple[bool, ...], tuple[bool, ...]], _Backward] = {}
+        self._plans: dict[tuple[tuple[bool, ...], tuple[bool, ...]], Plan] = {}
 
-    # -- forward ---------------------------------------------------------------------------------------------------
-
-    def forward(self, tensors: Sequence[Tensor], outs: Sequence[Tensor] | None = None) -> list[Tensor]:
+    def forward(self, tensors: Sequence[Item], outs: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Compute the outputs; nothing goes on torch's tape.
 
         Parameters
@@ -130,33 +75,34 @@ class Rows:
         ------
         ShapeError, DTypeError, ArgumentError : tensors do not fit the segment
         """
-        rows, columns = self._size(tensors)
+        rows, columns, places, _kept = self.places(tensors)
         if outs is not None:
             self._check_targets(outs, rows, columns)
-        if not self._native(tensors):
-            return _handed(self._evaluated(self.outputs, tensors, (rows, columns)), outs)
+        like = first(tensors)
+        if not self.native(like):
+            values = self.evaluated(self.outputs, parts(tensors), (rows, columns))
+            return [value.contiguous() for value in values] if outs is None else _copied(values, outs)
         kernel = self._kernel
         if kernel is None:
             segment = Segment(self._used, self._columns, self.outputs)
             kernel = self._kernel = compiler().kernel(segment, self.dtype)
-        like = tensors[0]
+        operands = [places[index] for index in self._used]
         if outs is None:
             results = [like.new_empty((rows, columns)) for _ in self.outputs]
-        else:
-            results = list(outs)
-        places = self._places(tensors)
-        writes = [_place(result) for result in results]
-        _run(kernel, rows, columns, places + writes, across=not self._columns)
-        if outs is not None:
-            _finish(results, writes)
-        return results
+            operands += [(result.data_ptr(), columns) for result in results]
+            call(kernel, rows, columns, operands, 0, not self._columns)
+            return results
+        fresh: list[Tensor] = []
+        operands += [place(out, fresh) for out in outs]
+        call(kernel, rows, columns, operands, 0, not self._columns)
+        return _written(outs, fresh)
 
     def backward(
         self,
-        tensors: Sequence[Tensor],
+        tensors: Sequence[Item],
         grads: Sequence[Tensor | None],
         needs: Sequence[bool],
-        grads_out: Sequence[Tensor | None] | None = None,
+        grads_out: Sequence[Target] | None = None,
     ) -> list[Tensor | None]:
         """Compute gradients of inputs from those of outputs; what they need is computed again from the inputs.
 
@@ -164,90 +110,79 @@ class Rows:
         ----------
         tensors : the inputs, as for `forward`
         grads : per output its gradient (N, H), or None
-        needs : per input whether its gradient is asked for
-        grads_out : per input where to write it, for example a slice of one (N, 4H) array; None: a new array
+        needs : per input whether its gradient is asked for; a `Split` counts as many times as it has parts
+        grads_out : per input where to write it, for example a slice of one (N, 4H) array, or a `Split` of it for
+            several inputs; None: a new array
 
         Returns
         -------
         per input its gradient in the input's shape: summed over N for "row", over H for "column"; None where it was not
         asked for or is nothing (a target is then filled with 0)
         """
-        rows, columns = self._size(tensors)
+        rows, columns, places, kept = self.places(tensors)
         for index, grad in enumerate(grads):
             if grad is not None and (grad.shape != (rows, columns) or grad.dtype is not self.dtype):
                 raise ShapeError(explain("Rows", f"Gradient {index} does not fit its output.",
                                          expected=f"{(rows, columns)} {self.dtype}",
                                          received=f"{tuple(grad.shape)} {grad.dtype}"))  # fmt: skip
-        key = (tuple(grad is not None for grad in grads), tuple(map(bool, needs)))
-        plan = self._backward.get(key)
-        if plan is None:
-            plan = self._backward[key] = _Backward(self, *key)
-        targets: Sequence[Tensor | None] = grads_out if grads_out is not None else [None] * len(tensors)
-        everything = [*tensors, *grads]
-        if self._native(tensors) and plan.segment.results:
-            results = plan.run(everything, rows, columns, targets)
+        plan = self.plan(grads, needs)
+        targets = [None] * len(self.kinds) if grads_out is None else _targets_of(grads_out, len(self.kinds))
+        if plan.segment.results and self.native(first(tensors)):
+            places += [(0, 0) if grad is None else place(grad, kept) for grad in grads]
+            direct = [target is not None and needs[index] and plan.writes(index) and self._fits(target, rows, columns)
+                      for index, target in enumerate(targets)]  # fmt: skip
+            spots = [(target.data_ptr(), target.stride(0)) if here and target is not None else None
+                     for here, target in zip(direct, targets)]  # fmt: skip
+            results = plan.run(tensors, places, rows, columns, spots)
+            seen = [target for here, target in zip(direct, targets) if here and target is not None]
+            if seen:
+                changed(seen)
         else:
-            results = plan.evaluate(everything, rows, columns)
+            direct = [False] * len(targets)
+            results = plan.evaluate([*parts(tensors), *grads], rows, columns)
         for index, target in enumerate(targets):
             if target is not None and needs[index]:
                 result = results[index]
-                if result is None:
-                    target.zero_()
-                elif result is not target:
+                if result is not None:
                     target.copy_(result)
+                elif not direct[index]:
+                    target.zero_()
                 results[index] = target
         return results
 
-    def apply(self, *tensors: Tensor | Split) -> list[Tensor]:
+    def apply(self, *tensors: Item) -> list[Tensor]:
         """Compute the outputs as one node of torch's tape; gradients of gradients go through torch's operators.
 
         A `Split` stands for several inputs and gets one gradient, which is written in place slice by slice.
         """
         whole = [item.tensor if isinstance(item, Split) else item for item in tensors]
-        sizes = tuple(item.sizes if isinstance(item, Split) else None for item in tensors)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in whole):
-            return list(_Node.apply(self, sizes, *whole))  # type: ignore[no-untyped-call]
-        return self.forward(_parts(sizes, whole))
+            sizes = tuple(item.sizes if isinstance(item, Split) else None for item in tensors)
+            return list(Node.apply(self, sizes, *whole))  # type: ignore[no-untyped-call]
+        return self.forward(tensors)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _native(self, tensors: Sequence[Tensor]) -> bool:
-        return self.dtype in _COMPILED and tensors[0].is_cpu and available()
+    def plan(self, grads: Sequence[Any], needs: Sequence[bool]) -> Plan:
+        """Return the gradient for what is there and what is needed."""
+        key = (tuple([grad is not None for grad in grads]), tuple(needs))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = Plan(self, *key)
+        return plan
 
-    def _size(self, tensors: Sequence[Tensor]) -> tuple[int, int]:
-        """Check the tensors and return N and H."""
-        if len(tensors) != len(self.kinds):
-            raise ArgumentError(
-                explain("Rows", "The number of tensors is wrong.", expected=len(self.kinds), received=len(tensors))
-            )
-        if self._like is not None:
-            shape = tensors[self._like].shape
-        else:
-            sized = dict(zip(self.kinds, tensors))
-            shape = torch.Size((sized["column"].shape[0] if "column" in sized else 1,
-                                sized["row"].shape[-1] if "row" in sized else 1))  # fmt: skip
-        if len(shape) != 2:
-            raise ShapeError(explain("Rows", "A full input has two axes.", expected="(N, H)", received=tuple(shape)))
-        rows, columns = shape
-        dtype = self.dtype
-        for index, (kind, tensor) in enumerate(zip(self.kinds, tensors)):
-            if tensor.dtype is not dtype:
-                raise DTypeError(explain("Rows", f"Input {index} has another element type.", expected=dtype,
-                                         received=tensor.dtype))  # fmt: skip
-            actual = tensor.shape
-            if not (actual == shape if kind == "full" else actual in ((columns,), (1, columns)) if kind == "row"
-                    else actual == (rows, 1)):  # fmt: skip
-                wanted = {"full": (rows, columns), "row": (columns,), "column": (rows, 1)}[kind]
-                raise ShapeError(explain("Rows", f"Input {index} ({kind}) has another shape.", expected=wanted,
-                                         received=tuple(actual)))  # fmt: skip
-        return rows, columns
+    def native(self, like: Tensor) -> bool:
+        """Whether compiled code runs on such an array."""
+        return like.is_cpu and self.dtype in _COMPILED and available()
 
-    def _places(self, tensors: Sequence[Tensor]) -> list[Place]:
-        places: list[Place] = []
-        for index in self._used:
-            places.append(_place(tensors[index]) if self.kinds[index] == "full"
-                          else _shared(tensors[index], self.kinds[index]))  # fmt: skip
-        return places
+    def places(self, tensors: Sequence[Item]) -> tuple[int, int, list[Place], list[Tensor]]:
+        """Check the inputs; return N, H, where they lie, and copies to be kept until the call is over."""
+        return places_of(tensors, self.kinds, self._like, self.dtype)
+
+    def _fits(self, target: Tensor, rows: int, columns: int) -> bool:
+        """Whether code can write to a target itself; copy_ converts for others, or says what is wrong."""
+        return (target.shape == (rows, columns) and target.dtype is self.dtype
+                and (target.stride(1) == 1 or columns == 1))  # fmt: skip
 
     def _check_targets(self, outs: Sequence[Tensor], rows: int, columns: int) -> None:
         for out in outs:
@@ -258,45 +193,57 @@ class Rows:
             raise ArgumentError(explain("Rows", "The number of targets is wrong.", expected=len(self.outputs),
                                         received=len(outs)))  # fmt: skip
 
-    def _evaluated(
+    def evaluated(
         self, outputs: Sequence[Expr], tensors: Sequence[Tensor | None], shape: tuple[int, int]
     ) -> list[Tensor]:
+        """Evaluate with torch, every result an array of its own."""
         values = [value.expand(shape) for value in evaluate(outputs, tensors)]
-        # an output that is an input is an array of its own, as everywhere
         return [value.clone() if output.op == "input" else value for output, value in zip(outputs, values)]
 
 
-def _shared(tensor: Tensor, kind: str) -> Place:
-    """Return the place of a row (the same for all rows: stride 0) or of a column."""
-    if kind == "column":
-        return tensor, tensor.stride(0)
-    return (tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()), 0
+def _singles(items: Sequence[Item]) -> list[Tensor]:
+    """Return an array per input; for parts of a split one the whole."""
+    found: list[Tensor] = []
+    for item in items:
+        found.extend([item.tensor] * len(item.sizes) if isinstance(item, Split) else [item])
+    return found
 
 
-def _finish(results: Sequence[Tensor], writes: Sequence[Place]) -> None:
-    """Copy to targets whose columns are not contiguous; tell the tape which others have changed."""
-    changed: list[Tensor] = []
-    for result, (written, _) in zip(results, writes):
-        if written is not result:
-            result.copy_(written)
-        elif not result.is_inference():
-            changed.append(result)
-    if changed:
-        increment_version(changed)
-
-
-def _handed(values: Sequence[Tensor], outs: Sequence[Tensor] | None) -> list[Tensor]:
-    """Copy values to targets; without targets make them arrays of their own."""
-    if outs is None:
-        return [value.contiguous() for value in values]
+def _copied(values: Sequence[Tensor], outs: Sequence[Tensor]) -> list[Tensor]:
     for out, value in zip(outs, values):
         out.copy_(value)
     return list(outs)
 
 
+def _written(outs: Sequence[Tensor], fresh: Sequence[Tensor]) -> list[Tensor]:
+    """Finish targets: copy to those that were written elsewhere, which are those whose columns are not contiguous."""
+    elsewhere = iter(fresh)
+    direct: list[Tensor] = []
+    for out in outs:
+        if out.stride(1) != 1 and out.shape[1] != 1:
+            out.copy_(next(elsewhere))
+        else:
+            direct.append(out)
+    changed(direct)
+    return list(outs)
+
+
+def _targets_of(grads_out: Sequence[Target], count: int) -> list[Tensor | None]:
+    targets: list[Tensor | None] = []
+    for target in grads_out:
+        targets.extend(parts([target]) if isinstance(target, Split) else [target])
+    if len(targets) != count:
+        raise ArgumentError(explain("Rows", "The number of targets is wrong.", expected=count, received=len(targets)))
+    return targets
+
+
 @final
-class _Backward:
-    """The gradient of a segment for one choice of present gradients and needed inputs."""
+class Plan:
+    """The gradient of a segment for one choice of present gradients and needed inputs.
+
+    order : indices of inputs that get a gradient, by kind: full, row, column
+    inputs : what the gradient reads: inputs, and from len(kinds) on the gradients of outputs
+    """
 
     __slots__ = ("rows", "segment", "expressions", "order", "inputs", "kernel")
 
@@ -304,10 +251,8 @@ class _Backward:
         count = len(rows.kinds)
         seeds = [e.input(count + k) if here else None for k, here in enumerate(present)]
         wrt = [index for index, need in enumerate(needed) if need]
-        found = dict(zip(wrt, gradients(rows.outputs, seeds, wrt)))
         self.rows = rows
-        self.expressions = found
-        # indices of inputs by what becomes of their gradients, and the expressions in that order
+        self.expressions = found = dict(zip(wrt, gradients(rows.outputs, seeds, wrt)))
         self.order = tuple(tuple(i for i in wrt if found[i] is not None and rows.kinds[i] == kind)
                            for kind in ("full", "row", "column"))  # fmt: skip
         full, row, column = (tuple(g for g in map(found.get, group) if g is not None) for group in self.order)
@@ -316,113 +261,55 @@ class _Backward:
         self.segment = Segment(self.inputs, columns, full, row, column)
         self.kernel: Kernel | None = None
 
-    def run(self, tensors: Sequence[Any], rows: int, columns: int, targets: Sequence[Tensor | None]
-            ) -> list[Tensor | None]:  # fmt: skip
-        """Run compiled code. tensors : inputs and gradients of outputs."""
-        kinds, count = self.rows.kinds, len(self.rows.kinds)
-        like = tensors[0]
-        places: list[Place] = []
-        for index in self.inputs:
-            kind = kinds[index] if index < count else "full"
-            tensor = tensors[index]
-            places.append(_place(tensor) if kind == "full" else _shared(tensor, kind))
-        results: list[Tensor | None] = [None] * count
+    def writes(self, index: int) -> bool:
+        """Whether code writes the gradient of an input as a whole array."""
+        return index in self.order[0]
+
+    def run(
+        self, items: Sequence[Item], places: Sequence[Place], rows: int, columns: int, spots: Sequence[Place | None]
+    ) -> list[Tensor | None]:
+        """Run compiled code.
+
+        Parameters
+        ----------
+        items : the inputs, for their shapes
+        places : of the inputs and of the gradients of outputs
+        spots : per input where to write its gradient, if it is a full one; the result is then None
+        """
+        like = first(items)
         full, row, column = self.order
-        block = max(1, min(_BLOCK // max(columns, 1), 256)) if row else 0
-        writes: list[tuple[Tensor, Place]] = []
+        results: list[Tensor | None] = [None] * len(self.rows.kinds)
+        operands = [places[index] for index in self.inputs]
         for index in full:
-            target = targets[index]
-            if target is None or target.shape != (rows, columns) or target.dtype is not like.dtype:  # copy_ decides
-                target = like.new_empty((rows, columns))
-            results[index] = target
-            writes.append((target, _place(target)))
-        partial = [like.new_zeros((-(-rows // block), columns)) for _ in row]
+            spot = spots[index]
+            if spot is None:
+                result = results[index] = like.new_empty((rows, columns))
+                spot = result.data_ptr(), columns
+            operands.append(spot)
+        block = max(1, min(BLOCK // max(columns, 1), 256)) if row else 0
+        sums = [like.new_zeros((-(-rows // block), columns)) for _ in row]
+        operands += [(part.data_ptr(), columns) for part in sums]
         for index in column:
-            results[index] = like.new_zeros((rows, 1))
-        places += [place for _, place in writes]
-        places += [(part, columns) for part in partial]
-        places += [(results[index], 1) for index in column]  # type: ignore[misc]
-        across = not (self.segment.columns or column)
+            result = results[index] = like.new_zeros((rows, 1))
+            operands.append((result.data_ptr(), 1))
         if self.kernel is None:
             self.kernel = compiler().kernel(self.segment, self.rows.dtype)
-        _run(self.kernel, rows, columns, places, block_rows=block, across=across)
-        given = [write for index, write in zip(full, writes) if targets[index] is not None]
-        _finish([target for target, _ in given], [place for _, place in given])
-        for index, part in zip(row, partial):
-            results[index] = (part[0] if len(part) == 1 else part.sum(0)).view(tensors[index].shape)
+        call(self.kernel, rows, columns, operands, block, not (self.segment.columns or column))
+        if row:
+            tensors = _singles(items)
+            for index, part in zip(row, sums):
+                results[index] = (part[0] if len(part) == 1 else part.sum(0)).view(tensors[index].shape)
         return results
 
     def evaluate(self, tensors: Sequence[Any], rows: int, columns: int) -> list[Tensor | None]:
-        """Evaluate with torch; the results can be derived again."""
+        """Evaluate with torch; the results can be derived again. tensors : inputs and gradients of outputs."""
         results: list[Tensor | None] = [None] * len(self.rows.kinds)
         indices = [index for group in self.order for index in group]
-        values = self.rows._evaluated([x for x in map(self.expressions.get, indices) if x is not None], tensors,
-                                      (rows, columns))  # fmt: skip
-        for index, value in zip(indices, values):
-            results[index] = value.sum_to_size(tensors[index].shape)
+        wanted = [x for x in map(self.expressions.get, indices) if x is not None]
+        if wanted:
+            for index, value in zip(indices, self.rows.evaluated(wanted, tensors, (rows, columns))):
+                results[index] = value.sum_to_size(tensors[index].shape)
         return results
-
-
-def _parts(sizes: Sequence[tuple[int, ...] | None], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the inputs of a segment: tensors and the slices of those that are split."""
-    parts: list[Tensor] = []
-    for size, tensor in zip(sizes, tensors):
-        parts.extend([tensor] if size is None else tensor.split(size, 1))
-    return parts
-
-
-class _Node(torch.autograd.Function):
-    """A segment on torch's tape."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Rows, sizes: Sequence[tuple[int, ...] | None], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.rows, ctx.sizes = rows, sizes
-        ctx.save_for_backward(*tensors)
-        ctx.set_materialize_grads(False)
-        return tuple(rows.forward(_parts(sizes, tensors)))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        tensors: tuple[Tensor, ...] = ctx.saved_tensors
-        rows: Rows = ctx.rows
-        needs = ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled():  # gradients of gradients
-            return (None, None, *_on_tape(rows, ctx.sizes, tensors, grads, needs))
-        targets: list[Tensor | None] = []
-        wanted: list[bool] = []
-        wholes: list[Tensor | None] = []
-        for size, tensor, need in zip(ctx.sizes, tensors, needs):
-            whole = torch.empty_like(tensor) if size is not None and need else None
-            wholes.append(whole)
-            pieces = [None] * len(size or (0,)) if whole is None else whole.split(size, 1)
-            targets.extend(pieces)
-            wanted.extend([need] * len(pieces))
-        results = iter(rows.backward(_parts(ctx.sizes, tensors), grads, wanted, targets))
-        gathered: list[Tensor | None] = []
-        for size, whole in zip(ctx.sizes, wholes):
-            pieces = [next(results) for _ in size or (0,)]
-            gathered.append(whole if size is not None else pieces[0])
-        return (None, None, *gathered)
-
-
-def _on_tape(rows: Rows, sizes: Sequence[tuple[int, ...] | None], tensors: Sequence[Tensor],
-             grads: Sequence[Tensor | None], needs: Sequence[bool]) -> list[Tensor | None]:  # fmt: skip
-    """Return gradients that are themselves on torch's tape."""
-    parts = _parts(sizes, tensors)
-    counts = [len(size or (0,)) for size in sizes]
-    wanted = [need for need, count in zip(needs, counts) for _ in range(count)]
-    plan = _Backward(rows, tuple(grad is not None for grad in grads), tuple(wanted))
-    shape = rows._size(parts)
-    results = iter(plan.evaluate([*parts, *grads], *shape) if plan.segment.results else [None] * len(parts))
-    gathered: list[Tensor | None] = []
-    start = iter(parts)
-    for size, need, count in zip(sizes, needs, counts):
-        pieces = [(next(results), next(start)) for _ in range(count)]
-        if size is None or not need:
-            gathered.append(pieces[0][0])
-        else:
-            gathered.append(torch.cat([part.new_zeros(part.shape) if g is None else g for g, part in pieces], 1))
-    return gathered
 
 
 _made: dict[tuple[Any, ...], Rows] = {}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glueball.base.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
-from glueball.executor.native import Split, compile, compile_rows, input, run
+from glueball.executor.native import Split, compile, compile_rows, input, places, run
 from glueball.executor.native import expression as e
 from glueball.executor.native.evaluate import evaluate
 from glueball.executor.native.expression import Expr
@@ -72,7 +72,9 @@ def test_slices_are_read_and_written_in_place(rows: int, columns: int, way: str)
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(fresh, theirs, rtol=1e-12, atol=1e-14)
     into = torch.full((rows, 5 * columns), 7.0, dtype=DOUBLE)
-    found = cell.backward(tensors, heads, [True] * 5, [*into[:, : 4 * columns].split(columns, 1), None])
+    found = cell.backward(
+        [Split(projection, (columns,) * 4), old], heads, [True] * 5, [*into[:, : 4 * columns].split(columns, 1), None]
+    )
     for mine, theirs in zip(found, gradients):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(into[:, :columns], gradients[0], rtol=1e-12, atol=1e-14)
@@ -155,7 +157,7 @@ def test_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     teams: list[int] = []
     team = compile.parallel()
     if team is not None:
-        monkeypatch.setattr(run, "parallel", lambda: lambda f, x, n, flags: (teams.append(n), team(f, x, n, flags)))
+        monkeypatch.setattr(places, "parallel", lambda: lambda f, x, n, flags: (teams.append(n), team(f, x, n, flags)))
     results = []
     try:
         for count in (1, threads):
@@ -240,6 +242,15 @@ def test_misfits_are_refused(way: str) -> None:
         segment.forward([numbers(3), numbers(4)])
     with pytest.raises(ShapeError, match="Gradient 0"):
         segment.backward([numbers(3, 4), numbers(4)], [numbers(4, 4)], [True, True])
+    pair = compile_rows([a * b + c], ["full", "full", "row"], DOUBLE)
+    torch.testing.assert_close(
+        pair.forward([Split(numbers(3, 8), (4, 4)), numbers(4)]), pair.forward([*numbers(3, 8).split(4, 1), numbers(4)])
+    )
+    for sizes in ((4, 3), (2, 6), (4, 4, 4)):
+        with pytest.raises(ShapeError, match="cannot be split|row"):
+            pair.forward([Split(numbers(3, 8), sizes), numbers(4)])
+    with pytest.raises(ShapeError, match="cannot be split"):
+        compile_rows([a + b], ["full", "row"], DOUBLE).forward([Split(numbers(3, 8), (4, 4))])
     with pytest.raises(ArgumentError, match="full, row or column"):
         compile_rows([a], ["wide"], DOUBLE)  # type: ignore[list-item]
     with pytest.raises(ArgumentError, match="inputs that are declared"):
