@@ -21,7 +21,8 @@ from ...base.errors import ArgumentError, DTypeError, ShapeError, explain
 from .compile import Kernel, parallel
 
 __all__ = [
-    "Kind", "Split", "Item", "Place", "place", "places_of", "side_by_side", "call", "parts", "first", "changed", "BLOCK",
+    "Kind", "Split", "Item", "Place", "place", "places_of", "side_by_side", "call", "parts", "first", "changed",
+    "BLOCK",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column"]
