@@ -252,8 +252,10 @@ class Hub:
         """Keep the result, or stop what hangs on a fiber that failed; wake who waited for it."""
         group, error = fiber.group, fiber.error
         if error is not None:
-            for child in fiber.children:
+            for child in list(fiber.children):
                 self._stop(child, error)
+        elif fiber.parent is not None:
+            del fiber.parent.children[fiber]
         for waiter in fiber.waiters:
             self.wake(waiter)
         fiber.waiters = []
@@ -296,7 +298,7 @@ class Hub:
         if fiber.done or fiber.stopping and not fiber.stop:
             return
         fiber.stopping = True
-        for child in fiber.children:
+        for child in list(fiber.children):
             self._stop(child, reason)
         inside = fiber.inside
         if inside is not None:
@@ -329,11 +331,10 @@ class Hub:
     def start(self, parent: Fiber, function: Callable[[], Any]) -> Fiber:
         """Run a function as a fiber that belongs to `parent`, until it waits for the first time."""
         child = self.make(self, function, parent.next_key(), None, copy_context(), torch_grad_enabled())
-        parent.children.append(child)
+        child.parent = parent
+        parent.children[child] = None
         self._urgent += [parent, child]
         parent.hand_over()
-        if child.done and child.error is None:
-            parent.children.remove(child)
         return child
 
 

@@ -31,6 +31,10 @@ __all__ = ["Fiber", "GreenletFiber", "ThreadFiber", "Stop", "CURRENT_FIBER", "ba
 STACK_PER_LEVEL, LEAST_STACK, MOST_STACK = 8 << 10, 8 << 20, 256 << 20  # bytes, for the stack of a thread
 
 
+def _nothing() -> None:
+    """Stand in for the function of a fiber that has ended."""
+
+
 class Stop(BaseException):
     """Raised inside a fiber that is to end early, so that its `finally` blocks run."""
 
@@ -74,7 +78,7 @@ class Fiber(ABC):
     """
 
     __slots__ = ("hub", "function", "key", "group", "context", "grad", "result", "error", "done", "begun", "stopping",
-                 "stop", "interrupt", "children", "inside", "waiters", "offspring", "taken")
+                 "stop", "interrupt", "parent", "children", "inside", "waiters", "offspring", "taken")
 
     def __init__(self, hub: Hub, function: Callable[[], Any], key: tuple[int, ...], group: Group | None,
                  context: Context, grad: bool) -> None:
@@ -85,7 +89,8 @@ class Fiber(ABC):
         self.done = self.begun = False
         self.stopping = self.stop = False  # it ends early, for good; and: raise Stop at the place where it waits
         self.interrupt: BaseException | None = None  # to be raised where a value is read next
-        self.children: list[Fiber] = []  # forked here and not known to have ended well
+        self.parent: Fiber | None = None  # who forked it
+        self.children: dict[Fiber, None] = {}  # forked here, in order, and not known to have ended well
         self.inside: Group | None = None  # the map inside this fiber that is being run
         self.waiters: list[Fiber] = []
         self.offspring = 0
@@ -117,10 +122,11 @@ class Fiber(ABC):
             self.error = without_own_frames(error)
         finally:
             self.done = True
+            self.function = _nothing  # a handle keeps the fiber, but need not keep the arguments
 
     def await_children(self) -> None:
         """Wait for what was forked and never joined; an error that nobody has seen is raised here."""
-        for child in self.children:
+        for child in list(self.children):
             wait_for(child)
             if child.error is not None and not child.taken:
                 child.taken = True

@@ -611,6 +611,23 @@ def test_a_handle_is_no_use_to_another_thread(kind: str) -> None:
     assert "only a fiber of the same map can wait" in str(seen[0])
 
 
+def test_forks_that_ended_are_not_kept(kind: str) -> None:
+    """A long search that forks all the time does not collect the results of what is over."""
+    class Thing:
+        pass
+
+    def child() -> Thing:
+        park(0)
+        return Thing()
+
+    def program() -> int:
+        seen = [weakref.ref(fork(child).result()) for _ in range(20)]
+        gc.collect()
+        return sum(reference() is not None for reference in seen)
+
+    assert run(kind, [program])[0] == [0]
+
+
 def test_an_interrupt_in_a_fork_stops_all_at_once(kind: str) -> None:
     def child() -> None:
         park(0)
