@@ -21,7 +21,7 @@ if __name__ == "__main__":
     run(
         Workload(
             title="F4 lattice LSTM E128 H128",
-            samples=lattices(8 if SMOKE else 1147),
+            samples=sorted(lattices(16), key=lambda s: s.length)[:4] if SMOKE else lattices(1147),
             parameters=parameters(),
             sides={
                 "torch per sample": lambda p, s: Torch(p, one_by_one, FEW),

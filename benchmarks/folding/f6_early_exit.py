@@ -31,7 +31,7 @@ if __name__ == "__main__":
     run(
         Workload(
             title="F6 early-exit transformer 12 × 256",
-            samples=sentences(4 if SMOKE else 512),
+            samples=sentences(2 if SMOKE else 512),
             parameters=parameters(),
             sides={
                 "torch per sample": lambda p, s: Torch(p, one_by_one, FEW),
