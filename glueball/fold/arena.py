@@ -67,7 +67,7 @@ class Arena:
 
     def fetch(self, place: Any) -> torch.Tensor:
         """Return rows by the place that `take` gave."""
-        return self.data.data[place] if isinstance(place, slice) else self.data.index_select(0, place)
+        return self.data.index_select(0, place) if isinstance(place, torch.Tensor) else self.data.data[place]
 
 
 def spans(start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> np.ndarray[Any, Any]:

@@ -33,7 +33,8 @@ Tensor = torch.Tensor
 class Entry:
     """What one group did, for backward.
 
-    inputs, places : gathered rows that need gradients, and the rows they came from (a slice or row numbers)
+    inputs, places : gathered rows that need gradients, and where they came from: a slice of rows, slices of rows and
+    columns, or row numbers
     outputs, written : results, and (pool, first row, end row) where they are
     direct : shared tensors whose gradients the group's own tape gives
     again : runs the group once more and returns (inputs, outputs): a backward pass frees what it has used, and a
@@ -142,10 +143,10 @@ class Tape:
         rows = self.rows(pool)
         if gradient.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr():
             gradient = gradient.clone()
-        if isinstance(place, slice):
-            rows[place].add_(gradient)
-        else:
+        if isinstance(place, torch.Tensor):
             rows.index_add_(0, place, gradient)
+        else:
+            rows[place].add_(gradient)
 
     def finish(self) -> None:
         """The pass is over."""

@@ -95,7 +95,7 @@ class _Gathered:
 @final
 @dataclass(slots=True)
 class _Hoisted:
-    """A signature in two halves, for one flush. calls: all its calls in the order they run. frontier: (pool, rows per
+    """A signature in two halves, for one flush. calls: all its calls in the order they run. results: (pool, rows per
     call, need) of the first half's results. done: how many calls the second half has run.
     """
 
@@ -103,7 +103,7 @@ class _Hoisted:
     first: Body
     second: Body
     calls: Any
-    frontier: list[tuple[Pool, int, bool]] = field(default_factory=list)
+    results: list[tuple[Pool, int, bool]] = field(default_factory=list)
     done: int = 0
 
 
@@ -241,12 +241,11 @@ class Engine:
         gathered = [self._gather(work, ahead.calls, position, None) for position in ahead.halves.given]
         outputs, taped, direct = self._compute(signature, ahead.first, gathered, len(ahead.calls), None)
         written: list[tuple[Pool, int, int]] = []
-        for slot, tensor in zip(ahead.halves.frontier, outputs):
+        for tensor in outputs:
             pool = Pool(signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
             arena = self.store.arena(pool)
             arena.data, arena.used = tensor.detach(), tensor.shape[0]
-            shape = signature.program.types[slot].shape or ()
-            ahead.frontier.append((pool, shape[0] if len(shape) >= 2 else 1, taped and tensor.requires_grad))
+            ahead.results.append((pool, tensor.shape[0] // max(len(ahead.calls), 1), taped and tensor.requires_grad))
             written.append((pool, 0, tensor.shape[0]))
         if taped:
             self._note(work, gathered, outputs, written, direct, ahead.first, len(ahead.calls), None)
@@ -295,9 +294,12 @@ class Engine:
                 self._run_ahead(work, ahead)
             body = ahead.second
             gathered = [self._gather(work, calls, i, rows) for i in ahead.halves.kept]
-            for pool, size, need in ahead.frontier:
-                place = slice(ahead.done * size, (ahead.done + len(calls)) * size)
-                gathered.append(_Gathered(self.store.arena(pool).data.data[place], pool, place, need))
+            for crossing in ahead.halves.frontier:
+                pool, size, need = ahead.results[crossing.result]
+                place: Any = slice(ahead.done * size, (ahead.done + len(calls)) * size)
+                if crossing.end - crossing.begin != (pool.rest[-1] if pool.rest else 1):
+                    place = place, slice(crossing.begin, crossing.end)
+                gathered.append(_Gathered(self.store.arena(pool).fetch(place), pool, place, need))
             ahead.done += len(calls)
         segments = None
         if work.children is not None:

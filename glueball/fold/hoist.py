@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from ..ops.opdef import OpDef
-from .steps import Program
+from .fuse import column_slices
+from .steps import Program, Step
 
 __all__ = ["Halves", "split"]
 
@@ -21,15 +22,25 @@ _WORTH = frozenset({"FullyConnected", "dot", "batch_dot", "Convolution", "Deconv
 @final
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """A program in two parts. first: its arguments are `given` (positions in the whole program's arguments), its
-    results the `frontier` slots; second: its arguments are the positions `kept`, then the frontier.
+    """A program in two parts. first: its arguments are `given` (positions in the whole program's arguments); second:
+    its arguments are the positions `kept`, then the frontier.
     """
 
     first: Program
     second: Program
     given: tuple[int, ...]
     kept: tuple[int, ...]
-    frontier: tuple[int, ...]
+    frontier: tuple[Crossing, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A value that goes from the first half to the second: columns begin to end of a result of the first half."""
+
+    result: int
+    begin: int
+    end: int
 
 
 def split(program: Program, outside: Sequence[bool]) -> Halves | None:
@@ -58,11 +69,48 @@ def split(program: Program, outside: Sequence[bool]) -> Halves | None:
     if not worth:
         return None
     used = {s for step in late for s in step.inputs if s is not None} | set(program.results)
-    frontier = tuple(s for step in early for s in step.outputs if s in used and s in free)
-    first = replace(program, steps=tuple(early), results=frontier)
+    crossing = [s for step in early for s in step.outputs if s in used and s in free]
+    origin = _cut_from(program, early)
+    places = [origin.get(s, (s, 0, _width(program, s))) for s in crossing]
+    results = tuple(dict.fromkeys(base for base, _, _ in places))
+    frontier = tuple(Crossing(results.index(base), begin, end) for base, begin, end in places)
+    needed = _ancestors(early, results)
+    early = [step for step in early if needed.intersection(step.outputs)]
     read = {s for step in early for s in step.inputs}
     given = tuple(i for i, s in enumerate(program.arguments) if s in free and s in read)
-    first = replace(first, arguments=tuple(program.arguments[i] for i in given))
+    first = replace(program, steps=tuple(early), results=results,
+                    arguments=tuple(program.arguments[i] for i in given))
     kept = tuple(i for i, s in enumerate(program.arguments) if s in used)
-    second = replace(program, steps=tuple(late), arguments=(*[program.arguments[i] for i in kept], *frontier))
+    second = replace(program, steps=tuple(late), arguments=(*[program.arguments[i] for i in kept], *crossing))
     return Halves(first, second, given, kept, frontier)
+
+
+def _width(program: Program, slot: int) -> int:
+    shape = program.types[slot].shape
+    return shape[-1] if shape else 1  # type: ignore[return-value]  # known: the program was traced
+
+
+def _cut_from(program: Program, steps: Sequence[Step]) -> dict[int, tuple[int, int, int]]:
+    """Return, per slot that is columns of a linear layer's result, (slot of the result, begin, end).
+
+    Its gradient then goes straight into the columns of the whole, instead of being put together from parts.
+    """
+    linear = {s.outputs[0] for s in steps if isinstance(s.op, OpDef) and s.op.name == "FullyConnected"}
+    found: dict[int, tuple[int, int, int]] = {}
+    for step in steps:
+        base = step.inputs[0] if step.inputs else None
+        if base is None or not (base in linear or base in found) or len(program.types[base].shape or ()) != 2:
+            continue
+        whole, low, _ = found.get(base, (base, 0, 0))
+        for slot, begin, end in column_slices(step, _width(program, base)) or ():
+            found[slot] = (whole, low + begin, low + end)
+    return found
+
+
+def _ancestors(steps: Sequence[Step], results: Sequence[int]) -> set[int]:
+    """Return the slots that results are computed from, themselves among them."""
+    needed = set(results)
+    for step in reversed(steps):
+        if needed.intersection(step.outputs):
+            needed.update(s for s in step.inputs if s is not None)
+    return needed
