@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from .expression import Expr, topological
+from .expression import Expr, index_of, number_of, topological
 from .vector_math import FUNCTIONS, Format, Writer
 
 __all__ = ["Segment", "HEADER", "write_module", "cost"]
@@ -64,10 +64,11 @@ def _evaluate(w: Writer, segment: Segment, loaded: dict[int, str]) -> list[str]:
     names: dict[Expr, str] = {}
     for node in topological(segment.results):
         args = [names[argument] for argument in node.args]
-        if node.op == "input":
-            name = loaded[int(node.value or 0)]
-        elif node.op == "constant":
-            name = w.number(float(node.value or 0.0))
+        index, number = index_of(node), number_of(node)
+        if index is not None:
+            name = loaded[index]
+        elif number is not None:
+            name = w.number(number)
         elif node.op in _BINARY:
             name = w.binary(_BINARY[node.op], *args)
         elif node.op == "select":

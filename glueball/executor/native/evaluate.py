@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .expression import Expr, topological
+from .expression import Expr, index_of, number_of, topological
 
 __all__ = ["evaluate"]
 
@@ -57,10 +57,12 @@ def evaluate(outputs: Sequence[Expr], tensors: Sequence[Tensor | None]) -> list[
     like = next(tensor for tensor in tensors if tensor is not None)
     values: dict[Expr, Any] = {}
     for node in topological(outputs):
-        if node.op == "input":
-            values[node] = tensors[int(node.value or 0)]
-        elif node.op == "constant":
-            values[node] = torch.full((), float(node.value or 0.0), dtype=like.dtype, device=like.device)
+        index, number = index_of(node), number_of(node)
+        if index is not None:
+            values[node] = tensors[index]
+        elif number is not None:
+            # through float64, so that what is too large for the type becomes infinite, as in torch's arithmetic
+            values[node] = torch.tensor(number, dtype=torch.float64).to(device=like.device, dtype=like.dtype)
         elif node.op == "select":
             left, right, yes, no = (values[argument] for argument in node.args)
             values[node] = torch.where(_COMPARISONS[node.value](left, right), yes, no)

@@ -21,7 +21,7 @@ __all__ = [
     "Expr", "Operand", "UNARY", "PREDICATES", "input", "constant", "add", "sub", "mul", "div", "neg", "exp", "expm1",
     "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "abs", "sign", "relu", "sigmoid", "tanh", "softsign",
     "softrelu", "erf", "floor", "ceil", "trunc", "maximum", "minimum", "select", "power", "topological",
-    "inputs_of",
+    "inputs_of", "number_of", "index_of",
 ]  # fmt: skip
 
 Operand: TypeAlias = "Expr | float"
@@ -121,8 +121,14 @@ def _node(value: Operand) -> Expr:
     return value if isinstance(value, Expr) else constant(value)
 
 
-def _number(node: Expr) -> float | None:
+def number_of(node: Expr) -> float | None:
+    """Return the number that a node is; None: it is no constant."""
     return node.value if node.op == "constant" and isinstance(node.value, float) else None
+
+
+def index_of(node: Expr) -> int | None:
+    """Return the index of the input that a node is; None: it is no input."""
+    return node.value if node.op == "input" and isinstance(node.value, int) else None
 
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
@@ -131,7 +137,7 @@ def _number(node: Expr) -> float | None:
 def add(left: Operand, right: Operand) -> Expr:
     """Return left + right."""
     a, b = _node(left), _node(right)
-    p, q = _number(a), _number(b)
+    p, q = number_of(a), number_of(b)
     if p is not None and q is not None:
         return constant(p + q)
     if b.op == "neg":
@@ -146,7 +152,7 @@ def add(left: Operand, right: Operand) -> Expr:
 def sub(left: Operand, right: Operand) -> Expr:
     """Return left - right."""
     a, b = _node(left), _node(right)
-    p, q = _number(a), _number(b)
+    p, q = number_of(a), number_of(b)
     if p is not None and q is not None:
         return constant(p - q)
     if q == 0 and math.copysign(1.0, q) > 0:
@@ -159,7 +165,7 @@ def sub(left: Operand, right: Operand) -> Expr:
 def mul(left: Operand, right: Operand) -> Expr:
     """Return left · right."""
     a, b = _node(left), _node(right)
-    p, q = _number(a), _number(b)
+    p, q = number_of(a), number_of(b)
     if p is not None and q is not None:
         return constant(p * q)
     if p is not None:
@@ -176,7 +182,7 @@ def mul(left: Operand, right: Operand) -> Expr:
 def div(left: Operand, right: Operand) -> Expr:
     """Return left / right."""
     a, b = _node(left), _node(right)
-    q = _number(b)
+    q = number_of(b)
     if q is not None and q != 0 and math.isfinite(q) and abs_is_power_of_two(q):
         return mul(a, 1.0 / q)  # exact
     return _make("div", (a, b))
@@ -191,7 +197,7 @@ def abs_is_power_of_two(value: float) -> bool:
 def neg(x: Operand) -> Expr:
     """Return -x."""
     a = _node(x)
-    p = _number(a)
+    p = number_of(a)
     if p is not None:
         return constant(-p)
     return a.args[0] if a.op == "neg" else _make("neg", (a,))
@@ -359,4 +365,4 @@ def topological(outputs: Iterable[Expr]) -> list[Expr]:
 
 def inputs_of(outputs: Sequence[Expr]) -> list[int]:
     """Return the indices of the inputs that outputs depend on, in ascending order."""
-    return sorted(node.value for node in topological(outputs) if node.op == "input" and isinstance(node.value, int))
+    return sorted(index for node in topological(outputs) if (index := index_of(node)) is not None)

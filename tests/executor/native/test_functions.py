@@ -85,6 +85,21 @@ def test_operations_of_two_values(dtype: torch.dtype, compiled: Compiler) -> Non
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_constants(dtype: torch.dtype, compiled: Compiler) -> None:
+    """Every special value as a constant, evaluated by torch and compiled, keeps its bits: also -0.0."""
+    at = torch.tensor([[1.0, -1.0, 0.0]], dtype=dtype)
+    numbers = torch.tensor(SPECIAL, dtype=torch.float64).to(dtype)
+    rows = run.Rows(tuple(map(e.constant, SPECIAL)), ("full",), dtype)
+    for number, mine, theirs in zip(numbers, rows.forward([at]), evaluate(rows.outputs, [at])):
+        expected = number.expand(1, 3)
+        torch.testing.assert_close(mine, expected, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(theirs.expand(1, 3), expected, rtol=0, atol=0, equal_nan=True)
+        if number == 0:
+            assert torch.equal(torch.signbit(mine), torch.signbit(expected))
+            assert torch.signbit(theirs) == torch.signbit(number)
+
+
 def test_the_text_names_no_processor() -> None:
     """Only LLVM's own vector operations occur, so that other processors can be given the same text."""
     everything = tuple(getattr(e, name)(x) for name in FUNCTIONS) + (e.maximum(x, y), x / y)
