@@ -120,12 +120,14 @@ class Remote:
     def close(self) -> None:
         """End the worker: it stops when its input ends."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
         self._errors.close()
         self._folder.cleanup()
 
