@@ -9,7 +9,7 @@ Not here: what an operator is (ops/opdef.py), the array class (ndarray/), what r
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -21,8 +21,9 @@ from .base.errors import AutogradError, ContextError, DTypeError, MXNetError, Sh
 from .base.modes import RECORDING, TRAINING
 from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
 
-__all__ = ["Interpreter", "CURRENT", "Symbolic", "invoke", "run_kernel", "finish", "explain_failure", "set_array",
-           "set_composer", "set_precision", "precise", "watched", "exact", "run_eagerly"]
+__all__ = ["Interpreter", "CURRENT", "announce_writes", "Symbolic", "invoke", "run_kernel", "finish",
+           "explain_failure", "set_array", "set_composer", "set_precision", "precise", "watched", "exact",
+           "run_eagerly"]
 
 
 class Interpreter(Protocol):
@@ -39,6 +40,14 @@ class Interpreter(Protocol):
     def before_write(self, array: Any) -> None:
         """Be told that an array is about to be changed in place."""
         ...
+
+
+def announce_writes(arrays: Iterable[Any]) -> None:
+    """Say that arrays are about to be changed in place, by whatever is not an operator."""
+    interpreter = CURRENT.get()
+    if interpreter is not None:
+        for array in arrays:
+            interpreter.before_write(array)
 
 
 class Symbolic:

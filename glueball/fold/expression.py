@@ -113,7 +113,8 @@ class Algebra:
               kinds: Sequence[TensorType], origin: str = "", mark: Any = None) -> tuple[Expression, ...]:
         """Return the results of an operator; `mark` keeps apart what looks equal but draws its own random numbers."""
         names = ("ties",) if isinstance(op, str) else op.attr_names
-        key = (op, tuple(attrs.get(n) for n in names), tuple(inputs), mark)
+        values = [attrs.get(name) for name in names]  # 1, 1.0 and True differ, and 0.0 and -0.0
+        key = (op, tuple([(type(v), repr(v) if type(v) is float else v) for v in values]), tuple(inputs), mark)
         try:
             made = self._known.get(key)
         except TypeError:  # an attribute that cannot be hashed: equal to nothing else

@@ -17,7 +17,7 @@ from ..base.tree import unflatten
 from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import OpDef
 from . import operator_calls, units
-from .execute import Engine, tensor_of
+from .execute import Engine, Work, tensor_of
 from .fiber import park
 from .future import OFFSET, Future
 from .kinds import Kind, kind_of
@@ -32,13 +32,14 @@ _new = object.__new__
 class Queue:
     """The recorded, not yet executed calls of one signature."""
 
-    __slots__ = ("ids", "refs", "children", "rows")
+    __slots__ = ("ids", "refs", "children", "rows", "blocks")
 
     def __init__(self) -> None:
         self.ids: list[int] = []  # number of the first result
         self.refs: list[list[int]] = []  # references of the arguments; those of children at the end
         self.children: list[int] = []  # how many children, where there are lists
         self.rows: list[int] = []  # rows per sample, where they differ
+        self.blocks: list[Work] = []  # calls given as arrays
 
 
 @final
@@ -54,10 +55,12 @@ class Folder:
         self.strangers: dict[int, tuple[int, Kind, NDArray]] = {}
         self.fresh: list[tuple[int, Kind, NDArray]] = []  # external arrays not stored in the arenas yet
         self.engine = Engine(self)
+        self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in
+        self.indexed = -1  # how many of them `memories` knows
         self.closed: str | None = None
         self.constants: dict[Any, tuple[int, Kind]] = {}
 
-    # -- the interpreter ------------------------------------------------------------------------------------------------
+    # -- the interpreter -----------------------------------------------------------------------------------------------
     def invoke(self, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None) -> Any:
         """Record an operator call."""
         return operator_calls.record(self, op, inputs, attrs)
@@ -69,14 +72,20 @@ class Folder:
         reason = f"an array is written in place at {user_frame()}" if self.waiting else ""
         if type(array) is Future and array.ref >= 0:  # it gets a tensor of its own
             return self.flush(reason=reason) if self.waiting else None
+        size = len(self.externals) + len(self.strangers)
+        if self.indexed != size:
+            self.indexed, self.memories = size, {}
+            for table in (self.externals, self.strangers):
+                for key, (_, _, held) in table.items():
+                    self.memories.setdefault(_memory(held), []).append((table, key))
         memory = _memory(array)  # other arrays may be views of the same
-        changed = [(table, key) for table in (self.externals, self.strangers)
-                   for key, (_, _, held) in table.items() if _memory(held) == memory]
+        changed = self.memories.get(memory, ())
         if self.waiting and (changed or any(_memory(tensor_of(shared, array._ctx)) == memory
                                             for signature in self.queues for shared in signature.shared)):
             self.flush(reason=reason)
         for table, key in changed:
             del table[key]
+            self.indexed = -1
 
     # -- recording -----------------------------------------------------------------------------------------------------
     def add(self, call: Call, refs: list[int], children: int = 0) -> Any:
@@ -109,6 +118,14 @@ class Folder:
         if structure == "list":
             return futures
         return tuple(futures) if structure == "tuple" else unflatten(structure, futures)
+
+    def add_arrays(self, work: Work) -> None:
+        """Append calls given as arrays, whose ids the caller took from `next`."""
+        queue = self.queues.get(work.signature)
+        if queue is None:
+            queue = self.queues[work.signature] = Queue()
+        queue.blocks.append(work)
+        self.waiting += work.count
 
     def external(self, array: NDArray, ragged: bool = False) -> tuple[int, Kind]:
         """Return (reference, kind) of an array from outside the scope."""

@@ -15,6 +15,7 @@ from .. import initializer, ndarray
 from ..base import dtype as dtypes
 from ..base.context import Context, as_context, cpu, current_context
 from ..base.errors import ContextError, DeferredInitializationError, MXNetError, ShapeError, UninitializedError, explain
+from ..dispatch import announce_writes
 from ..ndarray import NDArray
 from ..symbol import Variable
 from ..symbol.tracer import current_tracer
@@ -268,6 +269,7 @@ class Parameter:
             self._deferred = (*self._deferred[:3], data)
             self._finish_deferred_init()
             return
+        announce_writes(self._data.values())
         for array in self._data.values():
             array._t.detach().copy_(data._t.detach())
 

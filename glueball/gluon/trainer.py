@@ -15,6 +15,7 @@ from .. import kvstore as kvstores
 from .. import optimizer as optimizers
 from ..base.context import Context
 from ..base.errors import ArgumentError, ContextError, FileFormatError, UnsupportedError, explain
+from ..dispatch import announce_writes
 from ..ndarray import NDArray
 from ..optimizer import Optimizer, Updater
 from ..optimizer.state_file import write_atomically
@@ -203,6 +204,7 @@ class Trainer:
                     fix="pass data.shape[0]",
                 )
             )
+        announce_writes(array for parameter in self._params for array in (parameter._data or {}).values())
         self._optimizer.rescale_grad = self._scale / batch_size
         if not self._kv_initialized:
             self._init_kvstore()

@@ -248,6 +248,9 @@ class NDArray:
             raise DTypeError(explain("attach_grad", "Only floating point arrays have gradients.",
                                      expected="float32, float64, float16 or bfloat16", received=self.dtype_name,
                                      fix="convert first: x = x.astype('float32')"))
+        interpreter = _current()
+        if interpreter is not None:
+            interpreter.before_write(self)  # what was recorded before has no gradient for it
         if isinstance(self._ag, Leaf):
             self._ag.release()
         tensor = self._t.detach()
