@@ -36,7 +36,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.ids: list[int] = []  # number of the first result
-        self.refs: list[list[int]] = []  # references of the arguments; those of children at the end
+        self.refs: list[int] = []  # references of all arguments, call after call; those of children last
         self.children: list[int] = []  # how many children, where there are lists
         self.rows: list[int] = []  # rows per sample, where they differ
         self.blocks: list[Work] = []  # calls given as arrays
@@ -95,7 +95,7 @@ class Folder:
             queue = self.queues[call.signature] = Queue()
         number = self.next
         queue.ids.append(number)
-        queue.refs.append(refs)
+        queue.refs.extend(refs)
         if children:
             queue.children.append(children)
         if call.rows or call.signature.ragged:
