@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 
 from ..base import aten
@@ -20,6 +21,7 @@ from ..base.errors import UnsupportedError, explain
 from ..base.modes import BACKWARD_PASS, RETAINING
 from .arena import Store
 from .functions import Sink
+from .future import OFFSET
 from .kinds import Pool
 from .signature import Signature
 
@@ -37,6 +39,7 @@ class Entry:
     columns, or row numbers
     outputs, written : results, and (pool, first row, end row) where they are
     direct : shared tensors whose gradients the group's own tape gives
+    work, calls : which recorded calls these are
     again : runs the group once more and returns (inputs, outputs): a backward pass frees what it has used, and a
     second pass through the same group (another sample's loss) has it computed anew; None where chance is involved
     """
@@ -47,6 +50,8 @@ class Entry:
     outputs: list[Tensor] | None
     written: list[tuple[Pool, int, int]]
     direct: list[Tensor]
+    work: Any
+    calls: Any
     again: Callable[[], tuple[list[Tensor], list[Tensor]]] | None
 
 
@@ -57,7 +62,7 @@ class Tape:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.entries: list[Entry] = []
-        self.sources: list[tuple[Tensor, Pool, int, int]] = []  # arrays from outside: (tensor, pool, row, rows)
+        self.sources: list[tuple[Tensor, Pool, int, int, int]] = []  # from outside: (tensor, pool, row, rows, value)
         self.shared: dict[int, Tensor] = {}  # shared tensors in use, by identity
         self.trigger = torch.zeros((), requires_grad=True)
         self.token: Tensor | None = None
@@ -66,6 +71,7 @@ class Tape:
         self._begin = self._sources = 0
         self.sink = Sink()
         self.gradients: dict[Pool, Tensor] = {}
+        self.reached: Any = np.zeros(0, dtype=bool)  # by value number: whether this pass has come to the value
         self._pass = -1
 
     # -- forward -------------------------------------------------------------------------------------------------------
@@ -100,6 +106,7 @@ class Tape:
         """Return the gradient rows of a pool; zeros at first."""
         if self._pass != BACKWARD_PASS.value:  # a new backward pass: nothing of an unfinished one may remain
             self._pass, self.gradients, self.sink = BACKWARD_PASS.value, {}, Sink()
+            self.reached = np.zeros(len(self.store.rows), dtype=bool)
         found = self.gradients.get(pool)
         if found is None:
             arena = self.store.arena(pool)
@@ -111,7 +118,7 @@ class Tape:
         """Walk groups in reverse."""
         for index in range(end - 1, begin - 1, -1):
             entry = self.entries[index]
-            if not any(pool in self.gradients for pool, _, _ in entry.written):
+            if not any(pool in self.gradients for pool, _, _ in entry.written) or not self._reach(entry):
                 continue
             if entry.outputs is None and entry.again is not None:
                 entry.inputs, entry.outputs = entry.again()
@@ -138,6 +145,24 @@ class Tape:
                 if gradient is not None:
                     self.sink.add(tensor, gradient)
 
+    def _reach(self, entry: Entry) -> bool:
+        """Whether the pass has come to a result of these calls; if so it comes to the arguments of those calls.
+
+        What it does not come to must keep the gradient it has: rows of zeros are not enough to tell.
+        """
+        work, calls = entry.work, entry.calls
+        ids = work.ids[calls]
+        hit = self.reached[ids]
+        for result in range(1, len(work.signature.outputs)):
+            hit |= self.reached[ids + result]
+        if not hit.any():
+            return False
+        if not hit.all():
+            calls = calls[hit]
+        for argument in range(len(work.signature.arguments)):
+            self.reached[work.references(argument, calls) >> OFFSET] = True
+        return True
+
     def scatter(self, pool: Pool, place: Any, gradient: Tensor) -> None:
         """Add gradients to the rows they belong to."""
         rows = self.rows(pool)
@@ -163,7 +188,7 @@ class _FlushState:
     begin: int
     end: int
     shared: int
-    sources: list[tuple[Tensor, Pool, int, int]]
+    sources: list[tuple[Tensor, Pool, int, int, int]]
 
 
 @final
@@ -186,9 +211,12 @@ class _Flush(torch.autograd.Function):
         tape = flush.tape
         tape.reverse(flush.begin, flush.end)
         found: list[Tensor | None] = [tape.sink.collect(t) for t in ctx.tensors[:flush.shared]]
-        for tensor, pool, start, count in flush.sources:
+        for tensor, pool, start, count, value in flush.sources:
             rows = tape.gradients.get(pool)
-            found.append(None if rows is None else rows[start:start + count].reshape(tensor.shape).clone())
+            if rows is None or not tape.reached[value]:
+                found.append(None)
+            else:
+                found.append(rows[start:start + count].reshape(tensor.shape).clone())
         if flush.number == 0:
             tape.finish()
         return (None, grads[0] if ctx.chained else None, *found)
@@ -199,30 +227,32 @@ class _Read(torch.autograd.Function):
     """A value that somebody reads, on torch's tape."""
 
     @staticmethod
-    def forward(ctx: Any, token: Tensor, value: Tensor, tape: Tape, pool: Pool, start: int, count: int) -> Tensor:
+    def forward(ctx: Any, token: Tensor, value: Tensor, tape: Tape, pool: Pool, start: int, count: int,
+                number: int) -> Tensor:
         """Return the value."""
-        ctx.place = tape, pool, start, count
+        ctx.place = tape, pool, start, count, number
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Leave the gradient with the scope's rows."""
-        tape, pool, start, count = ctx.place
+        tape, pool, start, count, number = ctx.place
         if torch.is_grad_enabled():
             raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
                                            fix="compute them with fold.batching(mode='off')"))
         rows = tape.rows(pool)
         rows[start:start + count].add_(grads[0].reshape(count, *pool.rest))
-        return torch.zeros(()), None, None, None, None, None
+        tape.reached[number] = True
+        return torch.zeros(()), None, None, None, None, None, None
 
 
-def attach(tape: Tape, value: Tensor, pool: Pool, start: int, count: int) -> Tensor:
-    """Return a value that has been read, so that gradients of it reach the scope."""
+def attach(tape: Tape, value: Tensor, pool: Pool, start: int, count: int, number: int) -> Tensor:
+    """Return value `number`, or a part of it, that has been read, so that gradients of it reach the scope."""
     if tape.token is None:
         return value
     before = torch.is_grad_enabled()
     aten.set_grad_mode(True)
     try:
-        return _Read.apply(tape.token, value, tape, pool, start, count)  # type: ignore[no-any-return]
+        return _Read.apply(tape.token, value, tape, pool, start, count, number)  # type: ignore[no-any-return]
     finally:
         aten.set_grad_mode(before)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, final
 
 import numpy as np
@@ -50,17 +49,48 @@ class Work:
         plain = len(signature.arguments) - listed
         self.lists: list[Any] = []
         if not listed:
-            flat = np.fromiter(chain.from_iterable(queue.refs), np.int64, self.count * plain)
+            flat = np.array(queue.refs, dtype=np.int64)
             self.children, self.ends = None, None
             self.fixed = flat.reshape(self.count, plain)
             return
         children = np.array(queue.children, dtype=np.int64)
         self.children, self.ends = children, np.cumsum(children)
         lengths = plain + listed * children
-        flat = np.fromiter(chain.from_iterable(queue.refs), np.int64, int(lengths.sum()))
+        flat = np.array(queue.refs, dtype=np.int64)
         starts = np.cumsum(lengths) - lengths
         self.fixed = flat[starts[:, None] + np.arange(plain)] if plain else np.empty((self.count, 0), np.int64)
         self.lists = [flat[spans(starts + plain + j * children, children)] for j in range(listed)]
+
+    @classmethod
+    def of(cls, signature: Signature, ids: Any, fixed: Any, children: Any = None, lists: Sequence[Any] = (),
+           rows: Any = None) -> Work:
+        """Return calls given as arrays (see arrays.py), in the order of their ids.
+
+        fixed : (calls, single arguments); children : (calls,); lists : per list argument, the references of all
+        children; rows : (calls,), where the signature is ragged
+        """
+        made = cls.__new__(cls)
+        made.signature, made.ids, made.count, made.fixed = signature, ids, len(ids), fixed
+        made.children, made.ends = children, None if children is None else np.cumsum(children)
+        made.lists, made.rows = list(lists), rows
+        return made
+
+    @classmethod
+    def merged(cls, parts: Sequence[Work]) -> Work:
+        """Return the calls of several works of one signature as one, in the order of their ids."""
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0]
+        ids = np.concatenate([part.ids for part in parts])
+        order = np.argsort(ids)
+        rows = None if first.rows is None else np.concatenate([part.rows for part in parts])[order]
+        fixed = np.concatenate([part.fixed for part in parts])[order]
+        if first.children is None:
+            return cls.of(first.signature, ids[order], fixed, rows=rows)
+        children = np.concatenate([part.children for part in parts])
+        picked = spans((np.cumsum(children) - children)[order], children[order])
+        lists = [np.concatenate(refs)[picked] for refs in zip(*[part.lists for part in parts])]
+        return cls.of(first.signature, ids[order], fixed, children[order], lists, rows)
 
     def references(self, argument: int, calls: Any) -> Any:
         """Return the references of one argument for some calls; for a list of children those of all children."""
@@ -134,7 +164,7 @@ class Engine:
         kind = future.kind
         rows = arena.data[start:start + kind.rows].reshape(kind.shape).clone()
         if self.store.gradient[future.ref >> OFFSET] and kind.pool.floating:
-            return attach(self.tape, rows, kind.pool, start, kind.rows)
+            return attach(self.tape, rows, kind.pool, start, kind.rows, future.ref >> OFFSET)
         return rows
 
     def number(self, future: Future) -> Any:
@@ -156,16 +186,20 @@ class Engine:
                 future._value = number
 
     # -- running -------------------------------------------------------------------------------------------------------
-    def flush(self, demanded: Sequence[Future] | None, reason: str) -> None:
-        """Run the recorded calls: all of them, or what the demanded values need and what can ride along."""
+    def flush(self, demanded: Sequence[Future] | None, reason: str, plan: Any = schedule) -> None:
+        """Run the recorded calls: all of them, or what the demanded values need and what can ride along.
+
+        plan : finds the groups; the doors that are given structure as arrays remember them
+        """
         folder, begin = self.folder, time.perf_counter()
         self._store_externals(folder.fresh)
         folder.fresh = []
-        works = [Work(signature, queue) for signature, queue in folder.queues.items()]
+        works = [Work.merged([*queue.blocks, Work(signature, queue)] if queue.ids else queue.blocks)
+                 for signature, queue in folder.queues.items()]
         folder.queues = {}
         folder.waiting = 0
         self.store.fit(folder.next)
-        planned = schedule(works, folder.next)
+        planned = plan(works, folder.next)
         self._make_room(works)
         scheduled = time.perf_counter()
         self.report.begin(reason, works, planned, scheduled - begin)
@@ -203,7 +237,7 @@ class Engine:
             for tensor, value, first, size in zip(tensors, values, starts, sizes):
                 if tensor.requires_grad:
                     self.store.gradient[value] = True
-                    self.tape.sources.append((tensor, pool, int(first), int(size)))
+                    self.tape.sources.append((tensor, pool, int(first), int(size), int(value)))
 
     def _make_room(self, works: Sequence[Work]) -> None:
         """Let the arenas grow once for all rows to come."""
@@ -248,7 +282,7 @@ class Engine:
             ahead.results.append((pool, tensor.shape[0] // max(len(ahead.calls), 1), taped and tensor.requires_grad))
             written.append((pool, 0, tensor.shape[0]))
         if taped:
-            self._note(work, gathered, outputs, written, direct, ahead.first, len(ahead.calls), None)
+            self._note(work, gathered, outputs, written, direct, ahead.first, ahead.calls, None)
 
     # -- one group -----------------------------------------------------------------------------------------------------
     def _gather(self, work: Work, calls: Any, position: int, rows: Any) -> _Gathered:
@@ -257,7 +291,7 @@ class Engine:
         refs = work.references(position, calls)
         values = refs >> OFFSET
         starts = self.store.rows[values] + (refs & OFFSET_MASK)
-        tensor, place = self.store.arena(argument.pool).take(starts, rows if rows is not None else argument.rows)
+        tensor, place = self.store.arena(argument.pool).take(starts, argument.rows if rows is None or argument.children else rows)
         need = work.signature.recording and argument.pool.floating and bool(self.store.gradient[values].any())
         return _Gathered(tensor, argument.pool, place, need)
 
@@ -307,10 +341,10 @@ class Engine:
         outputs, taped, direct = self._compute(signature, body, gathered, len(calls), segments)
         written = self._write(work, calls, outputs, rows, taped)
         if taped:
-            self._note(work, gathered, outputs, written, direct, body, len(calls), segments)
+            self._note(work, gathered, outputs, written, direct, body, calls, segments)
 
     def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
-              written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, count: int,
+              written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, calls: Any,
               segments: Segments | None) -> None:
         """Put a group on the tape."""
         signature = work.signature
@@ -318,12 +352,12 @@ class Engine:
 
         def again() -> tuple[list[Tensor], list[Tensor]]:
             fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
-            found, _, _ = self._compute(signature, body, fresh, count, segments)
+            found, _, _ = self._compute(signature, body, fresh, len(calls), segments)
             return [g.tensor for g in fresh if g.need], found
 
         own = [g for g in gathered if g.need]
         self.tape.entries.append(Entry(signature, [g.tensor for g in own], [(g.pool, g.place) for g in own], outputs,
-                                       written, direct, None if body.random else again))
+                                       written, direct, work, calls, None if body.random else again))
 
     def _write(self, work: Work, calls: Any, outputs: Sequence[Tensor], rows: Any, taped: bool) -> list[Any]:
         """Store the results' rows; return where they are."""

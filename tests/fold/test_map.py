@@ -440,6 +440,31 @@ def test_recording_inside_samples(kind: str) -> None:
     assert fold.map(program, range(4)) == [0, 2, 12, 27] == [program(i) for i in range(4)]
 
 
+def test_a_backward_pass_writes_only_what_it_comes_to(kind: str) -> None:
+    """Several passes over one batch: the gradients of other samples' arrays and of other blocks stay."""
+    blocks = [Model().cell, Model().cell]
+
+    def program(i: int) -> tuple[Any, Any]:
+        x = nd.ones((1, 4)) * i
+        x.attach_grad()
+        with autograd.record():
+            y = blocks[i % 2](x)
+            if float(nd.sum(y)) > -100:
+                y = y * y
+        return x, y
+
+    def gradients(mode: str) -> list[Any]:
+        for block in blocks:
+            block.weight.zero_grad()
+        with fold.batching(mode=mode):
+            pairs = fold.map(program, range(4))
+        for _, y in pairs:
+            y.backward()
+        return [x.grad.asnumpy() for x, _ in pairs] + [block.weight.grad().asnumpy() for block in blocks]
+
+    close(gradients("on"), gradients("off"))
+
+
 def test_modes_of_samples_do_not_mix(kind: str) -> None:
     drop = gluon.nn.Dropout(0.999)
 
