@@ -766,12 +766,13 @@ def test_deep_recursion(kind: str) -> None:
             return max([self.child], key=lambda child: 0)(depth + 1)
 
     tree = None
-    for _ in range(3000):
+    levels = 400 if sys.version_info[:2] == (3, 12) else 3000  # 3.12 allows few nested calls that go through C
+    for _ in range(levels):
         tree = Node(tree)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(8000)
     try:
-        assert run(kind, [partial(tree, 0)] * 3)[0] == [2999] * 3  # type: ignore[arg-type]
+        assert run(kind, [partial(tree, 0)] * 3)[0] == [levels - 1] * 3  # type: ignore[arg-type]
     finally:
         sys.setrecursionlimit(limit)
 
