@@ -1,13 +1,14 @@
 """Evaluates expressions with torch, one ATen call per node.
 
 The one idea: the same expressions, slowly but everywhere: this is what runs without llvmlite, on a GPU, and on torch's
-tape for gradients of gradients; and it is what compiled code is tested against.
+tape, whose gradients are then those of derivative.py, at ties, too; and it is what compiled code is tested against.
 
 Not here: compiled code (compile.py, run.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,9 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "sub": torch.sub,
     "mul": torch.mul,
     "div": torch.div,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
+    # torch's own would halve the gradient of ties
+    "maximum": lambda a, b: torch.where((a >= b) | (a != a), a, b),
+    "minimum": lambda a, b: torch.where((a <= b) | (a != a), a, b),
     "neg": torch.neg,
     "exp": torch.exp,
     "expm1": torch.expm1,
@@ -47,6 +49,13 @@ _COMPARISONS: Mapping[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
+def _constant(number: float, like: Tensor) -> Tensor:
+    """Return a number as an array without axes; what is too large for the type is infinite, as in arithmetic."""
+    if math.isfinite(number) and abs(number) > torch.finfo(like.dtype).max:
+        number = math.copysign(math.inf, number)
+    return torch.full((), number, dtype=like.dtype, device=like.device)
+
+
 def evaluate(outputs: Sequence[Expr], tensors: Sequence[Tensor | None]) -> list[Tensor]:
     """Return the values of expressions; arrays of unequal shapes are broadcast as torch does.
 
@@ -61,8 +70,7 @@ def evaluate(outputs: Sequence[Expr], tensors: Sequence[Tensor | None]) -> list[
         if index is not None:
             values[node] = tensors[index]
         elif number is not None:
-            # through float64, so that what is too large for the type becomes infinite, as in torch's arithmetic
-            values[node] = torch.tensor(number, dtype=torch.float64).to(device=like.device, dtype=like.dtype)
+            values[node] = _constant(number, like)
         elif node.op == "select":
             left, right, yes, no = (values[argument] for argument in node.args)
             values[node] = torch.where(_COMPARISONS[node.value](left, right), yes, no)

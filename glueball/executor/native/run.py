@@ -153,13 +153,17 @@ class Rows:
     def apply(self, *tensors: Item) -> list[Tensor]:
         """Compute the outputs as one node of torch's tape; gradients of gradients go through torch's operators.
 
-        A `Split` stands for several inputs and gets one gradient, which is written in place slice by slice.
+        A `Split` stands for several inputs and gets one gradient, which is written in place slice by slice. Without a
+        compiler the outputs are evaluated on the tape.
         """
         whole = [item.tensor if isinstance(item, Split) else item for item in tensors]
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in whole):
-            sizes = tuple(item.sizes if isinstance(item, Split) else None for item in tensors)
-            return list(Node.apply(self, sizes, *whole))  # type: ignore[no-untyped-call]
-        return self.forward(tensors)
+        if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in whole):
+            return self.forward(tensors)
+        if not self.native(whole[0]):
+            rows, columns, _, _ = self.places(tensors)
+            return [value.contiguous() for value in self.evaluated(self.outputs, parts(tensors), (rows, columns))]
+        sizes = tuple([item.sizes if isinstance(item, Split) else None for item in tensors])
+        return list(Node.apply(self, sizes, *whole))  # type: ignore[no-untyped-call]
 
     # -- parts -----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 The one idea: forward keeps the inputs and nothing else; backward runs the compiled gradient, and gives an array that
 was split one gradient that is written slice by slice. Where the gradient itself goes on the tape, torch's operators
-compute it.
+compute it. Only segments that are compiled come here.
 
 Not here: what a segment computes (run.py).
 """
@@ -51,7 +51,7 @@ class Node(torch.autograd.Function):
         wanted = [need for size, need in zip(sizes, needs) for _ in size or (0,)]
         rows, columns, places, kept = segment.places(items)
         plan = segment.plan(grads, wanted)
-        if torch.is_grad_enabled() or not plan.segment.results or not segment.native(tensors[0]):
+        if torch.is_grad_enabled() or not plan.segment.results:
             pieces = parts(items)
             return (None, None, *_joined(sizes, needs, pieces, plan.evaluate([*pieces, *grads], rows, columns)))
         places += [(0, 0) if grad is None else place(grad, kept) for grad in grads]

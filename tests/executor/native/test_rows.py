@@ -221,6 +221,19 @@ def test_tape_with_broadcast_inputs_and_unused_outputs(way: str) -> None:
         torch.testing.assert_close(tensors[2].grad, expected[1])
 
 
+def test_ties_and_corners_on_the_tape(way: str) -> None:
+    """At ties the left of maximum and minimum gets the gradient, the edges of a clip get it, relu at 0 does not."""
+    made = [e.maximum(a, b), e.minimum(a, b) * 3.0, e.minimum(e.maximum(a, -1.0), 1.0), e.relu(a - b)]
+    segment = compile_rows(made, ["full", "full"], DOUBLE)
+    x = torch.tensor([[1.0, -1.0, 2.0]], dtype=DOUBLE).requires_grad_()
+    y = torch.tensor([[1.0, -1.0, 1.0]], dtype=DOUBLE).requires_grad_()
+    found = [torch.autograd.grad(out.sum(), [x, y], retain_graph=True, allow_unused=True,
+                                 materialize_grads=True)
+             for out in segment.apply(x, y)]  # fmt: skip
+    expected = [([1, 1, 1], [0, 0, 0]), ([3, 3, 0], [0, 0, 3]), ([1, 1, 0], [0, 0, 0]), ([0, 0, 1], [0, 0, -1])]
+    assert [tuple(g[0].tolist() for g in pair) for pair in found] == expected
+
+
 def test_other_types_are_evaluated() -> None:
     """bfloat16 is not compiled, but computed."""
     x = numbers(3, 4, dtype=torch.bfloat16)
