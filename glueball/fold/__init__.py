@@ -2,12 +2,13 @@
 
 The one idea: a scope (`batching`), fibers (`map`) and index arrays (`tree`, `scan`, `dag`) are three doors to one
 engine. Reading order: scope.py, folder.py (recording), operator_calls.py and units.py (what a call means), schedule.py,
-execute.py, body.py, backward.py. The guide is docs/folding.md.
+execute.py, body.py, backward.py; structure.py and arrays.py for index arrays. The guide is docs/folding.md.
 """
 from __future__ import annotations
 
 from .fiber import fork
 from .map import map
 from .scope import batching
+from .structure import dag, scan, tree
 
-__all__ = ["batching", "map", "fork"]
+__all__ = ["batching", "map", "fork", "tree", "scan", "dag"]

@@ -41,6 +41,9 @@ def structural_changes() -> int:
     return _Changes.count
 
 
+_TRANSIENT = ("_cached", "_fold_unit", "_fold_whole")  # of one process and one block
+
+
 class HybridBlock(Block):
     """Base of layers and networks that can be compiled: write `hybrid_forward(self, F, x, **params)` or
     `forward(self, x)`.
@@ -64,6 +67,7 @@ class HybridBlock(Block):
         self._flags: dict[str, Any] = {}
         self._cached: Any = None
         self._fold_unit: Any = None  # what folding knows of this block (fold/units.py)
+        self._fold_whole: Any = None  # and of this block as a whole although it is not hybridized (fold/arrays.py)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -76,10 +80,10 @@ class HybridBlock(Block):
             _Changes.count += 1
 
     def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
-        return None if key in ("_cached", "_fold_unit") else super()._copied(key, value, memo, made)
+        return None if key in _TRANSIENT else super()._copied(key, value, memo, made)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None, "_fold_unit": None}
+        return {**self.__dict__, **dict.fromkeys(_TRANSIENT)}
 
     def register_child(self, block: Block, name: str | None = None) -> None:
         """Make `block` a child; it must be a HybridBlock, too."""
