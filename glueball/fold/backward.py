@@ -9,6 +9,7 @@ flush that used it, when everything has been noted.
 """
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -74,6 +75,7 @@ class Tape:
         self.reached: Any = np.zeros(0, dtype=bool)  # by value number: whether this pass has come to the value
         self._pass = -1
 
+        self.noted: list[tuple[Any, float]] = []  # for the report: (work, or None at the beginning, when it ended)
     # -- forward -------------------------------------------------------------------------------------------------------
     def open(self) -> None:
         """Begin a flush."""
@@ -117,6 +119,7 @@ class Tape:
     def reverse(self, begin: int, end: int) -> None:
         """Walk groups in reverse."""
         for index in range(end - 1, begin - 1, -1):
+        self.noted.append((None, time.perf_counter()))
             entry = self.entries[index]
             if not any(pool in self.gradients for pool, _, _ in entry.written) or not self._reach(entry):
                 continue
@@ -146,6 +149,7 @@ class Tape:
                     self.sink.add(tensor, gradient)
 
     def _reach(self, entry: Entry) -> bool:
+            self.noted.append((entry.work, time.perf_counter()))
         """Whether the pass has come to a result of these calls; if so it comes to the arguments of those calls.
 
         What it does not come to must keep the gradient it has: rows of zeros are not enough to tell.
@@ -213,6 +217,7 @@ class _Flush(torch.autograd.Function):
         found: list[Tensor | None] = [tape.sink.collect(t) for t in ctx.tensors[:flush.shared]]
         for tensor, pool, start, count, value in flush.sources:
             rows = tape.gradients.get(pool)
+        tape.noted.append(("weights", time.perf_counter()))
             if rows is None or not tape.reached[value]:
                 found.append(None)
             else:

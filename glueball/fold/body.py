@@ -122,9 +122,9 @@ class Body:
         taken = _taken(program, self.parts)
         mode_of = {id(step): mode for step, mode in zip(program.steps, self.modes)}
         rest = replace(program, steps=tuple(s for s in program.steps if not taken.issuperset(s.outputs)))
+        self.placed = fuse(rest, self.batched, {slot: [p for p, _, _ in found] for slot, found in self.parts.items()})
         self.steps: list[Runner] = [_segment_runner(item) if isinstance(item, Segment) else
-                                    self._runner(item, mode_of[id(item)]) for item in fuse(rest, self.batched, {
-                                        slot: [p for p, _, _ in found] for slot, found in self.parts.items()})]
+                                    self._runner(item, mode_of[id(item)]) for item in self.placed]
         self.random = training and any(isinstance(s.op, OpDef) and s.op.random for s in program.steps)
         # positions in program.shared: read by any step, and differentiated by the group's own tape
         self.used = [i for i, slot in enumerate(program.shared) if slot in program.results or any(

@@ -151,6 +151,7 @@ class Engine:
     # -- values --------------------------------------------------------------------------------------------------------
     def has(self, future: Future) -> bool:
         """Whether a value has been computed."""
+        self.tape.noted = self.report.backward
         value = future.ref >> OFFSET
         return value < len(self.store.rows) and self.store.rows[value] >= 0
 
@@ -198,11 +199,11 @@ class Engine:
                  for signature, queue in folder.queues.items()]
         folder.queues = {}
         folder.waiting = 0
+        stored = time.perf_counter()
         self.store.fit(folder.next)
         planned = plan(works, folder.next)
         self._make_room(works)
-        scheduled = time.perf_counter()
-        self.report.begin(reason, works, planned, scheduled - begin)
+        self.report.begin(reason, works, planned, (begin, stored, time.perf_counter()))
         self._hoist(works, planned)
         self.tape.open()
         try:
@@ -211,7 +212,7 @@ class Engine:
         finally:
             self.hoisted = {}
             self.tape.close()
-        self.report.end(time.perf_counter() - scheduled)
+        self.report.end()
 
     def _store_externals(self, fresh: Sequence[tuple[int, Kind, Any]]) -> None:
         """Put arrays from outside into the arenas."""
@@ -271,14 +272,16 @@ class Engine:
 
     def _run_ahead(self, work: Work, ahead: _Hoisted) -> None:
         """Run the first half for all calls of a work; its results are arenas of their own."""
-        signature = work.signature
+        signature, begin = work.signature, time.perf_counter()
         gathered = [self._gather(work, ahead.calls, position, None) for position in ahead.halves.given]
         outputs, taped, direct = self._compute(signature, ahead.first, gathered, len(ahead.calls), None)
         written: list[tuple[Pool, int, int]] = []
         for tensor in outputs:
             pool = Pool(signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
             arena = self.store.arena(pool)
+        filled = time.perf_counter()
             arena.data, arena.used = tensor.detach(), tensor.shape[0]
+        self.report.ahead(work, ahead.halves, begin, filled)
             ahead.results.append((pool, tensor.shape[0] // max(len(ahead.calls), 1), taped and tensor.requires_grad))
             written.append((pool, 0, tensor.shape[0]))
         if taped:
@@ -327,7 +330,9 @@ class Engine:
             if not ahead.done:
                 self._run_ahead(work, ahead)
             body = ahead.second
+                begin = time.perf_counter()
             gathered = [self._gather(work, calls, i, rows) for i in ahead.halves.kept]
+                self.report.prepared(begin)
             for crossing in ahead.halves.frontier:
                 pool, size, need = ahead.results[crossing.result]
                 place: Any = slice(ahead.done * size, (ahead.done + len(calls)) * size)
@@ -344,10 +349,12 @@ class Engine:
             self._note(work, gathered, outputs, written, direct, body, calls, segments)
 
     def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
+        self.report.clock(time.perf_counter())
               written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, calls: Any,
               segments: Segments | None) -> None:
         """Put a group on the tape."""
         signature = work.signature
+        self.report.clock(time.perf_counter())
         places = [(g.pool, g.place, g.need) for g in gathered]
 
         def again() -> tuple[list[Tensor], list[Tensor]]:

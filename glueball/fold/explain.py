@@ -2,22 +2,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, final
 
-__all__ = ["Report"]
+from .facts import Flush
+
+__all__ = ["Report", "last_report"]
+
+_last: list[Report] = []
 
 
 @final
-@dataclass(slots=True)
 class Report:
-    """Statistics of one scope."""
+    """What one scope did."""
 
-    flushes: list[Any] = field(default_factory=list)
+    __slots__ = ("opened", "closed", "flushes", "backward", "apart", "at_once", "clock", "_rows")
 
-    def begin(self, reason: str, works: Sequence[Any], planned: Any, scheduling: float) -> None:
+    def __init__(self) -> None:
+        self.opened = perf_counter()
+        self.closed = 0.0
+        self.flushes: list[Flush] = []
+        self.backward: list[tuple[Any, float]] = []
+        self.apart: dict[str, str] = {}
+        self.at_once: dict[tuple[str, str], str] = {}
+        self.clock: Any = None
+        self._rows: Any = None
+
+    def begin(self, reason: str, works: Sequence[Any], planned: Any, clocks: tuple[float, float, float]) -> None:
         """Note a flush that is about to run."""
-        self.flushes.append((reason, [w.signature for w in works], [(i, len(c)) for i, c in planned.groups], scheduling))
+        flush = Flush(reason, works, planned, clocks)
+        self.flushes.append(flush)
+        self.clock = flush.marks.append
 
-    def end(self, seconds: float) -> None:
-        """Note that it ran."""
+    def ahead(self, work: Any, halves: Any, begin: float, gathered: float) -> None:
+        """Note that the first half of a unit has run for all its calls."""
+        self.flushes[-1].ahead.append((work, halves, begin, gathered, perf_counter()))
+
+    def prepared(self, begin: float) -> None:
+        """Note that a body was made."""
+        self.flushes[-1].prepared.append((begin, perf_counter()))
+
+    def end(self) -> None:
+        """Note that the flush has run."""
+        self.flushes[-1].ended = perf_counter()
+
+    def close(self, rows: Any) -> None:
+        """Note that the scope was left; rows: where each value lies."""
+        self.closed, self._rows = perf_counter(), rows
+        _last[:] = [self]
+
+
+def last_report() -> Report:
+    """Return the report of the last scope."""
+    return _last[0]

@@ -13,12 +13,12 @@ from ..base import config
 from ..base.errors import MXNetError, explain
 from ..base.modes import is_recording, no_tape
 from ..dispatch import CURRENT
+from .explain import Report, last_report
 from .folder import Folder
 
-__all__ = ["batching", "current_folder", "last_report"]
+__all__ = ["batching", "current_folder"]
 
 _MODES = ("on", "off", "check")
-_last: list[Any] = []
 _OFF: ContextVar[bool] = ContextVar("glueball_fold_off", default=False)  # inside a scope with mode="off"
 
 
@@ -58,6 +58,7 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
                                      expected="'refuse' or 'sample'", received=repr(statistics)))
         self.mode, self.statistics = mode, statistics
         self._open: list[tuple[Any, Any, Any, bool]] = []
+        self._report: Report | None = None
 
     def __enter__(self) -> batching:
         current = CURRENT.get()
@@ -98,22 +99,15 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
                 quiet.__exit__(None, None, None)
             if collecting:
                 gc.enable()
-            _last[:] = [folder.engine.report]
+            self._report = folder.engine.report
+            self._report.close(folder.engine.store.rows)
 
-    def explain(self) -> str:
-        """Return what the last batch did; see fold.explain."""
-        return last_report().text()
+    def explain(self, times: bool = True) -> str:
+        """Return what this scope did, as text; see fold.explain."""
+        return (last_report() if self._report is None else self._report).text(times)
 
 
 def current_folder() -> Folder | None:
     """Return the folder that records now, if one does."""
     current = CURRENT.get()
     return current if isinstance(current, Folder) else None
-
-
-def last_report() -> Any:
-    """Return the report of the last scope."""
-    if not _last:
-        raise MXNetError(explain("fold.explain", "Nothing has been folded yet.",
-                                 fix="run a scope first: `with fold.batching(): ...`"))
-    return _last[0]

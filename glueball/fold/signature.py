@@ -16,7 +16,9 @@ from typing import Any, final
 from .kinds import Kind, Pool
 from .steps import Program
 
-__all__ = ["Argument", "Output", "Signature", "Call"]
+__all__ = ["Argument", "Output", "Signature", "Call", "NOT_RAGGED"]
+
+NOT_RAGGED = "lists of children are not one argument of any length: "  # begins a remark
 
 
 @final

@@ -25,7 +25,7 @@ from .body import can_be_ragged
 from .future import Future
 from .kinds import Kind, kind_of
 from .ragged import find_ragged, to_program
-from .signature import Call
+from .signature import NOT_RAGGED, Call
 from .steps import Program
 from .verify import agrees
 
@@ -53,6 +53,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
             return NotImplemented
         unit = held["_fold_unit"] = Unit(block)
     if held["_forward_hooks"] or held["_forward_pre_hooks"] or unit.refused:
+        folder.engine.report.apart[unit.block.name] = unit.refused or "it has forward hooks"
         return NotImplemented
     parts: list[Any] = [is_recording(), is_training()]
     refs: list[Any] = []
@@ -215,6 +216,9 @@ class Unit:
 
     def _call(self, folder: Any, graph: TracedGraph, program: Program, kinds: Sequence[Kind], listed: Sequence[bool],
               vectors: Sequence[bool], modes: tuple[bool, bool]) -> Call:
+        if found is not self.not_one:
+            found.signature.remarks.append(f"{NOT_RAGGED}{call.held}" if call.signature is None else
+                                           f"{NOT_RAGGED}with {children} of them the computation is another one")
         """Make the call of a program; `vectors`: arguments from outside that can be taken element by element."""
         shared = [p for _, p in graph.parameters] + [a for _, a in graph.constants]
         for step in program.steps:
