@@ -74,8 +74,8 @@ class Tape:
         self.gradients: dict[Pool, Tensor] = {}
         self.reached: Any = np.zeros(0, dtype=bool)  # by value number: whether this pass has come to the value
         self._pass = -1
-
         self.noted: list[tuple[Any, float]] = []  # for the report: (work, or None at the beginning, when it ended)
+
     # -- forward -------------------------------------------------------------------------------------------------------
     def open(self) -> None:
         """Begin a flush."""
@@ -118,8 +118,8 @@ class Tape:
 
     def reverse(self, begin: int, end: int) -> None:
         """Walk groups in reverse."""
-        for index in range(end - 1, begin - 1, -1):
         self.noted.append((None, time.perf_counter()))
+        for index in range(end - 1, begin - 1, -1):
             entry = self.entries[index]
             if not any(pool in self.gradients for pool, _, _ in entry.written) or not self._reach(entry):
                 continue
@@ -147,9 +147,9 @@ class Tape:
             for tensor, gradient in zip(entry.direct, found[count:]):
                 if gradient is not None:
                     self.sink.add(tensor, gradient)
+            self.noted.append((entry.work, time.perf_counter()))
 
     def _reach(self, entry: Entry) -> bool:
-            self.noted.append((entry.work, time.perf_counter()))
         """Whether the pass has come to a result of these calls; if so it comes to the arguments of those calls.
 
         What it does not come to must keep the gradient it has: rows of zeros are not enough to tell.
@@ -215,9 +215,9 @@ class _Flush(torch.autograd.Function):
         tape = flush.tape
         tape.reverse(flush.begin, flush.end)
         found: list[Tensor | None] = [tape.sink.collect(t) for t in ctx.tensors[:flush.shared]]
+        tape.noted.append(("weights", time.perf_counter()))
         for tensor, pool, start, count, value in flush.sources:
             rows = tape.gradients.get(pool)
-        tape.noted.append(("weights", time.perf_counter()))
             if rows is None or not tape.reached[value]:
                 found.append(None)
             else:

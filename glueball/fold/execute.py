@@ -146,12 +146,12 @@ class Engine:
         self.store = Store()
         self.tape = Tape(self.store)
         self.report = Report()
+        self.tape.noted = self.report.backward
         self.hoisted: dict[int, _Hoisted] = {}
 
     # -- values --------------------------------------------------------------------------------------------------------
     def has(self, future: Future) -> bool:
         """Whether a value has been computed."""
-        self.tape.noted = self.report.backward
         value = future.ref >> OFFSET
         return value < len(self.store.rows) and self.store.rows[value] >= 0
 
@@ -194,12 +194,12 @@ class Engine:
         """
         folder, begin = self.folder, time.perf_counter()
         self._store_externals(folder.fresh)
+        stored = time.perf_counter()
         folder.fresh = []
         works = [Work.merged([*queue.blocks, Work(signature, queue)] if queue.ids else queue.blocks)
                  for signature, queue in folder.queues.items()]
         folder.queues = {}
         folder.waiting = 0
-        stored = time.perf_counter()
         self.store.fit(folder.next)
         planned = plan(works, folder.next)
         self._make_room(works)
@@ -274,14 +274,14 @@ class Engine:
         """Run the first half for all calls of a work; its results are arenas of their own."""
         signature, begin = work.signature, time.perf_counter()
         gathered = [self._gather(work, ahead.calls, position, None) for position in ahead.halves.given]
+        filled = time.perf_counter()
         outputs, taped, direct = self._compute(signature, ahead.first, gathered, len(ahead.calls), None)
+        self.report.ahead(work, ahead.halves, begin, filled)
         written: list[tuple[Pool, int, int]] = []
         for tensor in outputs:
             pool = Pool(signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
             arena = self.store.arena(pool)
-        filled = time.perf_counter()
             arena.data, arena.used = tensor.detach(), tensor.shape[0]
-        self.report.ahead(work, ahead.halves, begin, filled)
             ahead.results.append((pool, tensor.shape[0] // max(len(ahead.calls), 1), taped and tensor.requires_grad))
             written.append((pool, 0, tensor.shape[0]))
         if taped:
@@ -324,15 +324,15 @@ class Engine:
         if ahead is None:
             body = signature.compiled.get("body")
             if body is None:
+                begin = time.perf_counter()
                 body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
+                self.report.prepared(begin)
             gathered = [self._gather(work, calls, i, rows) for i in range(len(signature.arguments))]
         else:
             if not ahead.done:
                 self._run_ahead(work, ahead)
             body = ahead.second
-                begin = time.perf_counter()
             gathered = [self._gather(work, calls, i, rows) for i in ahead.halves.kept]
-                self.report.prepared(begin)
             for crossing in ahead.halves.frontier:
                 pool, size, need = ahead.results[crossing.result]
                 place: Any = slice(ahead.done * size, (ahead.done + len(calls)) * size)
@@ -343,18 +343,18 @@ class Engine:
         segments = None
         if work.children is not None:
             segments = Segments(work.children[calls], gathered[0].tensor.device)
+        self.report.clock(time.perf_counter())
         outputs, taped, direct = self._compute(signature, body, gathered, len(calls), segments)
         written = self._write(work, calls, outputs, rows, taped)
         if taped:
             self._note(work, gathered, outputs, written, direct, body, calls, segments)
+        self.report.clock(time.perf_counter())
 
     def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
-        self.report.clock(time.perf_counter())
               written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, calls: Any,
               segments: Segments | None) -> None:
         """Put a group on the tape."""
         signature = work.signature
-        self.report.clock(time.perf_counter())
         places = [(g.pool, g.place, g.need) for g in gathered]
 
         def again() -> tuple[list[Tensor], list[Tensor]]:

@@ -212,13 +212,13 @@ class Unit:
                 call.sizes.add(children)
                 return call
         found = call.others[children] = self.plain(folder, args, parts)
+        if found is not self.not_one:
+            found.signature.remarks.append(f"{NOT_RAGGED}{call.held}" if call.signature is None else
+                                           f"{NOT_RAGGED}with {children} of them the computation is another one")
         return found
 
     def _call(self, folder: Any, graph: TracedGraph, program: Program, kinds: Sequence[Kind], listed: Sequence[bool],
               vectors: Sequence[bool], modes: tuple[bool, bool]) -> Call:
-        if found is not self.not_one:
-            found.signature.remarks.append(f"{NOT_RAGGED}{call.held}" if call.signature is None else
-                                           f"{NOT_RAGGED}with {children} of them the computation is another one")
         """Make the call of a program; `vectors`: arguments from outside that can be taken element by element."""
         shared = [p for _, p in graph.parameters] + [a for _, a in graph.constants]
         for step in program.steps:
