@@ -64,7 +64,7 @@ class Signature:
     origin: str
     remarks: list[str] = field(default_factory=list)
     compiled: dict[Any, Any] = field(default_factory=dict)  # bodies, made by execute.py
-    reference: Any = None  # a callable for mode="check", where the program is not the user's own
+    reference: Any = None  # for mode="check": (unit, structure of its arguments), see check.py
 
 
 @final

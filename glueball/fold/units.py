@@ -151,10 +151,12 @@ class Unit:
         if graph is None:
             return self.not_one
         program = to_program(graph.outputs, graph.data, _shared_nodes(graph), graph.types)
-        arrays = flatten(list(args), NDArray)[0]
+        arrays, structure = flatten(list(args), NDArray)
         vectors = [v.ndim == 1 and not _is_own(v, folder) for v in arrays]
-        return self._call(folder, graph, program, [_kind(v) for v in arrays], (False,) * len(arrays), vectors,
+        call = self._call(folder, graph, program, [_kind(v) for v in arrays], (False,) * len(arrays), vectors,
                           (recording, training))
+        call.signature.reference = self, structure
+        return call
 
     def _traced(self, args: Sequence[Any], training: bool) -> TracedGraph | None:
         try:
@@ -179,6 +181,8 @@ class Unit:
         kinds, listed = _kinds_of(args)
         call = self._call(folder, graph, program, kinds, listed, [False] * len(kinds), (recording, training))
         call.sizes = set()
+        call.signature.reference = self, [type(a) if isinstance(a, (list, tuple)) and a else
+                                          "array" if isinstance(a, NDArray) else (a,) for a in args]
         return call
 
     def _ragged(self, folder: Any, args: Sequence[Any], training: bool) -> Program | str:
