@@ -261,16 +261,14 @@ def _segment_runner(segment: Segment) -> Runner:
 
 def _taken(program: Program, parts: Mapping[int, Sequence[tuple[int, int, int]]]) -> set[int]:
     """Return the slots that linear layers compute as parts, and those that are only cut into such parts."""
-    taken: set[int] = {slot for found in parts.values() for slot, _, _ in found}
-    bases = set(parts)
+    own = {slot for found in parts.values() for slot, _, _ in found}
+    taken, bases = set(own), set(parts)
     for step in program.steps:
-        if step.inputs and step.inputs[0] in bases:
-            bases.update(step.outputs)  # a slice of a slice
-    for slot in {slot for found in parts.values() for slot, _, _ in found}:
-        bases.discard(slot)
-    return taken | {s for step in program.steps if step.inputs and step.inputs[0] in bases | set(parts)
-                    for s in step.outputs if not isinstance(step.op, str) and step.op.name in
-                    ("slice_axis", "SliceChannel")}
+        if step.inputs and step.inputs[0] in bases and not isinstance(step.op, str) and step.op.name in (
+                "slice_axis", "SliceChannel"):
+            taken.update(step.outputs)
+            bases.update(slot for slot in step.outputs if slot not in own)  # slices of a slice
+    return taken
 
 
 def _column_parts(program: Program, modes: Sequence[Mode]) -> dict[int, list[tuple[int, int, int]]]:
