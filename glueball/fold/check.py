@@ -231,7 +231,7 @@ class Checker:
         targets = [*[leaf for leaf, *_ in leaves], *[t for t, _ in weights]]
         if not heads or not targets:
             return
-        found: Sequence[Any] = torch.autograd.grad(heads, targets, grads, allow_unused=True)
+        found = aten.run_gradients(heads, targets, grads, False, False)
         totals.scale = max(totals.scale, _size(grads))
         totals.terms = max(totals.terms, _terms([*_flat(arguments), *grads]) * work.count)
         for (_, pool, start, count), gradient in zip(leaves, found):

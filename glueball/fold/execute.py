@@ -20,6 +20,7 @@ from ..base.aten import set_grad_mode
 from .arena import Store, spans
 from .backward import Entry, Tape, attach
 from .body import Body, Run
+from .check import Checker
 from .explain import Report
 from .functions import Segments
 from .future import OFFSET, OFFSET_MASK, Future
@@ -39,6 +40,9 @@ class Work:
     """The recorded calls of one signature, as arrays. Calls are numbered 0 … count-1 in the order of the program."""
 
     __slots__ = ("signature", "ids", "count", "fixed", "children", "ends", "lists", "rows")
+
+    children: Any
+    rows: Any
 
     def __init__(self, signature: Signature, queue: Any) -> None:
         self.signature = signature
@@ -145,6 +149,7 @@ class Engine:
         self.folder = folder
         self.store = Store()
         self.tape = Tape(self.store)
+        self.checker = self.tape.checker = Checker(self, tensor_of) if folder.check else None
         self.report = Report()
         self.tape.noted = self.report.backward
         self.hoisted: dict[int, _Hoisted] = {}
@@ -294,7 +299,8 @@ class Engine:
         refs = work.references(position, calls)
         values = refs >> OFFSET
         starts = self.store.rows[values] + (refs & OFFSET_MASK)
-        tensor, place = self.store.arena(argument.pool).take(starts, argument.rows if rows is None or argument.children else rows)
+        size = argument.rows if rows is None or argument.children else rows
+        tensor, place = self.store.arena(argument.pool).take(starts, size)
         need = work.signature.recording and argument.pool.floating and bool(self.store.gradient[values].any())
         return _Gathered(tensor, argument.pool, place, need)
 
@@ -349,6 +355,8 @@ class Engine:
         if taped:
             self._note(work, gathered, outputs, written, direct, body, calls, segments)
         self.report.clock(time.perf_counter())
+        if self.checker is not None:
+            self.checker.values(work, calls)
 
     def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
               written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, calls: Any,
