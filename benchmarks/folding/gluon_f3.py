@@ -129,7 +129,7 @@ class GluonSide(Side):
 
     def train(self, batch: list[Any]) -> None:
         self.total(batch).backward()
-        self.trainer.step(len(batch))
+        self.trainer.step(len(batch), ignore_stale_grad=True)  # there may be no rare word in a batch
         self.mx.nd.waitall()
 
     def infer(self, batch: list[Any]) -> np.ndarray:
