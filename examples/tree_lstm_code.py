@@ -37,7 +37,7 @@ OPERATORS = {
 CLASSES = list(OPERATORS.values())
 HIDDEN = "?"  # what stands in the tree for the operator to be guessed
 SMALLEST, LARGEST, PER_FILE = 8, 40, 100  # nodes of a piece of code; pieces taken from one file
-BATCH, EPOCHS = 64, 4
+BATCH, EPOCHS = 64, 3
 
 
 # ------------------------------------------------------------------------------------------------------------- the data
@@ -429,8 +429,8 @@ def plot(
 
 def run(epochs: int, smoke: bool, file: Path | None) -> None:
     """Read the library, train, compare, and print it all."""
-    seen, unseen = read_library(*((256, 128) if smoke else (8000, 1500)))
-    words = Vocabulary(Counter(word for piece in seen for word in piece.words), 1500)
+    seen, unseen = read_library(*((256, 128) if smoke else (12000, 1500)))
+    words = Vocabulary(Counter(word for piece in seen for word in piece.words), 1000)
     roles = Vocabulary(Counter(role for piece in seen for role in piece.roles), 100)
     nodes = np.mean([len(piece.words) for piece in seen])
     print(
@@ -440,8 +440,8 @@ def run(epochs: int, smoke: bool, file: Path | None) -> None:
     frequent = Counter(piece.label for piece in seen).most_common(1)[0][0]
     lines = {
         f"always '{CLASSES[frequent]}'": float(np.mean([piece.label == frequent for piece in unseen])),
-        "bag of nodes": linear(bag_of_nodes, seen, unseen, 2 if smoke else 8),
-        "bag of pairs": linear(bag_of_pairs, seen, unseen, 2 if smoke else 8),
+        "bag of nodes": linear(bag_of_nodes, seen, unseen, 2 if smoke else 6),
+        "bag of pairs": linear(bag_of_pairs, seen, unseen, 2 if smoke else 6),
     }
     print("     " + "     ".join(f"{name} {value:.1%}" for name, value in lines.items()))
 
