@@ -156,7 +156,7 @@ def compiler() -> Compiler:
 
 def available() -> bool:
     """Return whether segments are compiled here; otherwise they run through torch."""
-    return why_not() is None
+    return _compiler is not None or why_not() is None
 
 
 def why_not() -> str | None:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ...base.errors import ArgumentError, DTypeError, ShapeError, explain
+from ...base.errors import ArgumentError, ContextError, DTypeError, ShapeError, explain
 from .compile import Kernel, parallel
 
 __all__ = [
     "Kind", "Split", "Item", "Place", "place", "places_of", "side_by_side", "call", "parts", "first", "changed",
-    "BLOCK",
+    "mixed", "BLOCK",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column"]
@@ -111,14 +111,17 @@ def places_of(
 
     Raises
     ------
-    ShapeError, DTypeError, ArgumentError : they do not fit
+    ShapeError, DTypeError, ArgumentError, ContextError : they do not fit
     """
     rows, columns = _size(items, kinds, like)
     places: list[Place] = []
     kept: list[Tensor] = []
     count = len(kinds)
+    cpu = bool(items) and first(items).is_cpu
     for tensor, sizes in _named(items):
         index = len(places)
+        if tensor.is_cpu is not cpu:
+            raise mixed(f"Input {index}", first(items), tensor)
         if tensor.dtype is not dtype:
             raise DTypeError(explain("Rows", f"Input {index} has another element type.", expected=dtype,
                                      received=tensor.dtype))  # fmt: skip
@@ -157,6 +160,11 @@ def places_of(
 def _misfit(index: int, kind: str, expected: tuple[int, ...], received: Sequence[int]) -> ShapeError:
     return ShapeError(explain("Rows", f"Input {index} ({kind}) has another shape.", expected=expected,
                               received=tuple(received)))  # fmt: skip
+
+
+def mixed(what: str, one: Tensor, other: Tensor) -> ContextError:
+    """Return the error for arrays on two devices."""
+    return ContextError(explain("Rows", f"{what} is on another device.", expected=one.device, received=other.device))
 
 
 def changed(targets: Sequence[Tensor]) -> None:

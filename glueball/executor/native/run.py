@@ -22,7 +22,7 @@ from .derivative import gradients
 from .emit import Segment
 from .evaluate import evaluate
 from .expression import Expr
-from .places import BLOCK, Item, Kind, Place, Split, call, changed, first, parts, place, places_of
+from .places import BLOCK, Item, Kind, Place, Split, call, changed, first, mixed, parts, place, places_of
 from .tape import Node
 
 __all__ = ["Rows", "Split", "compile_rows", "Kind", "Plan"]
@@ -73,12 +73,12 @@ class Rows:
 
         Raises
         ------
-        ShapeError, DTypeError, ArgumentError : tensors do not fit the segment
+        ShapeError, DTypeError, ArgumentError, ContextError : tensors do not fit the segment
         """
         rows, columns, places, _kept = self.places(tensors)
-        if outs is not None:
-            self._check_targets(outs, rows, columns)
         like = first(tensors)
+        if outs is not None:
+            self._check_targets(outs, like, rows, columns)
         if not self.native(like):
             values = self.evaluated(self.outputs, parts(tensors), (rows, columns))
             return [value.contiguous() for value in values] if outs is None else _copied(values, outs)
@@ -125,6 +125,8 @@ class Rows:
                 raise ShapeError(explain("Rows", f"Gradient {index} does not fit its output.",
                                          expected=f"{(rows, columns)} {self.dtype}",
                                          received=f"{tuple(grad.shape)} {grad.dtype}"))  # fmt: skip
+            if grad is not None and grad.device != first(tensors).device:
+                raise mixed(f"Gradient {index}", first(tensors), grad)
         plan = self.plan(grads, needs)
         targets = [None] * len(self.kinds) if grads_out is None else _targets_of(grads_out, len(self.kinds))
         if plan.segment.results and self.native(first(tensors)):
@@ -185,11 +187,13 @@ class Rows:
 
     def _fits(self, target: Tensor, rows: int, columns: int) -> bool:
         """Whether code can write to a target itself; copy_ converts for others, or says what is wrong."""
-        return (target.shape == (rows, columns) and target.dtype is self.dtype
+        return (target.is_cpu and target.shape == (rows, columns) and target.dtype is self.dtype
                 and (target.stride(1) == 1 or columns == 1))  # fmt: skip
 
-    def _check_targets(self, outs: Sequence[Tensor], rows: int, columns: int) -> None:
+    def _check_targets(self, outs: Sequence[Tensor], like: Tensor, rows: int, columns: int) -> None:
         for out in outs:
+            if out.device != like.device:
+                raise mixed("A target", like, out)
             if out.shape != (rows, columns) or out.dtype is not self.dtype:
                 raise ShapeError(explain("Rows", "A target does not fit.", expected=f"{(rows, columns)} {self.dtype}",
                                          received=f"{tuple(out.shape)} {out.dtype}"))  # fmt: skip

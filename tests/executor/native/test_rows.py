@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glueball.base.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
+from glueball.base.errors import ArgumentError, ContextError, DTypeError, ShapeError, UnsupportedError
 from glueball.executor.native import Split, compile, compile_rows, input, places, run
 from glueball.executor.native import expression as e
 from glueball.executor.native.evaluate import evaluate
@@ -253,6 +253,13 @@ def test_misfits_are_refused(way: str) -> None:
         segment.forward([numbers(3, 4), numbers(4)], [numbers(4, 3)])
     with pytest.raises(ShapeError, match="two axes"):
         segment.forward([numbers(3), numbers(4)])
+    elsewhere = torch.empty(4, dtype=DOUBLE, device="meta")
+    with pytest.raises(ContextError, match="Input 1 is on another device"):
+        segment.forward([numbers(3, 4), elsewhere])
+    with pytest.raises(ContextError, match="target"):
+        segment.forward([numbers(3, 4), numbers(4)], [elsewhere.expand(3, 4)])
+    with pytest.raises(ContextError, match="Gradient 0"):
+        segment.backward([numbers(3, 4), numbers(4)], [elsewhere.expand(3, 4)], [True, True])
     with pytest.raises(ShapeError, match="Gradient 0"):
         segment.backward([numbers(3, 4), numbers(4)], [numbers(4, 4)], [True, True])
     pair = compile_rows([a * b + c], ["full", "full", "row"], DOUBLE)
