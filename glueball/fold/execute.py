@@ -98,12 +98,12 @@ class Work:
 
     def references(self, argument: int, calls: Any) -> Any:
         """Return the references of one argument for some calls; for a list of children those of all children."""
-        before = self.signature.arguments[:argument]
+        number = self.signature.numbers[argument]
         if not self.signature.arguments[argument].children:
-            return self.fixed[calls, sum(not a.children for a in before)]
+            return self.fixed[calls, number]
         assert self.children is not None and self.ends is not None
         counts = self.children[calls]
-        return self.lists[sum(a.children for a in before)][spans(self.ends[calls] - counts, counts)]
+        return self.lists[number][spans(self.ends[calls] - counts, counts)]
 
     def all_references(self) -> list[tuple[Any, Any]]:
         """Return (references, number of the call) pairs of all arguments, in order: lists of children come last."""

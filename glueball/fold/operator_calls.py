@@ -24,7 +24,7 @@ from .future import PART, Future
 from .kinds import Kind, kind_of
 from .ragged import to_program
 from .signature import Argument, Call, Output, Signature
-from .steps import Program, Step
+from .steps import REDUCTIONS, Program, Step
 
 __all__ = ["record", "record_part", "signature_of"]
 
@@ -57,6 +57,10 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
             op.dynamic) else "is told on which device to run"
         folder.engine.report.at_once[op.name, user_frame()] = why
         return NotImplemented
+    if op.name in REDUCTIONS and len(inputs) == 1 and attrs.get("axis") in (0, (0,)):
+        reduced = _over_rows(folder, op, inputs[0], attrs)
+        if reduced is not None:
+            return reduced
     recording, training = folder.modes()
     parts: list[Any] = [op, _attributes(attrs), recording, training]
     refs: list[int] = []
@@ -84,17 +88,42 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
         refs.append(ref)
     if not refs:
         return NotImplemented
-    sized = op.name == "add_n" and not shared
-    if sized and all(k is parts[4] for k in parts[5:]):
-        key: Any = (*parts[:4], parts[4].children)
-    else:
-        sized, key = False, tuple(parts)
+    sized = op.variadic and not shared and _takes_children(op, attrs, parts[4]) and all(
+        k is parts[4] for k in parts[5:])
+    key: Any = (*parts[:4], parts[4].children, 0 if op.name == "add_n" else len(refs)) if sized else tuple(parts)
     call = _calls.get(key)
     if call is None:
         if len(_calls) > _LIMIT:
             _calls.clear()
         call = _calls[key] = _build(folder, op, attrs, parts[4:], shared, recording, training, sized)
     return folder.add(call, refs, len(refs) if sized else 0)
+
+
+def _over_rows(folder: Any, op: OpDef, value: Any, attrs: Mapping[str, Any]) -> Any:
+    """Record the sum, mean or maximum over the rows of a matrix, whose number is nobody's business; or return None."""
+    if type(value) is not Future or value.folder is not folder or value.ref < 0 or len(value.shape) != 2:
+        return None
+    if not value.kind.ragged or not value.shape[0] or any(attrs.get(k) for k in ("keepdims", "exclude")):
+        return None
+    row = value.kind.part(-1)
+    recording, training = folder.modes()
+    key = (op, "rows", recording, training, row)
+    call = _calls.get(key)
+    if call is None:
+        of = TensorType(row.shape, row.dtype)
+        program = Program((of, of), ("edge", "node"), (0,), (), (Step(op.name, {}, (0,), (1,), "node"),), (1,))
+        signature = signature_of(op.name, program, (row,), (True,), (row,), (), (recording, training), user_frame(3))
+        call = _calls[key] = Call(signature, (row,), 0, None)
+    return folder.add(call, [value.ref + i for i in range(value.shape[0])], value.shape[0])
+
+
+def _takes_children(op: OpDef, attrs: Mapping[str, Any], kind: Kind) -> bool:
+    """Whether a call with any number of arrays of a kind is one with all others: a sum, or rows put together."""
+    if op.name == "add_n":
+        return True
+    if op.name == "Concat":
+        return attrs.get("dim", 1) in (0, "0") and len(kind.shape) >= 2
+    return op.name == "stack" and attrs.get("axis", 0) in (0, "0") and len(kind.shape) == 1 and not kind.ragged
 
 
 def _is_shared(op: OpDef, index: int, array: NDArray, own: bool) -> bool:
@@ -141,9 +170,15 @@ def _build(folder: Any, op: OpDef, attrs: Mapping[str, Any], parts: Sequence[Any
         refuse_statistics(folder, origin)
     if sized:
         kind: Kind = parts[0]
-        program = _sum_program(kind)
-        signature = signature_of(op.name, program, (kind,), (True,), (kind,), (), (recording, training), origin)
-        return Call(signature, (kind,), kind.rows, None, sizes=None)
+        if op.name == "add_n":
+            signature = signature_of(op.name, _sum_program(kind), (kind,), (True,), (kind,), (), (recording, training),
+                                     origin)
+            return Call(signature, (kind,), 0, None)
+        rows = kind.rows * len(parts)
+        out = kind_of(kind.ctx, kind.dtype, (rows, *kind.pool.rest))
+        signature = signature_of(op.name, _rows_program(kind), (kind,), (True,), (out,), (), (recording, training),
+                                 origin, (op.name, kind))
+        return Call(signature, (out,), rows, None)
     kinds = [p for p in parts if isinstance(p, Kind)]
     program, outs = _program(op, typed, parts, shared, training)
     ragged = [k.ragged for k in kinds]
@@ -172,7 +207,7 @@ def signature_of(name: str, program: Program, kinds: Sequence[Kind], children: S
         if found is not None and all(a is b for a, b in zip(found.shared, shared)):
             return found
     ragged = identity is not None
-    arguments = tuple(Argument(k.pool, 0 if ragged else k.rows, c) for k, c in zip(kinds, children))
+    arguments = tuple(Argument(k.pool, 0 if ragged and not c else k.rows, c) for k, c in zip(kinds, children))
     outputs = tuple(Output(k.pool, 0 if ragged else k.rows) for k in outs)
     made = Signature(name, program, arguments, outputs, tuple(shared), modes[1], modes[0], ragged, origin)
     if key is not None:
@@ -186,6 +221,11 @@ def _sum_program(kind: Kind) -> Program:
     """The sum of any number of children."""
     of = TensorType(kind.shape, kind.dtype)
     return Program((of, of), ("edge", "node"), (0,), (), (Step("sum", {}, (0,), (1,), "node"),), (1,))
+
+
+def _rows_program(kind: Kind) -> Program:
+    """The rows of any number of children, one after the other: they lie so when they have been gathered."""
+    return Program((TensorType(kind.shape, kind.dtype),), ("edge",), (0,), (), (), (0,))
 
 
 def _program(op: OpDef, typed: Mapping[str, Any], parts: Sequence[Any], shared: Sequence[Any],

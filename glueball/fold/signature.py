@@ -64,7 +64,17 @@ class Signature:
     origin: str
     remarks: list[str] = field(default_factory=list)
     compiled: dict[Any, Any] = field(default_factory=dict)  # bodies, made by execute.py
+    numbers: tuple[int, ...] = field(init=False)  # per argument, its number among those of its sort (lists or not)
     reference: Any = None  # for mode="check": (unit, structure of its arguments), see check.py
+
+
+    def __post_init__(self) -> None:
+        counts = [0, 0]
+        numbers: list[int] = []
+        for argument in self.arguments:
+            numbers.append(counts[argument.children])
+            counts[argument.children] += 1
+        self.numbers = tuple(numbers)
 
 
 @final
