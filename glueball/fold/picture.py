@@ -1,0 +1,340 @@
+"""The schedule of a scope as a picture: a row for each kind of call, a box for each group, along the time.
+
+The one idea: the picture is a list of rectangles, lines and words, made once and written by one of two short writers:
+SVG by hand, PNG through matplotlib where it is installed.
+
+Not here: where times and widths come from (facts.py).
+"""
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+from xml.sax.saxutils import escape, quoteattr
+
+from ..base import errors
+from .facts import Group
+from .reasons import MAP_WAITS, label_of, short_place
+
+__all__ = ["draw_groups"]
+
+WIDTH, LEFT, RIGHT = 1200.0, 300.0, 24.0
+TOP, LANE, GAP = 92.0, 34.0, 8.0
+LANES = 24  # kinds of calls with a row of their own; the others share one
+COLOURS = ("#4C78A8", "#F58518", "#54A24B", "#E45756", "#72B7B2", "#B279A2", "#9D755D", "#D6A100", "#FF9DA6", "#79706E")
+INK, QUIET, FAINT, STRIPE = "#222222", "#666666", "#C9CED6", "#F5F6F8"
+WORK = {"recording": "#D5D9E0", "scheduling": "#8A93A3", "preparing": "#EBD9A8", "weights": "#5E6675"}
+WORDS = {"recording": "your program runs, calls are recorded", "scheduling": "sorted into groups",
+         "preparing": "made ready, the first time only", "weights": "gradients of weights"}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle. name : its class in the SVG; tip : what is shown when the mouse rests on it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: str
+    name: str = ""
+    tip: str = ""
+    opacity: float = 1.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    stroke: str
+    dashed: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A line of text; y is that of its base line. anchor : "start", "middle" or "end"."""
+
+    x: float
+    y: float
+    text: str
+    size: float = 12.0
+    fill: str = INK
+    anchor: str = "start"
+    bold: bool = False
+
+
+def draw_groups(report: Any, path: str | os.PathLike[str]) -> None:
+    """Draw a report's schedule into a file; the ending says how (svg, png)."""
+    target = Path(path)
+    ending = target.suffix.lower()
+    if ending not in (".svg", ".png"):
+        raise errors.MXNetError(errors.explain("fold.draw", "The ending of the file's name says what is drawn.",
+                                               expected="a name that ends in .svg or .png", received=str(path)))
+    shapes, height = _Schedule(report).shapes()
+    if ending == ".svg":
+        target.write_text(_as_svg(shapes, height, report), encoding="utf-8")
+    else:
+        _as_png(shapes, height, target)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A stretch of time: a group, or work between groups. lane : the kind's number, -1 for what is no group."""
+
+    begin: float
+    end: float
+    lane: int
+    what: str
+    group: Group | None = None
+
+
+@final
+class _Schedule:
+    """Lays a report out; x is time, y the lanes."""
+
+    def __init__(self, report: Any) -> None:
+        self.report = report
+        kinds = report.kinds
+        self.lanes = {id(facts.signature): min(i, LANES) for i, facts in enumerate(kinds)}
+        self.labels = [label_of(facts.signature) for facts in kinds[:LANES]]
+        if len(kinds) > LANES:
+            self.labels.append(f"{len(kinds) - LANES} other kinds")
+        self.widest = max(report.widths, default=1)
+        self.forward = self._forward()
+        self.turn = max((span.end for span in self.forward), default=0.0)
+        self.backward = self._backward(self.turn)
+        end = max([self.turn, *[span.end for span in self.backward]])
+        self.scale = (WIDTH - LEFT - RIGHT) / (end or 1.0)
+        self.end = end
+        self.bottom = TOP + (LANE + GAP) * (len(self.labels) + 1)
+
+    def _forward(self) -> list[_Span]:
+        """Recording, scheduling and groups, in seconds since the scope was opened."""
+        report, spans = self.report, []
+        start, before = report.opened, report.opened
+        for flush in report.flushes:
+            begin, _, planned = flush.clocks
+            spans.append(_Span(before - start, begin - start, -1, "recording"))
+            spans.append(_Span(begin - start, planned - start, -1, "scheduling"))
+            spans += [_Span(a - start, b - start, -1, "preparing") for a, b in flush.prepared]
+            before = flush.ended or (flush.marks[-1] if flush.marks else planned)
+        spans.append(_Span(before - start, (report.closed or before) - start, -1, "recording"))
+        for group in report.runs:
+            spans.append(_Span(group.begin - start, group.end - start, self.lanes[id(group.signature)], "group", group))
+        return spans
+
+    def _backward(self, at: float) -> list[_Span]:
+        """The backward passes, set right behind: what happened in between is no part of the scope."""
+        spans: list[_Span] = []
+        before = 0.0
+        for what, end in self.report.backward:
+            if what is not None:
+                lane = self.lanes.get(id(getattr(what, "signature", None)), -1)
+                spans.append(_Span(at, at + end - before, lane, "weights" if lane < 0 else "backward"))
+                at += end - before
+            before = end
+        return spans
+
+    # -- shapes --------------------------------------------------------------------------------------------------------
+    def _x(self, seconds: float) -> float:
+        return LEFT + seconds * self.scale
+
+    def _y(self, lane: int) -> float:
+        return TOP + (LANE + GAP) * (lane + 1)
+
+    def shapes(self) -> tuple[list[Any], float]:
+        """Return what to draw, and the height of the picture."""
+        legend = self._legend()
+        return [*self._heading(), *self._rows(), *self._axis(), *self._flushes(), *self._program(), *self._groups(),
+                *self._reverse(), *legend], self.bottom + 112.0
+
+    def _heading(self) -> list[Any]:
+        report = self.report
+        least = f"at least {report.lower_bound} are needed"
+        seconds = report.seconds
+        forward = sum(value for name, value in seconds.items() if name != "backward")
+        time = f"{1000 * forward:.1f} ms"
+        if seconds["backward"]:
+            time += f", and {1000 * seconds['backward']:.1f} ms backward"
+        return [Words(24, 34, f"{report.calls} calls ran as {report.groups} groups", 20, bold=True),
+                Words(24, 56, f"{least}; {time}", 13, QUIET)]
+
+    def _rows(self) -> list[Any]:
+        found: list[Any] = [Words(24, self._y(-1) + 21, "program", 12, QUIET)]
+        for lane, label in enumerate(self.labels):
+            y = self._y(lane)
+            found.append(Box(LEFT, y, WIDTH - LEFT - RIGHT, LANE, STRIPE))
+            found.append(Box(24, y + 11, 12, 12, _colour(lane)))
+            found.append(Words(44, y + 21, label if len(label) <= 38 else label[:36] + "...", 12))
+        return found
+
+    def _axis(self) -> list[Any]:
+        found: list[Any] = []
+        step = _nice(self.end / 8)
+        for index in range(int(self.end / step) + 1 if step else 0):
+            x = self._x(index * step)
+            found.append(Line(x, TOP - 4, x, self.bottom, FAINT))
+            found.append(Words(x, self.bottom + 16, f"{1000 * index * step:g}", 11, QUIET, "middle"))
+        found.append(Words(LEFT, self.bottom + 34, "milliseconds since the scope began", 11, QUIET))
+        return found
+
+    def _flushes(self) -> list[Any]:
+        """A dashed line where recorded calls were run; a word on it where there is room."""
+        found: list[Any] = []
+        free = LEFT
+        for flush in self.report.flushes:
+            x = self._x(flush.clocks[0] - self.report.opened)
+            found.append(Line(x, TOP - 14, x, self.bottom, QUIET, True))
+            what, _, where = flush.reason.rpartition(" at ")
+            text = f"{what} at {os.path.basename(short_place(where))}" if what else flush.reason
+            text = "all samples wait" if flush.reason == MAP_WAITS else text
+            size = 5.6 * len(text)
+            if x - 4 >= free and x + size < WIDTH:
+                found.append(Words(x, TOP - 18, text, 11, QUIET))
+                free = x + size + 10
+            elif x - size - 4 >= free:
+                found.append(Words(x, TOP - 18, text, 11, QUIET, "end"))
+                free = x + 10
+        if self.backward:
+            x = self._x(self.turn)
+            found.append(Line(x, TOP - 14, x, self.bottom, INK))
+            found.append(Words(x + 5, TOP - 4, "backward", 11, INK))
+        return found
+
+    def _program(self) -> list[Any]:
+        y = self._y(-1)
+        return [self._box(span, y, LANE, WORK[span.what], "program", WORDS[span.what])
+                for span in [*self.forward, *self.backward] if span.lane < 0 and span.end > span.begin]
+
+    def _box(self, span: _Span, y: float, height: float, fill: str, name: str, what: str, opacity: float = 1.0) -> Box:
+        x, end = self._x(span.begin), self._x(span.end)
+        tip = f"{what}: {1000 * (span.end - span.begin):.2f} ms"
+        return Box(x, y, max(end - x, 0.8), height, fill, name, tip, opacity)
+
+    def _groups(self) -> list[Any]:
+        found: list[Any] = []
+        for span in self.forward:
+            group = span.group
+            if group is None:
+                continue
+            height = 8.0 + (LANE - 8.0) * math.sqrt(group.width / max(self.widest, group.width))
+            y = self._y(span.lane) + LANE - height
+            colour = _colour(span.lane)
+            what = f"{group.signature.name}: {group.width} call{'' if group.width == 1 else 's'}"
+            what += " ahead of their groups" if group.hoisted else ""
+            box = self._box(span, y, height, colour, "ahead" if group.hoisted else "group", what)
+            found.append(box)
+            gathering = (group.gathered - group.begin) * self.scale
+            if gathering >= 0.5:
+                found.append(Box(box.x, y, min(gathering, box.width), height, "#000000", "gather", box.tip, 0.28))
+            text = str(group.width)
+            if box.width >= 6.6 * len(text) + 3:
+                low = y + height - 4 if height >= 14 else y - 3
+                found.append(Words(box.x + box.width / 2, low, text, 10.5, "#FFFFFF" if height >= 14 else INK, "middle",
+                                   True))
+        return found
+
+    def _reverse(self) -> list[Any]:
+        return [self._box(span, self._y(span.lane) + 6, LANE - 6, _colour(span.lane), "backward", "gradient of a group",
+                          0.45) for span in self.backward if span.lane >= 0]
+
+    def _legend(self) -> list[Any]:
+        found: list[Any] = []
+        y, x = self.bottom + 58, 24.0
+        used = {span.what for span in [*self.forward, *self.backward]}
+        entries: list[tuple[str, float, str]] = [(WORK[name], 1.0, WORDS[name]) for name in WORK if name in used]
+        groups = [(_colour(0), 1.0, "a group: as high as it has calls, their number in it"),
+                  (_mixed(_colour(0)), 1.0, "arguments are gathered")]
+        if "backward" in used:
+            groups.append((_colour(0), 0.45, "gradient of a group"))
+        for fill, opacity, text in [*groups, *entries]:
+            size = 22 + 6.3 * len(text) + 18
+            if x + size > WIDTH - RIGHT:
+                x, y = 24.0, y + 22
+            found += [Box(x, y, 14, 12, fill, "legend", "", opacity), Words(x + 20, y + 10.5, text, 12, QUIET)]
+            x += size
+        return found
+
+
+def _colour(lane: int) -> str:
+    return COLOURS[lane % len(COLOURS)]
+
+
+def _mixed(colour: str) -> str:
+    """Return a colour under the shade of gathering."""
+    return "#" + "".join(f"{int(int(colour[i:i + 2], 16) * 0.72):02X}" for i in (1, 3, 5))
+
+
+def _nice(step: float) -> float:
+    """Return the smallest of 1, 2, 5 times a power of ten that is not less."""
+    if step <= 0:
+        return 0.0
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * 0.999)
+
+
+# -- writers -----------------------------------------------------------------------------------------------------------
+def _as_svg(shapes: Iterable[Any], height: float, report: Any) -> str:
+    said = f"{report.calls} calls ran as {report.groups} groups, {len(report.flushes)} times recorded calls were run."
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}" '
+             f'height="{height:g}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
+             'role="img" aria-labelledby="title description">', '<title id="title">Schedule of a folded batch</title>',
+             f'<desc id="description">{escape(said)}</desc>',
+             f'<rect width="{WIDTH:g}" height="{height:g}" rx="10" fill="#FFFFFF"/>']
+    lines += [_tag(shape) for shape in shapes]
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _tag(shape: Any) -> str:
+    if isinstance(shape, Box):
+        more = f' class="{shape.name}"' if shape.name else ""
+        more += f' opacity="{shape.opacity:g}"' if shape.opacity < 1 else ""
+        tip = f"><title>{escape(shape.tip)}</title></rect>" if shape.tip else "/>"
+        return (f'<rect x="{shape.x:.2f}" y="{shape.y:.2f}" width="{shape.width:.2f}" height="{shape.height:.2f}" '
+                f'rx="1.5" fill="{shape.fill}"{more}{tip}')
+    if isinstance(shape, Line):
+        dashes = ' stroke-dasharray="3 3"' if shape.dashed else ""
+        return (f'<line x1="{shape.x1:.2f}" y1="{shape.y1:.2f}" x2="{shape.x2:.2f}" y2="{shape.y2:.2f}" '
+                f'stroke="{shape.stroke}"{dashes}/>')
+    weight = ' font-weight="600"' if shape.bold else ""
+    return (f'<text x="{shape.x:.2f}" y="{shape.y:.2f}" font-size="{shape.size:g}" fill={quoteattr(shape.fill)} '
+            f'text-anchor="{shape.anchor}"{weight}>{escape(shape.text)}</text>')
+
+
+def _as_png(shapes: Sequence[Any], height: float, target: Path) -> None:
+    try:
+        figures: Any = importlib.import_module("matplotlib.figure")
+        patches: Any = importlib.import_module("matplotlib.patches")
+    except ImportError as error:
+        raise errors.MXNetError(errors.explain("fold.draw", "A PNG is drawn by matplotlib, which is not installed.",
+                                               fix='pip install "glueball[plot]", or draw a file that ends in .svg')
+                                ) from error
+    figure = figures.Figure(figsize=(WIDTH / 96, height / 96), dpi=192, facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    for shape in shapes:
+        if isinstance(shape, Box):
+            axes.add_patch(patches.Rectangle((shape.x, shape.y), shape.width, shape.height, facecolor=shape.fill,
+                                             linewidth=0, alpha=shape.opacity))
+        elif isinstance(shape, Line):
+            axes.plot([shape.x1, shape.x2], [shape.y1, shape.y2], color=shape.stroke, linewidth=0.7,
+                      linestyle=":" if shape.dashed else "-")
+        else:
+            axes.text(shape.x, shape.y, shape.text, fontsize=shape.size * 0.75, color=shape.fill, va="baseline",
+                      ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor], parse_math=False,
+                      fontweight="bold" if shape.bold else "normal")
+    figure.savefig(target)
