@@ -83,6 +83,7 @@ class Workload:
     flops_of_training: float = 3.0  # as a multiple of the forward pass's
     gemm: tuple[int, int, int] = (5000, 300, 600)
     batches: tuple[int, ...] = (1, 16, 64, 256)
+    repeating: tuple[str, ...] = ()  # sides that are given the same batches in every round, as their titles say
     rtol: float = 1e-4
 
 
@@ -221,17 +222,20 @@ def measure(
     generator = np.random.default_rng(size)
     repeats = 1 if SMOKE else max(1, 32 // size)
     found: dict[str, list[float]] = {title: [] for title in taking}
+    first: list[list[int]] = []
     ceilings: list[float] = []
     gemm = sgemm(*workload.gemm) if workload.flops else None
     gc.collect()
     gc.freeze()  # what the benchmark itself holds should not be looked at again and again
     for number in range(1 if SMOKE else rounds + 2):
         batches = [generator.permutation(len(workload.samples))[:size].tolist() for _ in range(repeats)]
+        first = batches if number == 0 else first
         for title, side in taking.items():
             spent = sum(repeats * size / rate for rate in found[title])
             if number > 4 and spent > 12:  # a slow side: its median is known well enough
                 continue
-            seconds = side.ask("time", batches=batches, mode=mode)
+            given = first if title in workload.repeating else batches
+            seconds = side.ask("time", batches=given, mode=mode)
             if SMOKE or number >= 2:
                 found[title].append(repeats * size / seconds)
         if gemm and workload.flops:
