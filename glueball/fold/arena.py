@@ -36,6 +36,18 @@ class Arena:
             grown[:self.used] = self.data[:self.used]
             self.data = grown
 
+    def room(self, used: int) -> None:
+        """Make room up to row `used`, which are taken from now on."""
+        self.reserve(used - self.used)
+        self.used = used
+
+    def put(self, start: int, rows: torch.Tensor) -> None:
+        """Store rows that have been given their place."""
+        if start == 0 and rows.shape[0] == self.used and self.data.shape[0] == self.used and rows.is_contiguous():
+            self.data = rows.detach()  # the only group of this pool: no copy
+        else:
+            self.data.data[start:start + rows.shape[0]] = rows.detach()
+
     def append(self, rows: torch.Tensor) -> int:
         """Store rows; return the number of the first one."""
         count = rows.shape[0]

@@ -156,6 +156,8 @@ class Tape:
 
         What it does not come to must keep the gradient it has: rows of zeros are not enough to tell.
         """
+        if not self.sources:
+            return True
         work, calls = entry.work, entry.calls
         ids = work.ids[calls]
         hit = self.reached[ids]

@@ -26,6 +26,7 @@ from .functions import Segments
 from .future import OFFSET, OFFSET_MASK, Future
 from .hoist import Halves, split
 from .kinds import Kind, Pool
+from .layout import Layout, lay_out
 from .schedule import Planned, schedule
 from .signature import Signature
 
@@ -128,17 +129,13 @@ class _Gathered:
 
 @final
 @dataclass(slots=True)
-class _Hoisted:
-    """A signature in two halves, for one flush. calls: all its calls in the order they run. results: (pool, rows per
-    call, need) of the first half's results. done: how many calls the second half has run.
-    """
+class _Ahead:
+    """The half of a signature that runs for all calls at once, and its results: (pool, rows per call, need)."""
 
     halves: Halves
     first: Body
     second: Body
-    calls: Any
     results: list[tuple[Pool, int, bool]] = field(default_factory=list)
-    done: int = 0
 
 
 @final
@@ -152,7 +149,6 @@ class Engine:
         self.checker = self.tape.checker = Checker(self, tensor_of) if folder.check else None
         self.report = Report()
         self.tape.noted = self.report.backward
-        self.hoisted: dict[int, _Hoisted] = {}
 
     # -- values --------------------------------------------------------------------------------------------------------
     def has(self, future: Future) -> bool:
@@ -207,15 +203,18 @@ class Engine:
         folder.waiting = 0
         self.store.fit(folder.next)
         planned = plan(works, folder.next)
-        self._make_room(works)
+        always = [w.signature.recording and any(tensor_of(s, w.signature.arguments[0].pool.ctx).requires_grad
+                                                for s in w.signature.shared) for w in works]
+        layouts = lay_out(works, planned.groups, self.store, always)
         self.report.begin(reason, works, planned, (begin, stored, time.perf_counter()))
-        self._hoist(works, planned)
+        self._hoist(layouts, planned)
         self.tape.open()
         try:
-            for index, calls in planned.groups:
-                self._run(works[index], calls)
+            for index, _ in planned.groups:
+                layout = layouts[index]
+                assert layout is not None  # every group's work has one
+                self._run(layout)
         finally:
-            self.hoisted = {}
             self.tape.close()
         self.report.end()
 
@@ -245,64 +244,50 @@ class Engine:
                     self.store.gradient[value] = True
                     self.tape.sources.append((tensor, pool, int(first), int(size), int(value)))
 
-    def _make_room(self, works: Sequence[Work]) -> None:
-        """Let the arenas grow once for all rows to come."""
-        needed: dict[Any, int] = {}
-        for work in works:
-            total = int(work.rows.sum()) if work.rows is not None else 0
-            for output in work.signature.outputs:
-                needed[output.pool] = needed.get(output.pool, 0) + (output.rows * work.count if work.rows is None else total)
-        for pool, rows in needed.items():
-            self.store.arena(pool).reserve(rows)
-
     # -- what runs once for all levels ---------------------------------------------------------------------------------
-    def _hoist(self, works: Sequence[Work], planned: Planned) -> None:
+    def _hoist(self, layouts: Sequence[Layout | None], planned: Planned) -> None:
         """Find out which signatures have a part that need not wait for its levels."""
-        runs: dict[int, list[Any]] = {}
-        for index, calls in planned.groups:
-            runs.setdefault(index, []).append(calls)
-        self.hoisted = {}
-        for index, parts in runs.items():
-            signature = works[index].signature
-            if len(parts) < 2 or not planned.recurrent[index] or signature.ragged:
+        for index, layout in enumerate(layouts):
+            if layout is None or len(layout.sizes) < 2 or not planned.recurrent[index] or layout.rows is not None:
                 continue
-            key = tuple(planned.outside[index])
+            signature, key = layout.work.signature, tuple(planned.outside[index])
             if key not in signature.compiled:
                 halves = split(signature.program, key)
                 signature.compiled[key] = halves and (halves, Body(halves.first, signature.training),
                                                       Body(halves.second, signature.training))
             made = signature.compiled[key]
             if made:
-                self.hoisted[id(works[index])] = _Hoisted(*made, np.concatenate(parts))
+                layout.ahead = _Ahead(*made)
 
-    def _run_ahead(self, work: Work, ahead: _Hoisted) -> None:
-        """Run the first half for all calls of a work; its results are arenas of their own."""
-        signature, begin = work.signature, time.perf_counter()
-        gathered = [self._gather(work, ahead.calls, position, None) for position in ahead.halves.given]
+    def _run_ahead(self, layout: Layout) -> None:
+        """Run the first half for all calls of a signature; its results are arenas of their own."""
+        work, ahead, begin = layout.work, layout.ahead, time.perf_counter()
+        count = len(layout.calls)
+        gathered = [self._gather(layout, position, 0, count) for position in ahead.halves.given]
         filled = time.perf_counter()
-        outputs, taped, direct = self._compute(signature, ahead.first, gathered, len(ahead.calls), None)
+        outputs, taped, direct = self._compute(work.signature, ahead.first, gathered, count, None)
         self.report.ahead(work, ahead.halves, begin, filled)
         written: list[tuple[Pool, int, int]] = []
         for tensor in outputs:
-            pool = Pool(signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
+            pool = Pool(work.signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
             arena = self.store.arena(pool)
             arena.data, arena.used = tensor.detach(), tensor.shape[0]
-            ahead.results.append((pool, tensor.shape[0] // max(len(ahead.calls), 1), taped and tensor.requires_grad))
+            ahead.results.append((pool, tensor.shape[0] // max(count, 1), taped and tensor.requires_grad))
             written.append((pool, 0, tensor.shape[0]))
         if taped:
-            self._note(work, gathered, outputs, written, direct, ahead.first, ahead.calls, None)
+            self._note(work, gathered, outputs, written, direct, ahead.first, layout.calls, None)
 
     # -- one group -----------------------------------------------------------------------------------------------------
-    def _gather(self, work: Work, calls: Any, position: int, rows: Any) -> _Gathered:
-        """Return the rows of one argument of some calls."""
-        argument = work.signature.arguments[position]
-        refs = work.references(position, calls)
-        values = refs >> OFFSET
-        starts = self.store.rows[values] + (refs & OFFSET_MASK)
-        size = argument.rows if rows is None or argument.children else rows
-        tensor, place = self.store.arena(argument.pool).take(starts, size)
-        need = work.signature.recording and argument.pool.floating and bool(self.store.gradient[values].any())
-        return _Gathered(tensor, argument.pool, place, need)
+    def _gather(self, layout: Layout, position: int, begin: int, end: int) -> _Gathered:
+        """Return the rows of one argument of calls begin to end."""
+        reads = layout.reads[position]
+        tensor, place = reads.take(begin, end)
+        need = reads.need
+        if need is None:
+            low, high = (begin, end) if layout.edges is None or not layout.work.signature.arguments[
+                position].children else (int(layout.edges[begin]), int(layout.edges[end]))
+            need = bool(self.store.gradient[reads.values[low:high]].any())
+        return _Gathered(tensor, reads.arena.pool, place, need)
 
     def _compute(self, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
                  segments: Segments | None) -> tuple[list[Tensor], bool, list[Tensor]]:
@@ -322,41 +307,53 @@ class Engine:
         self.tape.share([shared[i] for i in body.used if shared[i].requires_grad])
         return outputs, True, [shared[i] for i in body.direct if shared[i].requires_grad]
 
-    def _run(self, work: Work, calls: Any) -> None:
-        """Run one group."""
-        signature = work.signature
-        rows = None if work.rows is None else work.rows[calls]
-        ahead = self.hoisted.get(id(work))
+    def _run(self, layout: Layout) -> None:
+        """Run the next group of a signature."""
+        signature, ahead = layout.work.signature, layout.ahead
+        begin, end = layout.begin, layout.begin + layout.sizes[layout.group]
         if ahead is None:
             body = signature.compiled.get("body")
             if body is None:
-                begin = time.perf_counter()
+                started = time.perf_counter()
                 body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
-                self.report.prepared(begin)
-            gathered = [self._gather(work, calls, i, rows) for i in range(len(signature.arguments))]
+                self.report.prepared(started)
+            gathered = [self._gather(layout, i, begin, end) for i in range(len(layout.reads))]
         else:
-            if not ahead.done:
-                self._run_ahead(work, ahead)
+            if not begin:
+                self._run_ahead(layout)
             body = ahead.second
-            gathered = [self._gather(work, calls, i, rows) for i in ahead.halves.kept]
+            gathered = [self._gather(layout, i, begin, end) for i in ahead.halves.kept]
             for crossing in ahead.halves.frontier:
                 pool, size, need = ahead.results[crossing.result]
-                place: Any = slice(ahead.done * size, (ahead.done + len(calls)) * size)
+                place: Any = slice(begin * size, end * size)
                 if crossing.end - crossing.begin != (pool.rest[-1] if pool.rest else 1):
                     place = place, slice(crossing.begin, crossing.end)
                 gathered.append(_Gathered(self.store.arena(pool).fetch(place), pool, place, need))
-            ahead.done += len(calls)
         segments = None
-        if work.children is not None:
-            segments = Segments(work.children[calls], gathered[0].tensor.device)
+        if layout.children is not None:
+            segments = Segments(layout.children[begin:end], gathered[0].tensor.device)
         self.report.clock(time.perf_counter())
-        outputs, taped, direct = self._compute(signature, body, gathered, len(calls), segments)
-        written = self._write(work, calls, outputs, rows, taped)
+        outputs, taped, direct = self._compute(signature, body, gathered, end - begin, segments)
+        calls = layout.calls[begin:end]
+        written = self._write(layout, calls, outputs, taped)
         if taped:
-            self._note(work, gathered, outputs, written, direct, body, calls, segments)
+            self._note(layout.work, gathered, outputs, written, direct, body, calls, segments)
+        layout.begin = end
+        layout.group += 1
         self.report.clock(time.perf_counter())
         if self.checker is not None:
-            self.checker.values(work, calls)
+            self.checker.values(layout.work, calls)
+
+    def _write(self, layout: Layout, calls: Any, outputs: Sequence[Tensor], taped: bool) -> list[Any]:
+        """Store the results' rows; return where they are."""
+        written: list[Any] = []
+        for number, ((arena, firsts), tensor) in enumerate(zip(layout.writes, outputs)):
+            start = firsts[layout.group]
+            arena.put(start, tensor)
+            if taped and not layout.always and tensor.requires_grad:
+                self.store.gradient[layout.work.ids[calls] + number] = True
+            written.append((arena.pool, start, start + tensor.shape[0]))
+        return written
 
     def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
               written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, calls: Any,
@@ -373,23 +370,6 @@ class Engine:
         own = [g for g in gathered if g.need]
         self.tape.entries.append(Entry(signature, [g.tensor for g in own], [(g.pool, g.place) for g in own], outputs,
                                        written, direct, work, calls, None if body.random else again))
-
-    def _write(self, work: Work, calls: Any, outputs: Sequence[Tensor], rows: Any, taped: bool) -> list[Any]:
-        """Store the results' rows; return where they are."""
-        store, written = self.store, []
-        ids = work.ids[calls]
-        for index, (output, tensor) in enumerate(zip(work.signature.outputs, outputs)):
-            start = store.arena(output.pool).append(tensor)
-            count = tensor.shape[0]
-            if rows is None:
-                offsets = np.arange(len(calls)) * output.rows
-            else:
-                offsets = np.cumsum(rows) - rows
-            store.rows[ids + index] = start + offsets
-            if taped and output.pool.floating and tensor.requires_grad:
-                store.gradient[ids + index] = True
-            written.append((output.pool, start, start + count))
-        return written
 
 
 def tensor_of(shared: Any, ctx: Any) -> Tensor:
