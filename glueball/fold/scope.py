@@ -99,8 +99,8 @@ class batching:  # noqa: N801  # a scope is written like a function, as autograd
                 quiet.__exit__(None, None, None)
             if collecting:
                 gc.enable()
-            self._report = folder.engine.report
-            self._report.close(folder.engine.store.rows)
+            report = self._report = folder.engine.report
+            report.close(folder.engine.store.rows)
 
     def explain(self, times: bool = True) -> str:
         """Return what this scope did, as text; see fold.explain."""

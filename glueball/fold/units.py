@@ -53,7 +53,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
             return NotImplemented
         unit = held["_fold_unit"] = Unit(block)
     if held["_forward_hooks"] or held["_forward_pre_hooks"] or unit.refused:
-        folder.engine.report.apart[unit.block.name] = unit.refused or "it has forward hooks"
+        folder.engine.report.apart[type(block).__name__] = unit.refused or "it has forward hooks"
         return NotImplemented
     parts: list[Any] = [is_recording(), is_training()]
     refs: list[Any] = []
