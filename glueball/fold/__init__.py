@@ -6,9 +6,10 @@ execute.py, body.py, backward.py; structure.py and arrays.py for index arrays. T
 """
 from __future__ import annotations
 
+from .explain import draw, explain, last_report
 from .fiber import fork
 from .map import map
 from .scope import batching
 from .structure import dag, scan, tree
 
-__all__ = ["batching", "map", "fork", "tree", "scan", "dag"]
+__all__ = ["batching", "map", "fork", "tree", "scan", "dag", "explain", "last_report", "draw"]
