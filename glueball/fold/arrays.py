@@ -31,7 +31,7 @@ from .switch import add_note
 from .units import Unit, is_unit
 
 __all__ = ["Nodes", "Steps", "Rows", "nodes_of_edges", "nodes_of_parents", "steps_of", "record_nodes", "record_steps",
-           "run", "unit_of", "cycle_of"]
+           "run", "unit_of", "cycle_of", "joined_rows"]
 
 Ints = Any  # arrays of int64
 
@@ -370,6 +370,13 @@ def _collected(folder: Folder, refs: Ints, sizes: Sequence[int] | None, kind: Ki
     futures = [Future.make(folder, int(number) << OFFSET, kind_of(kind.ctx, kind.dtype, (int(size), *rest), not rest))
                for number, size in zip(ids, rows)]
     return futures[0] if sizes is None else futures
+
+
+def joined_rows(folder: Folder, values: Sequence[Future]) -> Any:
+    """Return values of one kind joined along their first axis, as one array."""
+    kind = values[0].kind
+    made = _collected(folder, np.array([value.ref for value in values], np.int64), None, kind)
+    return made.reshape((-1,)) if len(kind.shape) == 1 else made
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
