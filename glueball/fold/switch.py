@@ -204,18 +204,17 @@ class ThreadFiber(Fiber):
 
         A second one is raised at once, and the fiber given up: its thread ends when it next reads a value.
         """
+        if self.thread is None:
+            self._start()
         self.left = entered = False
         while True:
             try:
                 if not entered:
                     entered = True
-                    self.wake.release() if self.thread is not None else self._start()
+                    self.wake.release()
                 self.away.acquire()
                 break
             except BaseException as error:
-                if self.thread is None:  # it could not begin
-                    self.done = True
-                    raise
                 if self.interrupt is not None:
                     self.stopping = self.stop = self.done = True
                     raise
@@ -229,20 +228,27 @@ class ThreadFiber(Fiber):
             self.error = self.error or self.interrupted()  # it ended before it could be told
 
     def _start(self) -> None:
-        """Start the thread, with room for as deep a recursion as the limit allows."""
+        """Start the thread, which waits to be entered; it has room for as deep a recursion as the limit allows."""
         before = threading.stack_size()
+        thread = threading.Thread(target=self.context.run, args=(self._live,), daemon=True,
+                                  name=f"glueball-fiber-{'.'.join(map(str, self.key))}")
+        self.thread = thread
         try:
             threading.stack_size(min(max(LEAST_STACK, sys.getrecursionlimit() * STACK_PER_LEVEL), MOST_STACK))
-            self.thread = threading.Thread(target=self.context.run, args=(self._live,), daemon=True,
-                                           name=f"glueball-fiber-{'.'.join(map(str, self.key))}")
-            self.thread.start()
-        except RuntimeError:
-            self.thread = None
+            thread.start()
+        except BaseException:  # no more threads to be had, or a signal, before or after the thread came to life
+            self.done, self.thread = True, None
+            self.wake.release()
+            if thread.is_alive():
+                thread.join()
             raise
         finally:
             threading.stack_size(before)
 
     def _live(self) -> None:
+        self.wake.acquire()
+        if self.done:  # its start was interrupted
+            return
         try:
             self.body()
         finally:
