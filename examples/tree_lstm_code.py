@@ -17,6 +17,7 @@ import gc
 import hashlib
 import sysconfig
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def pieces_of(source: bytes) -> Iterator[Piece]:
         for name in node._fields:
             value = getattr(node, name, None)
             for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST) and child._fields:  # operators and contexts have no fields
+                if isinstance(child, ast.AST) and child._fields:  # operators, `pass` and the like have no fields
                     walk(child, name, number)
         ends[number] = len(nodes)
 
@@ -142,7 +143,9 @@ def read_library(train: int, test: int) -> tuple[list[Piece], list[Piece]]:
         if len(parts[unseen]) >= (train, test)[unseen]:
             continue
         try:
-            found = list(pieces_of((library / name).read_bytes()))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what Python has to say of its own library's style
+                found = list(pieces_of((library / name).read_bytes()))
         except (SyntaxError, ValueError, RecursionError):
             continue  # templates, and files of another version of Python
         parts[unseen].extend(found)
@@ -430,6 +433,9 @@ def plot(
 def run(epochs: int, smoke: bool, file: Path | None) -> None:
     """Read the library, train, compare, and print it all."""
     seen, unseen = read_library(*((256, 128) if smoke else (12000, 1500)))
+    if len(seen) < BATCH or not unseen:
+        print("   This Python came without the sources of its library: there is nothing to read.")
+        return
     words = Vocabulary(Counter(word for piece in seen for word in piece.words), 1000)
     roles = Vocabulary(Counter(role for piece in seen for role in piece.roles), 100)
     nodes = np.mean([len(piece.words) for piece in seen])
