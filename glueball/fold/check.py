@@ -77,7 +77,7 @@ class Checker:
                     arguments = self._arguments(work, int(call))
                     expected = self._alone(signature, arguments, self._shared(signature))
                     for index, value in enumerate(expected):
-                        received = self._result(work, int(call), index, tuple(value.shape))
+                        received = self._result(work, int(call), index, value)
                         scale = _size(_flat(arguments)) if value.is_floating_point() else 0.0
                         if not _close(value, received, scale, _terms(_flat(arguments))):
                             raise self._difference(signature, f"result {index}", int(call), work.count, value, received)
@@ -98,17 +98,22 @@ class Checker:
         for position, argument in enumerate(signature.arguments):
             data = self.engine.store.arena(argument.pool).data
             shape = signature.program.types[signature.program.arguments[position]].shape
-            parts = [data[start:start + count].detach().reshape(_shape(shape, count, signature.ragged)).clone()
-                     for _, start, count in self._rows(work, call, position)]
+            parts = []
+            for _, start, count in self._rows(work, call, position):
+                rows = data[start:start + count].detach()
+                parts.append(rows.reshape(_shape(rows if shape is None else shape, count, signature.ragged)).clone())
             found.append(parts if argument.children else parts[0])
         return found
 
-    def _result(self, work: Any, call: int, index: int, shape: tuple[int, ...]) -> Tensor:
-        output = work.signature.outputs[index]
+    def _result(self, work: Any, call: int, index: int, like: Tensor) -> Tensor:
+        pool = work.signature.outputs[index].pool
+        return self._lying(self.engine.store.arena(pool).data, work, call, index, like)
+
+    def _lying(self, data: Tensor, work: Any, call: int, index: int, like: Tensor) -> Tensor:
+        """Return what belongs to a result of a call, in the shape of another tensor where it fits."""
         start = int(self.engine.store.rows[work.ids[call] + index])
-        count = output.rows if work.rows is None else int(work.rows[call])
-        rows = self.engine.store.arena(output.pool).data[start:start + count]
-        return rows.reshape(shape) if rows.numel() == math.prod(shape) else rows
+        rows = data[start:start + like.numel() // max(math.prod(data.shape[1:]), 1)]
+        return rows.reshape(like.shape) if rows.numel() == like.numel() else rows
 
     def _shared(self, signature: Any) -> list[Tensor]:
         return [self.tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
@@ -162,7 +167,7 @@ class Checker:
         for name in ("uses", "biases"):
             for key, items in getattr(own, name).items():
                 getattr(kept, name).setdefault(key, []).extend(items)
-        for tensor, gradient in zip(entry.direct, found[len(entry.places):]):
+        for tensor, gradient in zip(entry.made.direct, found[len(entry.places):]):
             if gradient is not None:
                 held = received.get(id(tensor))
                 received[id(tensor)] = gradient if held is None else held + gradient
@@ -223,10 +228,8 @@ class Checker:
         for index, result in enumerate(results):
             pool = signature.outputs[index].pool
             if result.requires_grad and pool in tape.gradients:
-                start = int(store.rows[work.ids[call] + index])
-                count = signature.outputs[index].rows if work.rows is None else int(work.rows[call])
                 heads.append(result)
-                grads.append(tape.gradients[pool][start:start + count].reshape(result.shape).clone())
+                grads.append(self._lying(tape.gradients[pool], work, call, index, result).clone())
         weights = [(t, original) for t, original in zip(shared, originals) if t.requires_grad]
         targets = [*[leaf for leaf, *_ in leaves], *[t for t, _ in weights]]
         if not heads or not targets:
@@ -287,9 +290,13 @@ def _random(signature: Any) -> bool:
         isinstance(s.op, OpDef) and s.op.random and not s.inputs for s in signature.program.steps)
 
 
-def _shape(shape: Any, rows: int, ragged: bool) -> tuple[int, ...]:
-    """Return the shape of one call's value; in ragged calls the first axis is the call's own."""
-    return (rows, *shape[1:]) if ragged else tuple(shape)
+def _shape(of: Any, rows: int, ragged: bool) -> tuple[int, ...]:
+    """Return the shape of one call's value from the program's (or, where nobody reads it, from its rows); in ragged
+    calls the first axis is the call's own.
+    """
+    if isinstance(of, Tensor):
+        return tuple(of.shape)
+    return (rows, *of[1:]) if ragged else tuple(of)
 
 
 def _flat(values: Sequence[Any]) -> list[Tensor]:
@@ -338,7 +345,8 @@ def _run(program: Program, arguments: Sequence[Any], shared: Sequence[Tensor], t
                                 None if step.op.variadic else names) for k in rounds]
         for index, slot in enumerate(step.outputs):
             values[slot] = [r[index] for r in results] if step.level == "edge" else results[0][index]
-    return [values[slot] for slot in program.results]
+    # rows of children that are a result as they are: one after the other
+    return [torch.cat(values[slot]) if isinstance(values[slot], list) else values[slot] for slot in program.results]
 
 
 def _moved(word: str, value: Any, edges: int) -> Any:

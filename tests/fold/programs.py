@@ -360,6 +360,81 @@ def random_program(seed: int, model: Model, length: int = 12) -> Program:
     return program
 
 
+def _attended(model: Model, x: Any, rows: Sequence[Any]) -> Any:
+    joined = nd.concat(*rows, dim=0)
+    return nd.dot(nd.softmax(nd.dot(x, joined, transpose_b=True)), joined)
+
+
+def _gated(model: Model, x: Any, rows: Sequence[Any]) -> Any:
+    total = x
+    for row in rows:
+        total = total + nd.sigmoid(model.rows(row) + x) * row
+    return total
+
+
+def _largest(model: Model, x: Any, rows: Sequence[Any]) -> Any:
+    found = rows[0]
+    for row in rows[1:]:
+        found = nd.maximum(found, row)
+    return found
+
+
+JOINED: list[Function] = [  # what a cell does with its children's rows
+    lambda m, x, rows: nd.add_n(*rows), lambda m, x, rows: nd.stack(*rows).mean(axis=0), _attended, _gated, _largest,
+    lambda m, x, rows: nd.concat(*rows, dim=0).max(axis=0, keepdims=True), lambda m, x, rows: rows[-1] * 2,
+    lambda m, x, rows: sum(nd.tanh(m.other(row)) for row in rows)]
+
+
+class RandomCell(gluon.HybridBlock):
+    """A recurrent unit of random instructions: a row, a vector and the children's states, to a state and a scalar."""
+
+    def __init__(self, seed: int, model: Model, length: int, **options: Any) -> None:
+        super().__init__(**options)
+        draw = random.Random(seed)
+        self.model, self.joined = model, [draw.choice(JOINED) for _ in range(draw.randint(1, 2))]
+        self.steps: list[tuple[Function, tuple[int, ...]]] = []
+        types = ["R", "V", "R"]
+        usable = [e for e in TABLE if "S" not in e[1] and e[0] not in ("stacked", "gradient stops")]
+        while len(self.steps) < length:
+            _, arguments, results, function = draw.choice(usable)
+            if all(a in types for a in arguments):
+                chosen = tuple(draw.choice([i for i, t in enumerate(types) if t == a][-3:]) for a in arguments)
+                self.steps.append((function, chosen))
+                types.extend(results)
+        self.rows = [i for i, t in enumerate(types) if t == "R"][-3:]
+        self.numbers = [i for i, t in enumerate(types) if t == "N"][-2:]
+
+    def hybrid_forward(self, F: Any, x: Any, vector: Any, children: Any = ()) -> Any:
+        """Return (state, [scalars])."""
+        state = x
+        for joined in self.joined if children else ():
+            state = state + joined(self.model, x, children)
+        slots = [x, vector, state]
+        for function, arguments in self.steps:
+            found = function(self.model, *[slots[i] for i in arguments])
+            slots.extend(found if isinstance(found, (tuple, list)) else [found])
+        return nd.tanh(nd.add_n(*[slots[i] for i in self.rows])), [slots[i] for i in self.numbers]
+
+
+def tree_program(seed: int, cell: RandomCell) -> Callable[[Sample], list[Any]]:
+    """Return a program that runs a cell over a tree, whose form the sample chooses, from the leaves."""
+    def program(sample: Sample) -> list[Any]:
+        choices = iter(sample.choices * 3)
+        found: list[Any] = []
+        count: list[int] = []
+
+        def node(depth: int) -> Any:
+            children = [node(depth - 1) for _ in range(next(choices) % 4)] if depth else []
+            index = next(choices) % sample.arrays["S"].shape[0]
+            row = sample.arrays["S"][index:index + 1] if depth % 2 else sample.arrays["R"]
+            count.append(1)  # no two nodes are equal: a maximum would have two gradients
+            state, numbers = cell(row * (1 + 0.1 * len(count)), sample.arrays["V"], children)
+            found.extend(numbers)
+            return state
+        return [node(seed % 3 + 1), *found[:1], *found[-1:]]
+    return program
+
+
 def loss_of(outputs: Sequence[Any]) -> Any:
     """Return one number for the outputs of one sample, in which every element counts differently enough."""
     return nd.add_n(*[(nd.tanh(out) * out).sum() + out.sum() for out in outputs])

@@ -15,7 +15,7 @@ from glueball import autograd, fold, gluon, init, nd
 from glueball.base.errors import MXNetError
 from glueball.fold import body, functions
 
-from .programs import HIDDEN, ChildSum, Model, assert_same, make_samples, random_program, run
+from .programs import HIDDEN, ChildSum, Model, RandomCell, assert_same, make_samples, random_program, run, tree_program
 
 MODEL = Model(7)
 nn = gluon.nn
@@ -25,6 +25,15 @@ nn = gluon.nn
 @given(st.integers(0, 100_000))
 def test_generated_programs_pass(seed: int) -> None:
     program, samples = random_program(seed, MODEL), make_samples(seed, 4)
+    assert_same(run(program, MODEL, samples, "on"), run(program, MODEL, samples, "check"))
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 100_000))
+def test_generated_cells_pass(seed: int) -> None:
+    cell = RandomCell(seed, MODEL, 1 + seed % 8)
+    cell.hybridize()
+    program, samples = tree_program(seed, cell), make_samples(seed, 3)
     assert_same(run(program, MODEL, samples, "on"), run(program, MODEL, samples, "check"))
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from glueball import autograd, fold, nd
 
 from . import programs
-from .programs import Model, Program, assert_same, loss_of, make_samples, random_program, run
+from .programs import Model, Program, RandomCell, assert_same, loss_of, make_samples, random_program, run, tree_program
 
 SEEDS = st.integers(0, 100_000)
 MODEL = Model(0)
@@ -49,6 +49,17 @@ def test_single_precision(seed: int) -> None:
     model = Model(1, "float32")
     program, samples = random_program(seed, model), make_samples(seed, 4, "float32")
     assert_same(run(program, model, samples, None), run(program, model, samples, "on"), 2e-4)
+
+
+@settings(max_examples=25)
+@given(SEEDS, st.integers(1, 8), st.booleans())
+def test_recurrent_units_on_trees(seed: int, length: int, hybridize: bool) -> None:
+    cell = RandomCell(seed, MODEL, length)
+    program, samples = tree_program(seed, cell), make_samples(seed, 4)
+    expected = run(program, MODEL, samples, None)
+    if hybridize:
+        cell.hybridize()
+    assert_same(expected, run(program, MODEL, samples, "on"))
 
 
 @settings(max_examples=15)
