@@ -16,7 +16,8 @@ from typing import Any, final
 from ..base import errors
 from .facts import Flush, Group, KindFacts, add_backward, groups_of, kinds_of
 from .picture import draw_groups
-from .reasons import MAP_WAITS, Reason, label_of, reasons_of, short_place, steps_of
+from .reasons import MAP_WAITS, Reason, labels_of, reasons_of, short_place, steps_of
+from .signature import Signature
 
 __all__ = ["Report", "explain", "last_report", "draw"]
 
@@ -67,6 +68,7 @@ class Report:
         self.closed = 0.0
         self.flushes: list[Flush] = []
         self.backward: list[tuple[Any, float]] = []
+        self.origins: dict[Signature, str] = {}  # the user's line of the first call in this scope
         self.apart: dict[str, str] = {}
         self.at_once: dict[tuple[str, str], str] = {}
         self.clock: Any = None  # notes a reading, once per group when it is gathered and once when it has ended
@@ -102,7 +104,7 @@ class Report:
         if self._known is not None:
             return self._known
         runs = groups_of(self.flushes, self._rows)
-        found = runs, kinds_of(self.flushes, runs)
+        found = runs, kinds_of(self.flushes, runs, self.origins)
         if self.closed:  # an open scope goes on
             self._known = found
         return found
@@ -244,14 +246,13 @@ def _table(kinds: Sequence[KindFacts], times: bool) -> Iterator[str]:
     yield ""
     yield f"{'Kinds of calls':<48}" + "".join(f"{head:>9}" for head in heads)
     used: set[str] = set()
-    for facts in shown:
-        name = label_of(facts.signature)
+    for facts, name in zip(shown, labels_of([facts.signature for facts in shown])):
         cells = [str(facts.calls), str(facts.groups), str(facts.lower_bound),
                  f"{facts.calls / max(facts.groups, 1):.1f}", str(max(facts.widths, default=0)), _size(facts.copied),
                  _size(facts.viewed)]
         cells += [_time(facts.gathering), _time(facts.computing), _time(facts.backward)] if times else []
         yield f"  {name if len(name) <= 45 else name[:42] + '...':<46}" + "".join(f"{cell:>9}" for cell in cells)
-        yield f"      first at {short_place(facts.signature.origin)}"
+        yield f"      first at {short_place(facts.origin)}"
         steps = steps_of(facts)
         used.update(step.how for step in steps)
         if len(steps) > 1 or any(step.how == "one by one" for step in steps):

@@ -7,7 +7,7 @@ Not here: reasons and advice (reasons.py), the text (explain.py), the picture (p
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, final
@@ -81,15 +81,20 @@ class Group:
 class KindFacts:
     """What is known of the calls of one signature.
 
-    calls, groups : how many; widths : calls of each group; lower_bound : the longest chain of such calls that need each
-    other, summed over flushes: fewer groups cannot be; copied, viewed : bytes of arguments; gathering, computing,
-    backward : seconds; hoisted : (halves, calls) of parts that ran ahead for all calls at once
+    origin : the user's line of the first of them in the scope
+    calls, groups : how many; widths : calls of each group
+    lower_bound : the longest chain of such calls that need each other, summed over flushes: fewer groups cannot be
+    chain : the longest one in a flush
+    copied, viewed : bytes of arguments; gathering, computing, backward : seconds
+    hoisted : (halves, calls) of parts that ran ahead for all calls at once
     """
 
     signature: Signature
+    origin: str
     calls: int = 0
     widths: list[int] = field(default_factory=list)
     lower_bound: int = 0
+    chain: int = 0
     copied: int = 0
     viewed: int = 0
     gathering: float = 0.0
@@ -128,7 +133,8 @@ def groups_of(flushes: Sequence[Flush], rows: Ints) -> list[Group]:
                 if ahead is not None:
                     work, half, filled = ahead
                     group = Group(work.signature, work.count, begin, filled, before, 0, 0, number, True)
-                    _add_bytes(group, work, np.arange(work.count), half.given, rows)
+                    order = [some for number, some in flush.planned.groups if flush.works[number] is work]
+                    _add_bytes(group, work, np.concatenate(order), half.given, rows)
                     found.append(group)
             work = flush.works[index]
             group = Group(work.signature, len(calls), before, gathered, end, 0, 0, number)
@@ -156,11 +162,14 @@ def _add_bytes(group: Group, work: Any, calls: Ints, positions: Sequence[int], r
             group.copied += size
 
 
-def kinds_of(flushes: Sequence[Flush], groups: Sequence[Group]) -> list[KindFacts]:
+def kinds_of(flushes: Sequence[Flush], groups: Sequence[Group], origins: Mapping[Signature, str]) -> list[KindFacts]:
     """Return the facts of each signature, those of backward left out, in the order of their first groups."""
     found: dict[int, KindFacts] = {}
     for group in groups:
-        facts = found.setdefault(id(group.signature), KindFacts(group.signature))
+        facts = found.get(id(group.signature))
+        if facts is None:
+            own = group.signature
+            facts = found[id(own)] = KindFacts(own, origins.get(own, own.origin))
         facts.copied += group.copied
         facts.viewed += group.viewed
         facts.gathering += group.gathered - group.begin
@@ -173,6 +182,7 @@ def kinds_of(flushes: Sequence[Flush], groups: Sequence[Group]) -> list[KindFact
         for key, length in longest.items():
             if key in found:
                 found[key].lower_bound += length
+                found[key].chain = max(found[key].chain, length)
         for work, halves, *_ in flush.ahead:
             if id(work.signature) in found:
                 found[id(work.signature)].hoisted.append((halves, work.count))

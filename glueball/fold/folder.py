@@ -92,7 +92,7 @@ class Folder:
         """Append a call; return its results as futures."""
         queue = self.queues.get(call.signature)
         if queue is None:
-            queue = self.queues[call.signature] = Queue()
+            queue = self._queue(call.signature)
         number = self.next
         queue.ids.append(number)
         queue.refs.extend(refs)
@@ -119,11 +119,19 @@ class Folder:
             return futures
         return tuple(futures) if structure == "tuple" else unflatten(structure, futures)
 
+    def _queue(self, signature: Signature) -> Queue:
+        """Begin the queue of a signature; the report wants to know where its first call in this scope was."""
+        origins = self.engine.report.origins
+        if signature not in origins:
+            origins[signature] = user_frame(2)
+        queue = self.queues[signature] = Queue()
+        return queue
+
     def add_arrays(self, work: Work) -> None:
         """Append calls given as arrays, whose ids the caller took from `next`."""
         queue = self.queues.get(work.signature)
         if queue is None:
-            queue = self.queues[work.signature] = Queue()
+            queue = self._queue(work.signature)
         queue.blocks.append(work)
         self.waiting += work.count
 

@@ -53,8 +53,8 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
     if op.dynamic or (op.mutates and op.name != "BatchNorm") or attrs.get("ctx") is not None:
         if op.mutates:
             folder.flush(reason=f"{op.name} updates an array in place")
-        why = "changes an array in place" if op.mutates else "the shape of its result depends on values" if (
-            op.dynamic) else "is told on which device to run"
+        why = "it changes an array in place" if op.mutates else "the shape of its result depends on values" if (
+            op.dynamic) else "it is told on which device to run"
         folder.engine.report.at_once[op.name, user_frame()] = why
         return NotImplemented
     if op.name in REDUCTIONS and len(inputs) == 1 and attrs.get("axis") in (0, (0,)):
@@ -146,7 +146,7 @@ def _reads_rows(op: OpDef, index: int, array: NDArray, inputs: Sequence[Any]) ->
 def _constant(folder: Any, op: OpDef, attrs: Mapping[str, Any]) -> Any:
     """Record a creation without inputs: equal ones are the same array; random ones run at once, in order."""
     if op.random or op.mutates:
-        folder.engine.report.at_once[op.name, user_frame()] = "draws random numbers of a shape, not of a sample"
+        folder.engine.report.at_once[op.name, user_frame()] = "it draws random numbers and has no argument of a sample"
         return NotImplemented
     key = (op, _attributes(attrs), current_context())
     found = folder.constants.get(key)

@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ..base import errors
 from .facts import Group
-from .reasons import MAP_WAITS, label_of, short_place
+from .reasons import MAP_WAITS, labels_of, short_place
 
 __all__ = ["draw_groups"]
 
@@ -108,7 +108,7 @@ class _Schedule:
         self.report = report
         kinds = report.kinds
         self.lanes = {id(facts.signature): min(i, LANES) for i, facts in enumerate(kinds)}
-        self.labels = [label_of(facts.signature) for facts in kinds[:LANES]]
+        self.labels = labels_of([facts.signature for facts in kinds[:LANES]])
         if len(kinds) > LANES:
             self.labels.append(f"{len(kinds) - LANES} other kinds")
         self.widest = max(report.widths, default=1)

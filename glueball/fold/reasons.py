@@ -24,7 +24,7 @@ from .operators import why_not_stacked
 from .signature import NOT_RAGGED, Signature
 from .steps import Step
 
-__all__ = ["Reason", "StepFacts", "reasons_of", "steps_of", "label_of", "short_place"]
+__all__ = ["Reason", "StepFacts", "reasons_of", "steps_of", "labels_of", "short_place"]
 
 MAP_WAITS = "samples wait for values"  # what the folder says when all samples of a map wait
 _ORDINARY = ("the scope ends", MAP_WAITS)
@@ -102,7 +102,7 @@ def reasons_of(flushes: Sequence[Flush], kinds: Sequence[KindFacts], apart: dict
         found.append(_reason("R11", f"{name} is hybridized, but its operators ran as calls of their own: {why}", "", 0,
                              "make its hybrid_forward traceable: no values, no lists that depend on them"))
     for (name, where), why in at_once.items():
-        found.append(_reason("R8" if "random" in why else "R3", f"{name} ran at once and not as part of a batch: it "
+        found.append(_reason("R8" if "random" in why else "R3", f"{name} ran at once and not as part of a batch: "
                              f"{why}", where))
     for facts in kinds:
         found += [*_one_by_one(facts), *_narrow(facts)]
@@ -130,7 +130,7 @@ def _read_values(flushes: Sequence[Flush], kinds: Sequence[KindFacts]) -> Iterat
 def _shapes(signature: Signature) -> tuple[Any, ...]:
     types, found = signature.program.types, []
     for slot, argument in zip(signature.program.arguments, signature.arguments):
-        shape = ("rows", *argument.pool.rest) if signature.ragged else types[slot].shape
+        shape = ("n", *argument.pool.rest) if signature.ragged else types[slot].shape
         found.append((shape, argument.children))
     return tuple(found)
 
@@ -178,9 +178,15 @@ def _differences(flushes: Sequence[Flush], kinds: Sequence[KindFacts]) -> Iterat
         if cost <= 0 or (not key[0] and explained.issuperset(id(facts.signature) for facts in members)):
             continue
         explained.update(id(facts.signature) for facts in members)
-        code = key[0] or next((c for c in _FEATURES if len({repr(features[id(f.signature)][c]) for f in members}) > 1),
-                              "R2")
+        code = key[0] or _first_difference([facts.signature for facts in members])
         yield _difference(code, members, cost)
+
+
+def _first_difference(signatures: Sequence[Signature]) -> str:
+    """Return the code of what differs, where several things do."""
+    if len({len(signature.arguments) for signature in signatures}) > 1:
+        return "R2"
+    return next((code for code, of in _FEATURES.items() if len({repr(of(s)) for s in signatures}) > 1), "R2")
 
 
 def _difference(code: str, members: Sequence[KindFacts], cost: int) -> Reason:
@@ -190,14 +196,14 @@ def _difference(code: str, members: Sequence[KindFacts], cost: int) -> Reason:
     calls, groups = sum(f.calls for f in members), sum(f.groups for f in members)
     names = list(dict.fromkeys(facts.signature.name for facts in ordered))
     who = f"{calls} calls of {_listed(names)} are {len(members)} kinds and ran as {groups} groups: "
-    where, advice = second.origin, ""
+    where = ordered[1].origin
+    shapes = [_shapes(facts.signature) for facts in members]
     if code == "R1":
         return _reason(code, f"{who}their weights are different arrays", where, cost)
     if code == "R9":
         return _reason(code, who + _other_mode(first, second), where, cost)
     if code == "R4":
         return _reason(code, who + _other_attribute(members), where, cost)
-    shapes = [_shapes(facts.signature) for facts in members]
     if len({len(own) for own in shapes}) > 1:
         sizes = _listed([str(n) for n in sorted({len(own) for own in shapes})])
         remarks = [remark for facts in members for remark in facts.signature.remarks]
@@ -206,8 +212,8 @@ def _difference(code: str, members: Sequence[KindFacts], cost: int) -> Reason:
             return _reason(code, f"{who}each number of children is a kind of its own, because {why}", where, cost,
                            "combine children by sums, means, maxima or what is done to each of them alone")
         return _reason(code, f"{who}they take {sizes} arrays", where, cost,
-                       "pass lists of children as lists, or combine them two by two")
-    return _reason(code, who + _other_shape(shapes), where, cost, advice)
+                       "pass children as one list of values computed in the scope, or combine them two by two")
+    return _reason(code, who + _other_shape(shapes), where, cost)
 
 
 def _other_shape(shapes: Sequence[tuple[Any, ...]]) -> str:
@@ -246,7 +252,7 @@ def _small_calls(kinds: Sequence[KindFacts], apart: dict[str, str]) -> Iterator[
     """Find blocks that are not hybridized: the file of the user says in whose hybrid_forward a line is."""
     inside: dict[tuple[str, str, int], list[KindFacts]] = {}
     for facts in kinds:
-        path, _, line = facts.signature.origin.rpartition(":")
+        path, _, line = facts.origin.rpartition(":")
         for name, begin, end, _ in _traceable(path):
             if line.isdigit() and begin <= int(line) <= end and name not in apart:
                 inside.setdefault((path, name, begin), []).append(facts)
@@ -257,7 +263,7 @@ def _small_calls(kinds: Sequence[KindFacts], apart: dict[str, str]) -> Iterator[
         once: set[str] = set()
         for facts in members:
             by_name[facts.signature.name] = by_name.get(facts.signature.name, 0) + facts.calls
-            if int(facts.signature.origin.rpartition(":")[2]) in single:
+            if int(facts.origin.rpartition(":")[2]) in single:
                 once.add(facts.signature.name)
         times = min((by_name[own] for own in once), default=calls)
         if times < calls:
@@ -331,13 +337,13 @@ def _one_by_one(facts: KindFacts) -> Iterator[Reason]:
         within = "" if step.name == facts.signature.name else f" in {facts.signature.name}"
         if facts.calls > 1:
             yield _reason(code, f"{step.name}{within} ran sample by sample, {facts.calls} times: {step.why}",
-                          facts.signature.origin, facts.calls - facts.groups)
+                          facts.origin, facts.calls - facts.groups)
 
 
 def _narrow(facts: KindFacts) -> Iterator[Reason]:
     """Chains, and tails of narrow groups."""
-    name, where = facts.signature.name, facts.signature.origin
-    if facts.lower_bound >= 4 and facts.calls < 1.5 * facts.lower_bound:
+    name, where = facts.signature.name, facts.origin
+    if facts.chain >= 4 and facts.calls < 1.5 * facts.lower_bound:
         yield _reason("R6", f"{facts.calls} calls of {name} ran as {facts.groups} groups: each needs the result of the "
                       "one before", where)
         return
@@ -368,13 +374,33 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "nothing"
 
 
-def label_of(signature: Signature) -> str:
+def _label(signature: Signature) -> str:
     """Return a kind of call as text: its name and the shapes of its arguments, "n" for rows of any number."""
-    found: list[str] = []
-    for shape, children in _shapes(signature):
-        text = _shown(["n" if size == "rows" else size for size in shape or ()])
-        found.append(f"[{text}...]" if children else text)
+    found = [f"[{_shown(shape)}...]" if children else _shown(shape) for shape, children in _shapes(signature)]
     return f"{signature.name} {', '.join(found)}"
+
+
+def labels_of(signatures: Sequence[Signature]) -> list[str]:
+    """Return kinds of calls as texts of which no two are the same, as far as that can be said in a word."""
+    same: dict[str, list[Signature]] = {}
+    for signature in signatures:
+        same.setdefault(_label(signature), []).append(signature)
+    found: dict[int, str] = {}
+    for label, own in same.items():
+        for signature in own:
+            more = [] if len(own) == 1 else [word for word, among in zip(_marks(signature), zip(*map(_marks, own)))
+                                             if len(set(among)) > 1]
+            found[id(signature)] = " ".join([label, *more[:2]])
+    return [found[id(signature)] for signature in signatures]
+
+
+def _marks(signature: Signature) -> list[str]:
+    """Return words that tell a kind of call from another one of the same name and shapes."""
+    first = signature.arguments[0].pool
+    words = [str(first.dtype).removeprefix("torch."), str(first.ctx), "train" if signature.training else "predict",
+             "recording" if signature.recording else "not recording"]
+    attrs = signature.program.steps[0].attrs if len(signature.program.steps) == 1 else {}
+    return [*words, *[f"{key}={value!r}" for key, value in attrs.items()]]
 
 
 def short_place(place: str) -> str:
