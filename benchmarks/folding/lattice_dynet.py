@@ -59,8 +59,10 @@ class Dynet(Side):
             arriving[node + 1].append(self._cell("character_cell", self._tables["characters"][character], h, c))
             for end, word in words[node]:
                 arriving[end].append(self._cell("word_cell", self._tables["words"][word], h, c))
-            h = dy.esum([state[0] for state in arriving[node + 1]])
-            c = dy.esum([state[1] for state in arriving[node + 1]])
+            h, c = arriving[node + 1][0]
+            if len(arriving[node + 1]) > 1:
+                h = dy.esum([state[0] for state in arriving[node + 1]])
+                c = dy.esum([state[1] for state in arriving[node + 1]])
             scores.append(dy.affine_transform([w["output.bias"], w["output.weight"], h]))
         return scores
 

@@ -69,8 +69,10 @@ class Tagger(gluon.Block):
             arriving[node + 1].append(self.character_cell(characters[node : node + 1], h, c))
             for number, end in starting:
                 arriving[end].append(self.word_cell(words[number : number + 1], h, c))
-            h = nd.add_n(*[state[0] for state in arriving[node + 1]])
-            c = nd.add_n(*[state[1] for state in arriving[node + 1]])
+            h, c = arriving[node + 1][0]
+            if len(arriving[node + 1]) > 1:
+                h = nd.add_n(*[state[0] for state in arriving[node + 1]])
+                c = nd.add_n(*[state[1] for state in arriving[node + 1]])
             scores.append(self.output(h))
         return scores
 

@@ -26,6 +26,8 @@ import parser_data
 import parser_gluon
 import parser_torch
 
+from glueball.fold import last_report
+
 
 def assert_same_gradients(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
     """Compare gradients by name, relative to the largest entry."""
@@ -77,6 +79,14 @@ def test_lattice_programs_agree(who: str, lattice_batch: list[Any], lattice_refe
     before = side.loss(lattice_batch)
     side.train(lattice_batch)
     assert side.loss(lattice_batch) < before
+
+
+def test_the_schedule_of_a_batch_of_lattices_is_close_to_the_shortest() -> None:
+    samples = lattice.lattices(64)
+    lattice_gluon.make(lattice.parameters(), samples, folded=True).infer(samples)
+    report = last_report()
+    assert report.calls > 25 * report.groups
+    assert report.lower_bound <= report.groups <= 1.6 * report.lower_bound
 
 
 # ------------------------------------------------------------------------------------------ F5, shift-reduce parser
