@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,14 @@ def test_the_library_is_read_the_same_every_time(code: Any) -> None:
     again, _ = code.read_library(40, 20)
     assert (len(seen), len(unseen)) == (40, 20)
     assert [piece.words for piece in again] == [piece.words for piece in seen]
+
+
+def test_the_three_ways_to_train_agree(code: Any) -> None:
+    pieces = list(code.pieces_of(SOURCE)) * 2
+    words, roles = (code.Vocabulary(Counter(e for p in pieces for e in getattr(p, n)), 50) for n in ("words", "roles"))
+    trees = [code.to_tree(piece, words, roles) for piece in pieces]
+    learner = code.Learner(words, roles, 2)
+    folded = learner.guesses(trees)
+    learner.mode = "off"
+    assert np.allclose(learner.guesses(trees), folded, atol=1e-5)
+    assert np.allclose(learner.net.read_all(trees).asnumpy(), folded, atol=1e-5)
