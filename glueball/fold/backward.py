@@ -36,24 +36,22 @@ Tensor = torch.Tensor
 class Entry:
     """What one group did, for backward.
 
-    inputs, places : gathered rows that need gradients, and where they came from: a slice of rows, slices of rows and
-    columns, or row numbers
-    outputs, written : results, and (pool, first row, end row) where they are
-    direct : shared tensors whose gradients the group's own tape gives
+    made : what running it gave (execute.py, _Computed); None when it has been used up
+    places : where the gathered rows that need gradients came from: a slice of rows, slices of rows and columns, or row
+    numbers
+    written : per result, (pool, first row, end row)
     work, calls : which recorded calls these are
-    again : runs the group once more and returns (inputs, outputs): a backward pass frees what it has used, and a
-    second pass through the same group (another sample's loss) has it computed anew; None where chance is involved
+    again : runs the group once more: a backward pass frees what it has used, and a second pass through the same group
+    (another sample's loss) has it computed anew; None where chance is involved
     """
 
     signature: Signature
-    inputs: list[Tensor] | None
+    made: Any
     places: list[tuple[Pool, Any]]
-    outputs: list[Tensor] | None
     written: list[tuple[Pool, int, int]]
-    direct: list[Tensor]
     work: Any
     calls: Any
-    again: Callable[[], tuple[list[Tensor], list[Tensor]]] | None
+    again: Callable[[], Any] | None
 
 
 @final
@@ -124,32 +122,36 @@ class Tape:
             entry = self.entries[index]
             if not any(pool in self.gradients for pool, _, _ in entry.written) or not self._reach(entry):
                 continue
-            if entry.outputs is None and entry.again is not None:
-                entry.inputs, entry.outputs = entry.again()
-            assert entry.inputs is not None and entry.outputs is not None  # only freed where they can come again
-            outputs: list[Tensor] = []
-            grads: list[Tensor] = []
-            for output, (pool, start, stop) in zip(entry.outputs, entry.written):
-                rows = self.gradients.get(pool)
-                if rows is not None and output.requires_grad:
-                    outputs.append(output)
-                    grads.append(rows[start:stop])
-            if not outputs:
+            if entry.made is None and entry.again is not None:
+                entry.made = entry.again()
+            made = entry.made
+            grads = [self.gradients[pool][start:stop] if flows and pool in self.gradients else None
+                     for flows, (pool, start, stop) in zip(made.flows, entry.written)]
+            if all(g is None for g in grads):
                 continue
-            count = len(entry.inputs)
             keep = RETAINING.value or entry.again is None
-            given = outputs, [*entry.inputs, *entry.direct, self.trigger], grads, keep, False
-            found = aten.run_gradients(*given) if self.checker is None else self.checker.reverse(entry, given)
+            if made.trace is not None:
+                found = made.trace.gradients(grads)
+            else:
+                found = self._through_tape(entry, grads, keep)
             if not keep:
-                entry.inputs = entry.outputs = None
-                del outputs, given
+                entry.made = None
             for (pool, place), gradient in zip(entry.places, found):
                 if gradient is not None:
                     self.scatter(pool, place, gradient)
-            for tensor, gradient in zip(entry.direct, found[count:]):
-                if gradient is not None:
-                    self.sink.add(tensor, gradient)
             self.noted.append((entry.work, time.perf_counter()))
+
+    def _through_tape(self, entry: Entry, grads: Sequence[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
+        """Differentiate a group that is on torch's tape; note the gradients of shared tensors, return the inputs'."""
+        made = entry.made
+        pairs = [(output, gradient) for output, gradient in zip(made.outputs, grads) if gradient is not None]
+        given = ([o for o, _ in pairs], [*made.inputs, *made.direct, self.trigger], [g for _, g in pairs], keep, False)
+        found = aten.run_gradients(*given) if self.checker is None else self.checker.reverse(entry, given)
+        count = len(made.inputs)
+        for tensor, gradient in zip(made.direct, found[count:]):
+            if gradient is not None:
+                self.sink.add(tensor, gradient)
+        return found[:count]
 
     def _reach(self, entry: Entry) -> bool:
         """Whether the pass has come to a result of these calls; if so it comes to the arguments of those calls.
@@ -174,6 +176,8 @@ class Tape:
     def scatter(self, pool: Pool, place: Any, gradient: Tensor) -> None:
         """Add gradients to the rows they belong to."""
         rows = self.rows(pool)
+        if gradient.dim() != rows.dim():  # vectors that are stored element by element
+            gradient = gradient.reshape(-1, *pool.rest)
         if gradient.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr():
             gradient = gradient.clone()
         if isinstance(place, torch.Tensor):

@@ -17,7 +17,8 @@ import torch
 from ..executor.interpret import run_operator
 from ..ops.opdef import OpDef
 from ..ops.rules.batch import keeps_rows
-from .functions import Linear, Parts, Segments, linear_parts, reduce_edges, spread
+from .explicit_steps import LinearStep, MoveStep, SegmentStep
+from .functions import Segments
 from .fuse import Segment, column_slices, fuse
 from .operators import run_rows, run_stacked
 from .steps import REDUCTIONS, Program, Step
@@ -123,8 +124,13 @@ class Body:
         mode_of = {id(step): mode for step, mode in zip(program.steps, self.modes)}
         rest = replace(program, steps=tuple(s for s in program.steps if not taken.issuperset(s.outputs)))
         self.placed = fuse(rest, self.batched, {slot: [p for p, _, _ in found] for slot, found in self.parts.items()})
-        self.steps: list[Runner] = [_segment_runner(item) if isinstance(item, Segment) else
+        self.steps: list[Runner] = [SegmentStep(item) if isinstance(item, Segment) else
                                     self._runner(item, mode_of[id(item)]) for item in self.placed]
+        # every step knows its own gradient: no tape is needed
+        self.explicit = all(isinstance(step, (SegmentStep, LinearStep)) or (isinstance(step, MoveStep) and
+                                                                            step.word != "max") for step in self.steps)
+        self.explicit = self.explicit and all(self.batched[slot] for slot in program.results)
+        self._active: dict[Any, list[bool]] = {}
         self.random = training and any(isinstance(s.op, OpDef) and s.op.random for s in program.steps)
         # positions in program.shared: read by any step, and differentiated by the group's own tape
         self.used = [i for i, slot in enumerate(program.shared) if slot in program.results or any(
@@ -141,20 +147,43 @@ class Body:
         return slot in self.program.results or any(
             slot in step.inputs and mode != "linear" for step, mode in zip(self.program.steps, self.modes))
 
+    def active(self, needs: tuple[bool, ...], wanted: tuple[bool, ...]) -> list[bool]:
+        """Return, per slot, whether gradients flow through it, when some arguments and shared tensors want them."""
+        found = self._active.get((needs, wanted))
+        if found is None:
+            found = self._active[needs, wanted] = [False] * self.size
+            for slots, flags in ((self.program.arguments, needs), (self.program.shared, wanted)):
+                for slot, flag in zip(slots, flags):
+                    found[slot] = flag
+            steps: Any = self.steps
+            for step in steps:
+                step.activate(found)
+        return found
+
     def run(self, arguments: Sequence[Tensor], shared: Sequence[Tensor], run: Run) -> list[Tensor]:
         """Return the rows of the results for the rows of the arguments."""
+        return self.results(self.values(arguments, shared, run), run)
+
+    def results(self, values: Sequence[Any], run: Run) -> list[Tensor]:
+        """Return the rows of the results from the values of all slots."""
+        return [values[slot] if self.batched[slot] else self._repeated(slot, values[slot], run)
+                for slot in self.program.results]
+
+    def values(self, arguments: Sequence[Tensor], shared: Sequence[Tensor], run: Run) -> list[Any]:
+        """Return the values of all slots."""
         values: list[Any] = [None] * self.size
         for slot, value in zip(self.program.arguments, arguments):
             shape = self.program.types[slot].shape
             if value.dim() == 1 and shape is not None and len(shape) == 1 and not self.ragged:
-                value = value.reshape(-1, *shape)  # vectors of any length, here all of one: one row each
+                edges = self.program.levels[slot] == "edge" and run.segments is not None
+                count = run.segments.edges if edges and run.segments is not None else run.count
+                value = value.reshape(count, *shape)  # vectors of any length, here all of one: one row each
             values[slot] = value
         for slot, value in zip(self.program.shared, shared):
             values[slot] = value
         for step in self.steps:
             step(values, run)
-        return [values[slot] if self.batched[slot] else self._repeated(slot, values[slot], run)
-                for slot in self.program.results]
+        return values
 
     def _repeated(self, slot: int, value: Tensor, run: Run) -> Tensor:
         """Rows of a result that is the same for every sample."""
@@ -164,31 +193,18 @@ class Body:
     # -- how each step runs --------------------------------------------------------------------------------------------
     def _runner(self, step: Step, mode: Mode) -> Runner:
         inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
-        if mode == "spread":
-            def run_spread(values: list[Any], run: Run) -> None:
-                values[outputs[0]] = self._by_edge(spread, values[inputs[0] or 0], step, run)
-            return run_spread
-        if mode in REDUCTIONS:
-            first = attrs.get("ties") == "first"
-
-            def run_reduction(values: list[Any], run: Run) -> None:
-                values[outputs[0]] = self._by_edge(lambda x, s: reduce_edges(mode, x, s, first),
-                                                   values[inputs[0] or 0], step, run)
-            return run_reduction
+        if mode == "spread" or mode in REDUCTIONS:
+            source = inputs[0] or 0
+            shape = self.program.types[source].shape or ()
+            return MoveStep(mode, source, outputs[0], shape if len(shape) >= 2 and shape[0] != 1 else None,
+                            attrs.get("ties") == "first")
         op: Any = step.op
         if mode == "linear":
-            data, weight = inputs[0] or 0, inputs[1] or 0
-            bias = inputs[2] if len(inputs) > 2 else None
             slots, parts = [outputs[0]], [(0, int(attrs["num_hidden"]))]
             if outputs[0] in self.parts:
                 slots = [slot for slot, _, _ in self.parts[outputs[0]]]
                 parts = [(begin, end) for _, begin, end in self.parts[outputs[0]]]
-
-            def run_linear(values: list[Any], run: Run) -> None:
-                found = _linear(values[data], values[weight], None if bias is None else values[bias], run.tape, parts)
-                for slot, value in zip(slots, found):
-                    values[slot] = value
-            return run_linear
+            return LinearStep(inputs[0] or 0, inputs[1] or 0, inputs[2] if len(inputs) > 2 else None, slots, parts)
         if mode == "plain":
             names = [spec for spec, slot in zip(op.input_names, inputs) if slot is not None]
 
@@ -201,15 +217,6 @@ class Body:
         if mode == "rows":
             return self._rows_runner(step)
         return self._stack_runner(step, mode)
-
-    def _by_edge(self, function: Any, value: Tensor, step: Step, run: Run) -> Tensor:
-        """Apply a move between levels to rows; values of several rows are taken whole."""
-        assert run.segments is not None and step.inputs[0] is not None  # a program with edges is run with segments
-        shape = self.program.types[step.inputs[0]].shape or ()
-        if len(shape) < 2 or shape[0] == 1:
-            return function(value, run.segments)  # type: ignore[no-any-return]
-        count = run.segments.edges if self.program.levels[step.inputs[0]] == "edge" else run.segments.nodes
-        return function(value.reshape(count, *shape), run.segments).flatten(0, 1)  # type: ignore[no-any-return]
 
     def _rows_runner(self, step: Step) -> Runner:
         op: Any = step.op
@@ -245,18 +252,6 @@ class Body:
 def _to_rows(stacked: Tensor, rank: int) -> Tensor:
     """Return (N, *shape) as rows: (N·b, *rest) for values of two or more axes."""
     return stacked.flatten(0, 1) if rank >= 2 else stacked
-
-
-def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None, tape: Any, parts: Parts) -> Sequence[Tensor]:
-    if tape is None or not (weight.requires_grad or (bias is not None and bias.requires_grad)):
-        return linear_parts(rows, weight, bias, parts)
-    return Linear.apply(rows, weight, bias, tape.trigger, tape, parts)  # type: ignore[no-any-return]
-
-
-def _segment_runner(segment: Segment) -> Runner:
-    def run_segment(values: list[Any], run: Run) -> None:
-        segment.run(values)
-    return run_segment
 
 
 def _taken(program: Program, parts: Mapping[int, Sequence[tuple[int, int, int]]]) -> set[int]:

@@ -22,6 +22,7 @@ from .backward import Entry, Tape, attach
 from .body import Body, Run
 from .check import Checker
 from .explain import Report
+from .explicit_steps import Trace
 from .functions import Segments
 from .future import OFFSET, OFFSET_MASK, Future
 from .hoist import Halves, split
@@ -125,6 +126,21 @@ class _Gathered:
     pool: Pool
     place: Any
     need: bool
+
+
+@final
+@dataclass(slots=True)
+class _Computed:
+    """What running a body gave. flows: whether gradients flow through each output. inputs, direct: what torch's tape of
+    the group can differentiate: gathered rows that need gradients, and shared tensors. trace: where no tape is needed.
+    """
+
+    outputs: list[Tensor]
+    flows: list[bool]
+    taped: bool = False
+    inputs: list[Tensor] = field(default_factory=list)
+    direct: list[Tensor] = field(default_factory=list)
+    trace: Trace | None = None
 
 
 @final
@@ -265,17 +281,17 @@ class Engine:
         count = len(layout.calls)
         gathered = [self._gather(layout, position, 0, count) for position in ahead.halves.given]
         filled = time.perf_counter()
-        outputs, taped, direct = self._compute(work.signature, ahead.first, gathered, count, None)
+        made = self._compute(work.signature, ahead.first, gathered, count, None)
         self.report.ahead(work, ahead.halves, begin, filled)
         written: list[tuple[Pool, int, int]] = []
-        for tensor in outputs:
+        for tensor, flows in zip(made.outputs, made.flows):
             pool = Pool(work.signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
             arena = self.store.arena(pool)
             arena.data, arena.used = tensor.detach(), tensor.shape[0]
-            ahead.results.append((pool, tensor.shape[0] // max(count, 1), taped and tensor.requires_grad))
+            ahead.results.append((pool, tensor.shape[0] // max(count, 1), flows))
             written.append((pool, 0, tensor.shape[0]))
-        if taped:
-            self._note(work, gathered, outputs, written, direct, ahead.first, layout.calls, None)
+        if made.taped:
+            self._note(work, gathered, made, written, ahead.first, layout.calls, None)
 
     # -- one group -----------------------------------------------------------------------------------------------------
     def _gather(self, layout: Layout, position: int, begin: int, end: int) -> _Gathered:
@@ -290,22 +306,31 @@ class Engine:
         return _Gathered(tensor, reads.arena.pool, place, need)
 
     def _compute(self, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
-                 segments: Segments | None) -> tuple[list[Tensor], bool, list[Tensor]]:
-        """Run a body; return its results, whether they are on the tape, and the shared tensors it differentiates."""
+                 segments: Segments | None) -> _Computed:
+        """Run a body on gathered rows."""
         shared = [tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
         taped = signature.recording and (any(g.need for g in gathered) or any(
             shared[i].requires_grad for i in body.used))
+        explicit = taped and body.explicit and self.checker is None
         before = torch.is_grad_enabled()
-        set_grad_mode(taped)
+        set_grad_mode(taped and not explicit)
         try:
-            inputs = [g.tensor.requires_grad_() if taped and g.need else g.tensor for g in gathered]
-            outputs = body.run(inputs, shared, Run(count, segments, self.tape if taped else None))
+            run = Run(count, segments, self.tape if taped and not explicit else None)
+            inputs = [g.tensor.requires_grad_() if taped and not explicit and g.need else g.tensor for g in gathered]
+            values = body.values(inputs, shared, run)
+            outputs = body.results(values, run)
         finally:
             set_grad_mode(before)
         if not taped:
-            return outputs, False, []
+            return _Computed(outputs, [False] * len(outputs))
         self.tape.share([shared[i] for i in body.used if shared[i].requires_grad])
-        return outputs, True, [shared[i] for i in body.direct if shared[i].requires_grad]
+        if not explicit:
+            return _Computed(outputs, [t.requires_grad for t in outputs], True,
+                             [g.tensor for g in gathered if g.need],
+                             [shared[i] for i in body.direct if shared[i].requires_grad])
+        active = body.active(tuple(g.need for g in gathered), tuple(t.requires_grad for t in shared))
+        trace = Trace(body, values, run, active, self.tape, [i for i, g in enumerate(gathered) if g.need])
+        return _Computed(outputs, [active[slot] for slot in body.program.results], True, [], [], trace)
 
     def _run(self, layout: Layout) -> None:
         """Run the next group of a signature."""
@@ -333,43 +358,40 @@ class Engine:
         if layout.children is not None:
             segments = Segments(layout.children[begin:end], gathered[0].tensor.device)
         self.report.clock(time.perf_counter())
-        outputs, taped, direct = self._compute(signature, body, gathered, end - begin, segments)
+        made = self._compute(signature, body, gathered, end - begin, segments)
         calls = layout.calls[begin:end]
-        written = self._write(layout, calls, outputs, taped)
-        if taped:
-            self._note(layout.work, gathered, outputs, written, direct, body, calls, segments)
+        written = self._write(layout, calls, made)
+        if made.taped:
+            self._note(layout.work, gathered, made, written, body, calls, segments)
         layout.begin = end
         layout.group += 1
         self.report.clock(time.perf_counter())
         if self.checker is not None:
             self.checker.values(layout.work, calls)
 
-    def _write(self, layout: Layout, calls: Any, outputs: Sequence[Tensor], taped: bool) -> list[Any]:
+    def _write(self, layout: Layout, calls: Any, made: _Computed) -> list[Any]:
         """Store the results' rows; return where they are."""
         written: list[Any] = []
-        for number, ((arena, firsts), tensor) in enumerate(zip(layout.writes, outputs)):
+        for number, ((arena, firsts), tensor, flows) in enumerate(zip(layout.writes, made.outputs, made.flows)):
             start = firsts[layout.group]
             arena.put(start, tensor)
-            if taped and not layout.always and tensor.requires_grad:
+            if flows and not layout.always:
                 self.store.gradient[layout.work.ids[calls] + number] = True
             written.append((arena.pool, start, start + tensor.shape[0]))
         return written
 
-    def _note(self, work: Work, gathered: Sequence[_Gathered], outputs: list[Tensor],
-              written: list[tuple[Pool, int, int]], direct: list[Tensor], body: Body, calls: Any,
-              segments: Segments | None) -> None:
+    def _note(self, work: Work, gathered: Sequence[_Gathered], made: _Computed, written: list[tuple[Pool, int, int]],
+              body: Body, calls: Any, segments: Segments | None) -> None:
         """Put a group on the tape."""
         signature = work.signature
         places = [(g.pool, g.place, g.need) for g in gathered]
 
-        def again() -> tuple[list[Tensor], list[Tensor]]:
+        def again() -> _Computed:
             fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
-            found, _, _ = self._compute(signature, body, fresh, len(calls), segments)
-            return [g.tensor for g in fresh if g.need], found
+            return self._compute(signature, body, fresh, len(calls), segments)
 
-        own = [g for g in gathered if g.need]
-        self.tape.entries.append(Entry(signature, [g.tensor for g in own], [(g.pool, g.place) for g in own], outputs,
-                                       written, direct, work, calls, None if body.random else again))
+        self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
+                                       work, calls, None if body.random else again))
 
 
 def tensor_of(shared: Any, ctx: Any) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-__all__ = ["Sink", "Linear", "linear_parts", "Parts", "Segments", "reduce_edges", "spread"]
+__all__ = ["Sink", "Linear", "linear_parts", "assembled", "sum_edges", "Parts", "Segments", "reduce_edges", "spread"]
 
 
 @final
@@ -36,6 +36,17 @@ class Sink:
         """Note a gradient that is complete for one group."""
         held = self.whole.get(id(tensor))
         self.whole[id(tensor)] = gradient if held is None else held + gradient
+
+    def part(self, tensor: torch.Tensor, begin: int, end: int, gradient: torch.Tensor) -> None:
+        """Note the gradient of a part of a shared vector."""
+        if not tensor.requires_grad:
+            return
+        if end - begin == tensor.numel():
+            self.add(tensor, gradient.reshape(tensor.shape))
+            return
+        whole = torch.zeros_like(tensor)
+        whole.reshape(-1)[begin:end] = gradient.reshape(-1)
+        self.add(tensor, whole)
 
     def collect(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return the gradient of a shared tensor, or None when it took part nowhere; what was noted is used up."""
@@ -96,7 +107,7 @@ class Linear(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         """Return the gradient of the rows; note the rest."""
         rows, weight, bias, tape, parts = ctx.kept
-        gradient, low = _assembled(grads, parts, rows)
+        gradient, low = assembled(grads, parts, rows)
         tape.sink.linear(weight, bias, rows.detach(), gradient, low)
         back = gradient.mm(weight.detach()[low:low + gradient.shape[1]]) if ctx.needs_input_grad[0] else None
         return back, None, None, None, None, None
@@ -114,7 +125,7 @@ def linear_parts(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | 
     return tuple(product[:, a - low:b - low] for a, b in parts)
 
 
-def _assembled(grads: Sequence[torch.Tensor | None], parts: Parts, rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+def assembled(grads: Sequence[torch.Tensor | None], parts: Parts, rows: torch.Tensor) -> tuple[torch.Tensor, int]:
     """Put the gradients of parts together; return them and the first column."""
     low = min(a for a, _ in parts)
     if len(parts) == 1 and grads[0] is not None:
@@ -155,6 +166,11 @@ def _sum(edges: torch.Tensor, segments: Segments) -> torch.Tensor:
     if segments.uniform is not None:
         return edges.view(segments.nodes, segments.uniform, *edges.shape[1:]).sum(1)
     return edges.new_zeros((segments.nodes, *edges.shape[1:])).index_add_(0, segments.index, edges)
+
+
+def sum_edges(edges: torch.Tensor, segments: Segments) -> torch.Tensor:
+    """Return the sum over the edges of each node, off the tape."""
+    return edges if segments.uniform == 1 else _sum(edges.contiguous(), segments)
 
 
 def _spread(nodes: torch.Tensor, segments: Segments) -> torch.Tensor:

@@ -45,32 +45,43 @@ class Segment:
     outputs: tuple[int, ...]
     widths: tuple[int, ...]  # of the leaves' slots
 
-    def run(self, values: list[Any]) -> None:
-        """Compute the outputs in a list of slots."""
-        given: list[Any] = []
-        index = 0
-        while index < len(self.leaves):
-            leaf, width = self.leaves[index], self.widths[index]
+    def items(self, values: list[Any]) -> list[tuple[Any, Sequence[Leaf]]]:
+        """Return the arrays to run on, taken from a list of slots, each with the leaves it stands for."""
+        given: list[tuple[Any, Sequence[Leaf]]] = []
+        for leaves, whole in self._together():
+            leaf = leaves[0]
             tensor = values[leaf.slot]
-            if leaf.kind != "full":
-                tensor = tensor.reshape(-1) if leaf.kind == "row" else tensor
-                given.append(tensor if leaf.kind == "column" else tensor[leaf.begin:leaf.end])
-                index += 1
-                continue
+            if leaf.kind == "row":
+                given.append((tensor.reshape(-1)[leaf.begin:leaf.end], leaves))
+            elif leaf.kind == "column" or (whole and len(leaves) == 1):
+                given.append((tensor, leaves))
+            elif whole:
+                given.append((Split(tensor, tuple(a.end - a.begin for a in leaves)), leaves))
+            else:
+                given += [(tensor[:, a.begin:a.end], (a,)) for a in leaves]
+        return given
+
+    def _together(self) -> Sequence[tuple[Sequence[Leaf], bool]]:
+        """Return leaves that lie side by side in one slot together, and whether they are all of it."""
+        found = _TOGETHER.get(self.leaves)
+        if found is not None:
+            return found
+        found, index = [], 0
+        while index < len(self.leaves):
+            leaf = self.leaves[index]
             together = [leaf]
-            while index + len(together) < len(self.leaves):
+            while leaf.kind == "full" and index + len(together) < len(self.leaves):
                 after = self.leaves[index + len(together)]
                 if after.slot != leaf.slot or after.begin != together[-1].end or after.kind != "full":
                     break
                 together.append(after)
-            if leaf.begin == 0 and together[-1].end == width:
-                given.append(tensor if len(together) == 1 else Split(tensor, tuple(a.end - a.begin for a in together)))
-            else:
-                given += [tensor[:, a.begin:a.end] for a in together]
+            found.append((tuple(together), leaf.begin == 0 and together[-1].end == self.widths[index]))
             index += len(together)
-        for slot, value in zip(self.outputs, self.rows.apply(*given)):
-            values[slot] = value
+        _TOGETHER[self.leaves] = found
+        return found
 
+
+_TOGETHER: dict[tuple[Leaf, ...], list[tuple[Sequence[Leaf], bool]]] = {}
 
 Placed = "Step | Segment"
 
