@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glueball import autograd, fold, gluon, init, nd
 from glueball.base.errors import MXNetError
-from glueball.fold import body, functions
+from glueball.fold import body, explicit_steps, functions
 
 from .programs import HIDDEN, ChildSum, Model, RandomCell, assert_same, make_samples, random_program, run, tree_program
 
@@ -84,6 +84,29 @@ def test_the_tree_lstm_passes(dtype: str, hybridize: bool) -> None:
     tolerance = 1e-9 if dtype == "float64" else 1e-4
     for one, other in zip(_trees(cell, "off", dtype), _trees(cell, "check", dtype), strict=True):
         np.testing.assert_allclose(other, one, tolerance, tolerance)
+
+
+@pytest.mark.parametrize("mode", ["on", "check"])
+def test_the_other_doors_pass(mode: str) -> None:
+    cell, gru, dense = Cell(), gluon.rnn.GRUCell(HIDDEN, input_size=HIDDEN), nn.Dense(HIDDEN, in_units=HIDDEN)
+    for block in (cell, gru, dense):
+        block.initialize(init.Normal(0.4))
+        block.cast("float64")
+    x = _rows(1, 20, HIDDEN)[0]
+    rows = _rows(5, 1, HIDDEN)
+    parents = np.array([-1, 0, 0, 2, 2, 2, 5, -1, 7, 7, 9, 9, 9, 12, 12, 12, 12, -1, 17, 18])
+
+    def stepwise(row: Any) -> Any:
+        while float(row.sum()) < 3:
+            row = row + nd.sigmoid(dense(row))
+        return row
+    with autograd.record(), fold.batching(mode):
+        h, c = fold.tree(cell, x, parents)
+        out, states = fold.scan(gru, x, [4, 0, 9, 7])
+        ended = fold.map(stepwise, rows)
+        total = nd.add_n((h * c).sum(), (out * out).sum(), *[s.sum() for s in states], *[e.sum() for e in ended])
+    total.backward()
+    assert x.grad.asnumpy().any() and all(r.grad.asnumpy().any() for r in rows)
 
 
 def _rows(count: int, *shape: int) -> list[Any]:
@@ -180,11 +203,11 @@ def test_a_program_for_any_number_of_children_is_compared_with_the_block(monkeyp
     with fold.batching(mode="check"):
         for i in range(4):
             program(i)
-    reduce = body.reduce_edges
+    reduce = explicit_steps.reduce_edges
 
     def spoiled(word: str, edges: Any, *rest: Any) -> Any:
         return reduce(word, edges, *rest) * (1.5 if word == "sum" else 1)
-    monkeypatch.setattr(body, "reduce_edges", spoiled)
+    monkeypatch.setattr(explicit_steps, "reduce_edges", spoiled)
     with pytest.raises(MXNetError, match="(?s)childsum.*call 0 of 4"), fold.batching(mode="check"):
         for i in range(4):
             program(i)

@@ -40,9 +40,9 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     original = Engine._run
 
-    def counted(self: Any, work: Any, calls: Any) -> None:
-        found.append(len(calls))
-        original(self, work, calls)
+    def counted(self: Any, layout: Any) -> None:
+        found.append(layout.sizes[layout.group])
+        original(self, layout)
 
     monkeypatch.setattr(Engine, "_run", counted)
     return found
