@@ -189,6 +189,10 @@ class Report:
         """Why what did not run together did not, the most expensive first."""
         return reasons_of(self.flushes, self.kinds, self.apart, self.at_once)
 
+    def draw(self, path: str | PathLike[str]) -> None:
+        """Draw the schedule into a file that ends in ``.svg`` or ``.png``; see fold.draw."""
+        draw_groups(self, path)
+
     # -- the text ------------------------------------------------------------------------------------------------------
     def text(self, times: bool = True) -> str:
         """Return the report as text; without `times` it is the same each time."""
@@ -363,4 +367,4 @@ def draw(path: str | PathLike[str]) -> None:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     fold.draw(os.path.join(folder, "schedule.svg"))
     """
-    draw_groups(last_report(), path)
+    last_report().draw(path)

@@ -22,11 +22,11 @@ from .reasons import MAP_WAITS, labels_of, short_place
 
 __all__ = ["draw_groups"]
 
-WIDTH, LEFT, RIGHT = 1200.0, 300.0, 24.0
-TOP, LANE, GAP = 92.0, 34.0, 8.0
+WIDTH, LEFT, RIGHT = 1200.0, 320.0, 24.0
+TOP, LANE, GAP = 92.0, 32.0, 15.0
 LANES = 24  # kinds of calls with a row of their own; the others share one
 COLOURS = ("#4C78A8", "#F58518", "#54A24B", "#E45756", "#72B7B2", "#B279A2", "#9D755D", "#D6A100", "#FF9DA6", "#79706E")
-INK, QUIET, FAINT, STRIPE = "#222222", "#666666", "#C9CED6", "#F5F6F8"
+INK, QUIET, FAINT, STRIPE = "#222222", "#666666", "#DEE2E8", "#F5F6F8"
 WORK = {"recording": "#D5D9E0", "scheduling": "#8A93A3", "preparing": "#EBD9A8", "weights": "#5E6675"}
 WORDS = {"recording": "your program runs, calls are recorded", "scheduling": "sorted into groups",
          "preparing": "made ready, the first time only", "weights": "gradients of weights"}
@@ -165,9 +165,9 @@ class _Schedule:
         least = f"at least {report.lower_bound} are needed"
         seconds = report.seconds
         forward = sum(value for name, value in seconds.items() if name != "backward")
-        time = f"{1000 * forward:.1f} ms"
+        time = f"{_milliseconds(forward)} ms"
         if seconds["backward"]:
-            time += f", and {1000 * seconds['backward']:.1f} ms backward"
+            time += f", and {_milliseconds(seconds['backward'])} ms backward"
         return [Words(24, 34, f"{report.calls} calls ran as {report.groups} groups", 20, bold=True),
                 Words(24, 56, f"{least}; {time}", 13, QUIET)]
 
@@ -215,8 +215,18 @@ class _Schedule:
 
     def _program(self) -> list[Any]:
         y = self._y(-1)
-        return [self._box(span, y, LANE, WORK[span.what], "program", WORDS[span.what])
-                for span in [*self.forward, *self.backward] if span.lane < 0 and span.end > span.begin]
+        found: list[Any] = []
+        for span in [*self.forward, *self.backward]:
+            if span.lane >= 0 or span.end <= span.begin:
+                continue
+            box = self._box(span, y, LANE, WORK[span.what], "program", WORDS[span.what])
+            found.append(box)
+            for text in (f"{span.what} {_milliseconds(span.end - span.begin)} ms", span.what):
+                if 6.4 * len(text) + 8 <= box.width:
+                    dark = span.what in ("scheduling", "weights")
+                    found.append(Words(box.x + box.width / 2, y + 20, text, 11, "#FFFFFF" if dark else INK, "middle"))
+                    break
+        return found
 
     def _box(self, span: _Span, y: float, height: float, fill: str, name: str, what: str, opacity: float = 1.0) -> Box:
         x, end = self._x(span.begin), self._x(span.end)
@@ -225,6 +235,7 @@ class _Schedule:
 
     def _groups(self) -> list[Any]:
         found: list[Any] = []
+        free: dict[int, float] = {}  # by lane, where there is room for a number above a narrow box
         for span in self.forward:
             group = span.group
             if group is None:
@@ -240,10 +251,12 @@ class _Schedule:
             if gathering >= 0.5:
                 found.append(Box(box.x, y, min(gathering, box.width), height, "#000000", "gather", box.tip, 0.28))
             text = str(group.width)
-            if box.width >= 6.6 * len(text) + 3:
-                low = y + height - 4 if height >= 14 else y - 3
-                found.append(Words(box.x + box.width / 2, low, text, 10.5, "#FFFFFF" if height >= 14 else INK, "middle",
-                                   True))
+            middle, half = box.x + box.width / 2, 3.4 * len(text)
+            if box.width >= 2 * half + 3 and height >= 14:
+                found.append(Words(middle, y + height - 4, text, 10.5, "#FFFFFF", "middle", True))
+            elif middle - half >= free.get(span.lane, 0.0):
+                found.append(Words(middle, y - 3, text, 10, INK, "middle"))
+                free[span.lane] = middle + half + 3
         return found
 
     def _reverse(self) -> list[Any]:
@@ -255,12 +268,12 @@ class _Schedule:
         y, x = self.bottom + 58, 24.0
         used = {span.what for span in [*self.forward, *self.backward]}
         entries: list[tuple[str, float, str]] = [(WORK[name], 1.0, WORDS[name]) for name in WORK if name in used]
-        groups = [(_colour(0), 1.0, "a group: as high as it has calls, their number in it"),
+        groups = [(_colour(0), 1.0, "a group of calls run at once; height and number: how many"),
                   (_mixed(_colour(0)), 1.0, "arguments are gathered")]
         if "backward" in used:
             groups.append((_colour(0), 0.45, "gradient of a group"))
         for fill, opacity, text in [*groups, *entries]:
-            size = 22 + 6.3 * len(text) + 18
+            size = 22 + 6.1 * len(text) + 18
             if x + size > WIDTH - RIGHT:
                 x, y = 24.0, y + 22
             found += [Box(x, y, 14, 12, fill, "legend", "", opacity), Words(x + 20, y + 10.5, text, 12, QUIET)]
@@ -275,6 +288,10 @@ def _colour(lane: int) -> str:
 def _mixed(colour: str) -> str:
     """Return a colour under the shade of gathering."""
     return "#" + "".join(f"{int(int(colour[i:i + 2], 16) * 0.72):02X}" for i in (1, 3, 5))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.1f}" if seconds >= 5e-4 else f"{1000 * seconds:.2f}"
 
 
 def _nice(step: float) -> float:
@@ -326,15 +343,15 @@ def _as_png(shapes: Sequence[Any], height: float, target: Path) -> None:
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(height, 0)
     axes.axis("off")
-    for shape in shapes:
+    for order, shape in enumerate(shapes):
         if isinstance(shape, Box):
             axes.add_patch(patches.Rectangle((shape.x, shape.y), shape.width, shape.height, facecolor=shape.fill,
-                                             linewidth=0, alpha=shape.opacity))
+                                             linewidth=0, alpha=shape.opacity, zorder=order))
         elif isinstance(shape, Line):
             axes.plot([shape.x1, shape.x2], [shape.y1, shape.y2], color=shape.stroke, linewidth=0.7,
-                      linestyle=":" if shape.dashed else "-")
+                      linestyle=":" if shape.dashed else "-", zorder=order)
         else:
             axes.text(shape.x, shape.y, shape.text, fontsize=shape.size * 0.75, color=shape.fill, va="baseline",
                       ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor], parse_math=False,
-                      fontweight="bold" if shape.bold else "normal")
+                      fontweight="bold" if shape.bold else "normal", zorder=order)
     figure.savefig(target)
