@@ -165,9 +165,12 @@ def _run(works: Sequence[Any], edges: _Edges, component: Sequence[int]) -> list[
             groups.append((chosen, calls - begins[chosen]))
             after = successors[spans(first[calls], degree[calls])]
             if len(after):
-                hit, times = np.unique(after, return_counts=True)
-                waiting[hit] -= times
-                _sort_in(ready, hit[waiting[hit] == 0], kinds)
+                np.subtract.at(waiting, after, 1)
+                free = after[waiting[after] == 0]
+                if len(free) > 1:
+                    free.sort()
+                    free = free[np.concatenate((_FIRST, free[1:] != free[:-1]))]
+                _sort_in(ready, free, kinds)
     return groups
 
 
@@ -180,8 +183,14 @@ def _sort_in(ready: dict[int, list[Ints]], calls: Ints, kinds: Ints) -> None:
     if low == high:
         ready.setdefault(low, []).append(calls)
         return
-    for kind in np.unique(own):
-        ready.setdefault(int(kind), []).append(calls[own == kind])
+    ends = [*(np.flatnonzero(own[1:] != own[:-1]) + 1).tolist(), len(own)]
+    begin = 0
+    for end in ends:
+        ready.setdefault(int(own[begin]), []).append(calls[begin:end])
+        begin = end
+
+
+_FIRST = np.ones(1, dtype=bool)
 
 
 def _choose(inside: Sequence[int], ready: dict[int, list[Ints]], remaining: Sequence[int]) -> int:
