@@ -41,6 +41,7 @@ class Entry:
     numbers
     written : per result, (pool, first row, end row)
     work, calls : which recorded calls these are
+    reads : per argument that needs gradients, the numbers of the values, and whether there is one per child
     again : runs the group once more: a backward pass frees what it has used, and a second pass through the same group
     (another sample's loss) has it computed anew; None where chance is involved
     """
@@ -51,6 +52,7 @@ class Entry:
     written: list[tuple[Pool, int, int]]
     work: Any
     calls: Any
+    reads: list[tuple[Any, bool]]
     again: Callable[[], Any] | None
 
 
@@ -158,19 +160,18 @@ class Tape:
 
         What it does not come to must keep the gradient it has: rows of zeros are not enough to tell.
         """
-        if not self.sources:
-            return True
         work, calls = entry.work, entry.calls
         ids = work.ids[calls]
         hit = self.reached[ids]
         for result in range(1, len(work.signature.outputs)):
             hit |= self.reached[ids + result]
-        if not hit.any():
+        times = np.count_nonzero(hit)
+        if not times:
             return False
-        if not hit.all():
-            calls = calls[hit]
-        for argument in range(len(work.signature.arguments)):
-            self.reached[work.references(argument, calls) >> OFFSET] = True
+        for values, children in entry.reads:
+            if times < len(hit):
+                values = values[np.repeat(hit, work.children[calls]) if children else hit]
+            self.reached[values] = True
         return True
 
     def scatter(self, pool: Pool, place: Any, gradient: Tensor) -> None:

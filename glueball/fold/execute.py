@@ -120,12 +120,16 @@ class Work:
 @final
 @dataclass(slots=True)
 class _Gathered:
-    """Rows of one argument. place: where they lay. need: whether their gradient is wanted."""
+    """Rows of one argument. place: where they lay. need: whether their gradient is wanted. values: the numbers of the
+    values, one per call, or with `children` one per child.
+    """
 
     tensor: Tensor
     pool: Pool
     place: Any
     need: bool
+    values: Any = None
+    children: bool = False
 
 
 @final
@@ -298,12 +302,13 @@ class Engine:
         """Return the rows of one argument of calls begin to end."""
         reads = layout.reads[position]
         tensor, place = reads.take(begin, end)
-        need = reads.need
+        need, children = reads.need, layout.work.signature.arguments[position].children
+        low, high = (begin, end) if layout.edges is None or not children else (
+            int(layout.edges[begin]), int(layout.edges[end]))
+        values = reads.values[low:high]
         if need is None:
-            low, high = (begin, end) if layout.edges is None or not layout.work.signature.arguments[
-                position].children else (int(layout.edges[begin]), int(layout.edges[end]))
-            need = bool(self.store.gradient[reads.values[low:high]].any())
-        return _Gathered(tensor, reads.arena.pool, place, need)
+            need = bool(self.store.gradient[values].any())
+        return _Gathered(tensor, reads.arena.pool, place, need, values, children)
 
     def _compute(self, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
                  segments: Segments | None) -> _Computed:
@@ -390,8 +395,9 @@ class Engine:
             fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
             return self._compute(signature, body, fresh, len(calls), segments)
 
+        reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
-                                       work, calls, None if body.random else again))
+                                       work, calls, reads, None if body.random else again))
 
 
 def tensor_of(shared: Any, ctx: Any) -> Tensor:

@@ -465,6 +465,28 @@ def test_a_backward_pass_writes_only_what_it_comes_to(kind: str) -> None:
     close(gradients("on"), gradients("off"))
 
 
+def test_two_losses_of_two_blocks(kind: str) -> None:
+    """As in adversarial training: each pass leaves the gradients of the other block alone, though no array is a leaf,
+    and calls of both share groups of a third.
+    """
+    first, second, third = Model().cell, Model().cell, Model().cell
+    xs = inputs(4)
+
+    def gradients(mode: str) -> list[Any]:
+        found: list[Any] = []
+        for block in (first, second, third):
+            block.weight.zero_grad()
+        with autograd.record(), fold.batching(mode=mode):
+            losses = [nd.add_n(*fold.map(lambda x, block=block: nd.sum(third(block(x.detach()))), xs))
+                      for block in (first, second)]
+        for loss in losses:
+            loss.backward()
+            found += [block.weight.grad().asnumpy().copy() for block in (first, second, third)]
+        return found
+
+    close(gradients("on"), gradients("off"))
+
+
 def test_modes_of_samples_do_not_mix(kind: str) -> None:
     drop = gluon.nn.Dropout(0.999)
 
