@@ -22,7 +22,6 @@ from ..base.errors import UnsupportedError, explain
 from ..base.modes import BACKWARD_PASS, RETAINING
 from .arena import Store
 from .functions import Sink
-from .future import OFFSET
 from .kinds import Pool
 from .signature import Signature
 
