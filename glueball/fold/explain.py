@@ -202,7 +202,7 @@ class Report:
         if found:
             lines += ["", "What did not run together, and what to do"]
         for reason in found[:_REASONS]:
-            cost = f"; up to {_count(reason.cost, 'group')} fewer" if reason.cost else ""
+            cost = f"; up to {_count(reason.cost, 'run')} fewer" if reason.cost else ""
             lines.append(f"  [{reason.code}: {reason.title}{cost}] {reason.what}.")
             lines.append(f"      {'at ' + short_place(reason.where) + ': ' if reason.where else ''}{reason.advice}")
         if len(found) > _REASONS:
@@ -267,8 +267,7 @@ def _table(kinds: Sequence[KindFacts], times: bool) -> Iterator[str]:
         for halves, calls in facts.hoisted[:1]:
             ahead = Counter(step.op.name for step in halves.first.steps if not isinstance(step.op, str))
             yield f"      ahead, for all {calls} calls at once: {_names(ahead)}"
-        for remark in facts.signature.remarks:
-            yield f"      {remark}"
+        yield from (f"      {remark}" for remark in facts.signature.remarks if "runs sample by sample" not in remark)
     if len(ordered) > len(shown):
         rest = ordered[_KINDS:]
         yield (f"  and {len(rest)} more kinds: {_count(sum(f.calls for f in rest), 'call')} in "

@@ -47,6 +47,7 @@ _ADVICE = {
     "R10": "put samples of similar size into a batch, or more samples: few are that deep",
     "R11": "call hybridize() on it, so that each call of it is one unit",
 }
+_AXIS_0 = "axis 0 may vary only where all steps work row by row: step by step through a cell, or pad to a few lengths"
 
 
 @final
@@ -55,7 +56,7 @@ class Reason:
     """Why something did not run together.
 
     code : "R1" to "R11"; what : in a sentence; where : the user's file:line, or empty; advice : one line;
-    cost : how many groups fewer there could be at most; 0 where that is not the point
+    cost : how many runs fewer there could be at most, of groups or of single calls; 0 where that is not the point
     """
 
     code: str
@@ -213,7 +214,8 @@ def _difference(code: str, members: Sequence[KindFacts], cost: int) -> Reason:
                            "combine children by sums, means, maxima or what is done to each of them alone")
         return _reason(code, f"{who}they take {sizes} arrays", where, cost,
                        "pass children as one list of values computed in the scope, or combine them two by two")
-    return _reason(code, who + _other_shape(shapes), where, cost)
+    what = _other_shape(shapes)
+    return _reason(code, who + what, where, cost, _AXIS_0 if what.endswith("; axis 0 differs") else "")
 
 
 def _other_shape(shapes: Sequence[tuple[Any, ...]]) -> str:

@@ -246,6 +246,30 @@ def test_no_batching_rule() -> None:
     assert "the shape of its result depends on values" in found.what
 
 
+def test_operators_without_a_rule_within_a_group() -> None:
+    """R3: recorded and grouped, and yet run sample by sample."""
+    xs = rows(4)
+    with fold.batching():
+        _ = [nd.contrib.allclose(x, x) for x in xs]  # compared
+    found = only("R3")
+    assert found.where == line("compared")
+    assert found.cost == 3
+    assert "ran sample by sample, 4 times" in found.what
+    assert "runs one by one: _contrib_allclose" in fold.explain()
+
+
+def test_axis_0_of_a_sequence() -> None:
+    """R2: a recurrent layer wants sequences of one length."""
+    net = gluon.rnn.LSTM(4, input_size=H)
+    net.initialize()
+    with fold.batching():
+        _ = [net(nd.ones((length, 1, H))) for length in (2, 3, 2)]  # lengths
+    found = only("R2")
+    assert found.where == line("lengths")
+    assert "(3, 1, 3) and (2, 1, 3); axis 0 differs" in found.what
+    assert "row by row" in found.advice
+
+
 def test_static_arguments() -> None:
     """R4: a number that is another one each time."""
     with fold.batching():
@@ -301,6 +325,22 @@ def test_random_numbers() -> None:
         _ = [nd.random.normal(shape=(1, H)) + x for x in rows(3)]  # random
     found = only("R8")
     assert found.where == line("random")
+
+
+def test_random_numbers_in_a_unit() -> None:
+    """R8: a block that draws noise of a fixed shape for each sample."""
+
+    class Noisy(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return x + F.random.normal(shape=(1, H))
+
+    net, xs = Noisy(), rows(3)
+    net.hybridize()
+    with fold.batching():
+        _ = [net(x) for x in xs]  # noise
+    found = only("R8")
+    assert found.where == line("noise")
+    assert "ran sample by sample, 3 times: each sample draws its own random numbers" in found.what
 
 
 def test_dtypes_and_modes() -> None:
