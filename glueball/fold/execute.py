@@ -246,18 +246,15 @@ class Engine:
         self.store.fit(self.folder.next)
         for pool, items in by_pool.items():
             arena = self.store.arena(pool)
-            rank = 1 + len(pool.rest)
             tensors = [array._t for _, _, array in items]
             with torch.no_grad():
-                if all(t.dim() == rank for t in tensors):
-                    start = arena.append(torch.cat(tensors))  # copies, also a single one: its owner may write to it
-                else:
-                    start = arena.append(torch.cat([t.reshape(item[1].rows, *pool.rest)
-                                                    for t, item in zip(tensors, items)]))
+                start = arena.append(_joined(tensors, items, pool))
             sizes = np.array([kind.rows for _, kind, _ in items])
             values = np.array([ref for ref, _, _ in items]) >> OFFSET
             self.store.rows[values] = starts = start + np.cumsum(sizes) - sizes
             if not pool.floating:
+                continue
+            if not any(t.requires_grad for t in tensors):
                 continue
             for tensor, value, first, size in zip(tensors, values, starts, sizes):
                 if tensor.requires_grad:
@@ -398,6 +395,16 @@ class Engine:
         reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
                                        work, calls, reads, None if body.random else again))
+
+
+def _joined(tensors: Sequence[Tensor], items: Sequence[tuple[int, Kind, Any]], pool: Pool) -> Tensor:
+    """Return arrays from outside as rows of a new tensor: their owners may write to them."""
+    ranks = {t.dim() for t in tensors}
+    if ranks == {1 + len(pool.rest)}:
+        return torch.cat(tensors)  # type: ignore[arg-type]  # a sequence is enough
+    if ranks == {len(pool.rest)} and not items[0][1].ragged:
+        return torch.stack(tensors)  # type: ignore[arg-type]
+    return torch.cat([t.reshape(kind.rows, *pool.rest) for t, (_, kind, _) in zip(tensors, items)])
 
 
 def tensor_of(shared: Any, ctx: Any) -> Tensor:

@@ -80,7 +80,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
                 lists.append(child.ref)
             parts.append(own.children)
         elif isinstance(value, NDArray):
-            parts.append(_kind(value))
+            parts.append(_kind(value, folder))
             refs.append(value)  # registered below, when it is known in which form
             outside = True
         elif value is None or kind in (int, bool, str):
@@ -100,8 +100,13 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
         children = 0 if call.sizes is None else children
     if call is unit.not_one:
         return NotImplemented
+    if lists is not None and call.sizes is None:  # no list for the call: all arrays in the order they were given
+        return folder.add(call, [folder.reference(a)[0] for a in flatten(list(args), NDArray)[0]])
     if outside:
-        refs = [r if type(r) is int else folder.external(r, call.vectors and r.ndim == 1)[0] for r in refs]
+        vectors = call.vectors
+        for index, value in enumerate(refs):
+            if type(value) is not int:
+                refs[index] = folder.external(value, vectors and value._t.dim() == 1)[0]
     if lists is not None:
         refs += lists
     return folder.add(call, refs, children)
@@ -125,7 +130,7 @@ class Unit:
         found, structure = flatten(list(args), NDArray)
         if not found:
             return NotImplemented
-        parts: list[Any] = [*folder.modes(), *[_kind(value) for value in found]]
+        parts: list[Any] = [*folder.modes(), *[_kind(value, folder) for value in found]]
         key = (structure, *parts)
         try:
             call = self.calls.get(key)
@@ -153,7 +158,7 @@ class Unit:
         program = to_program(graph.outputs, graph.data, _shared_nodes(graph), graph.types)
         arrays, structure = flatten(list(args), NDArray)
         vectors = [v.ndim == 1 and not _is_own(v, folder) for v in arrays]
-        call = self._call(folder, graph, program, [_kind(v) for v in arrays], (False,) * len(arrays), vectors,
+        call = self._call(folder, graph, program, [_kind(v, folder) for v in arrays], (False,) * len(arrays), vectors,
                           (recording, training))
         call.signature.reference = self, structure
         return call
@@ -178,7 +183,7 @@ class Unit:
             return call
         graph = self._traced(_with_children(args, _TRACED), training)
         assert graph is not None  # it has just been traced
-        kinds, listed = _kinds_of(args)
+        kinds, listed = _kinds_of(args, folder)
         call = self._call(folder, graph, program, kinds, listed, [False] * len(kinds), (recording, training))
         call.sizes = set()
         call.signature.reference = self, [type(a) if isinstance(a, (list, tuple)) and a else
@@ -302,13 +307,16 @@ def _is_own(value: NDArray, folder: Any) -> bool:
     return type(value) is Future and value.folder is folder and value.ref >= 0
 
 
-def _kind(value: NDArray) -> Kind:
-    """Return the kind of an argument; vectors from outside as whole rows."""
-    return value.kind if type(value) is Future else kind_of(value._ctx, value._t.dtype, tuple(value._t.shape))
+def _kind(value: NDArray, folder: Any) -> Kind:
+    """Return the kind of an argument; vectors from outside (also another scope's) as whole rows."""
+    if type(value) is Future:
+        kind = value.kind
+        return kind if _is_own(value, folder) else kind_of(kind.ctx, kind.dtype, kind.shape)
+    return kind_of(value._ctx, value._t.dtype, tuple(value._t.shape))
 
 
-def _kinds_of(args: Sequence[Any]) -> tuple[list[Kind], list[bool]]:
+def _kinds_of(args: Sequence[Any], folder: Any) -> tuple[list[Kind], list[bool]]:
     """Return the kinds of single arguments and then of lists of children, and which are lists."""
-    single = [_kind(a) for a in args if isinstance(a, NDArray)]
+    single = [_kind(a, folder) for a in args if isinstance(a, NDArray)]
     listed = [a[0].kind for a in args if isinstance(a, (list, tuple)) and a]
     return [*single, *listed], [False] * len(single) + [True] * len(listed)
