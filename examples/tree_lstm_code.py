@@ -346,16 +346,15 @@ def train(learner: Learner, trees: list[Tree], epochs: int, look: Callable[[int,
 
 
 def pace(learner: Learner, trees: list[Tree], seconds: float) -> float:
-    """Train for about `seconds` and return trees per second. The first batch, which compiles, is off the clock."""
-    start, done = 0.0, -1
+    """Train for about `seconds` and return trees per second, by the median step: the first ones also compile."""
+    begin, steps = time.perf_counter(), []
     for batch in batches(trees, 100):
+        start = time.perf_counter()
         learner.step(batch)
-        done += 1
-        if done == 0:
-            start = time.perf_counter()
-        elif time.perf_counter() - start > seconds:
+        steps.append(time.perf_counter() - start)
+        if time.perf_counter() - begin > seconds:
             break
-    return done * BATCH / (time.perf_counter() - start)
+    return BATCH / float(np.median(steps))
 
 
 # -------------------------------------------------------------------------------------------------------- the baselines
