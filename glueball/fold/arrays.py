@@ -380,7 +380,7 @@ def joined_rows(folder: Folder, values: Sequence[Future]) -> Any:
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
-def run(folder: Folder, plans: dict[Any, Planned], key: Any, reason: str) -> None:
+def run(folder: Folder, plans: dict[Any, Planned], key: Any) -> None:
     """Run what was recorded, which is calls of one structure only, in the groups found for it before.
 
     key : what the groups depend on besides the structure: which calls share a signature
@@ -394,7 +394,7 @@ def run(folder: Folder, plans: dict[Any, Planned], key: Any, reason: str) -> Non
             plans[key] = found
         return found
 
-    folder.engine.flush(None, reason, plan)
+    folder.engine.flush(None, "the scope ends", plan)
 
 
 def _partition(kinds: Sequence[Kind]) -> tuple[int, ...]:

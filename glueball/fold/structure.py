@@ -177,11 +177,11 @@ def scan(cell: HybridBlock, x: Any, lengths: Any = None, state: Any = None, reve
     def step_by_step() -> Any:
         return _scan_by_hand(cell, given, sizes, first or _begin(where, cell, given, len(sizes)), reverse)
 
-    return _evaluated(where, record, step_by_step)
+    return _evaluated(record, step_by_step)
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
-def _evaluated(where: str, record: Callable[[Folder], tuple[Any, Any, Any]], by_hand: Callable[[], Any]) -> Any:
+def _evaluated(record: Callable[[Folder], tuple[Any, Any, Any]], by_hand: Callable[[], Any]) -> Any:
     """Record in the scope there is, or in one of its own and read the results; where folding is off, call by call."""
     folder = current_folder()
     if folder is not None:
@@ -191,7 +191,7 @@ def _evaluated(where: str, record: Callable[[Folder], tuple[Any, Any, Any]], by_
         if folder is None:
             return by_hand()
         results, plans, key = record(folder)
-        run(folder, plans, key, where)
+        run(folder, plans, key)
     futures, structure = flatten(results, NDArray)
     return unflatten(structure, [from_torch(future._t, future.context) for future in futures])
 
@@ -212,7 +212,7 @@ def _graph(where: str, cell: Any, x: Any, numbers: Any, structure_of: Callable[[
         states, structure, key = record_nodes(folder, cell, lists, given.rows(folder), nodes, given.sizes, where)
         return _put_together(structure, states), nodes.plans, key
 
-    return _evaluated(where, record, lambda: _graph_by_hand(cell, given, nodes, lists))
+    return _evaluated(record, lambda: _graph_by_hand(cell, given, nodes, lists))
 
 
 def _put_together(structure: Any, states: Sequence[Any]) -> Any:
