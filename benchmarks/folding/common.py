@@ -285,7 +285,9 @@ def run(workload: Workload) -> None:
         }
         report(workload, rates, options.json, {"sides": list(sides)})
         if options.explain:
+            size = 2 if SMOKE else max(options.batch)
             for title, side in sides.items():
+                side.ask("time", batches=[list(range(size))], mode=options.modes[0])
                 if text := side.ask("explain"):
                     print(f"\n--- {title}\n{text}")
     finally:

@@ -59,7 +59,7 @@ CLAIMS = [
 ]
 
 if __name__ == "__main__":
-    reviews = sst_reviews(8 if SMOKE else 1024)
+    reviews = sst_reviews(1024) if not SMOKE else sorted(sst_reviews(8), key=len)[:3]
     if SMOKE:
         for review in reviews:
             review.words = [min(word, 199) for word in review.words]
