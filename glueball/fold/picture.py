@@ -217,7 +217,7 @@ class _Schedule:
         y = self._y(-1)
         found: list[Any] = []
         for span in [*self.forward, *self.backward]:
-            if span.lane >= 0 or span.end <= span.begin:
+            if span.lane >= 0 or (span.end - span.begin) * self.scale < 0.5:
                 continue
             box = self._box(span, y, LANE, WORK[span.what], "program", WORDS[span.what])
             found.append(box)
@@ -231,7 +231,8 @@ class _Schedule:
     def _box(self, span: _Span, y: float, height: float, fill: str, name: str, what: str, opacity: float = 1.0) -> Box:
         x, end = self._x(span.begin), self._x(span.end)
         tip = f"{what}: {1000 * (span.end - span.begin):.2f} ms"
-        return Box(x, y, max(end - x, 0.8), height, fill, name, tip, opacity)
+        room = end - x - 0.6 if end - x > 3 else end - x  # boxes behind each other stay apart
+        return Box(x, y, max(room, 0.8), height, fill, name, tip, opacity)
 
     def _groups(self) -> list[Any]:
         found: list[Any] = []
@@ -245,7 +246,8 @@ class _Schedule:
             colour = _colour(span.lane)
             what = f"{group.signature.name}: {group.width} call{'' if group.width == 1 else 's'}"
             what += " ahead of their groups" if group.hoisted else ""
-            box = self._box(span, y, height, colour, "ahead" if group.hoisted else "group", what)
+            name, opacity = ("ahead", 0.7) if group.hoisted else ("group", 1.0)
+            box = self._box(span, y, height, colour, name, what, opacity)
             found.append(box)
             gathering = (group.gathered - group.begin) * self.scale
             if gathering >= 0.5:
@@ -270,8 +272,10 @@ class _Schedule:
         entries: list[tuple[str, float, str]] = [(WORK[name], 1.0, WORDS[name]) for name in WORK if name in used]
         groups = [(_colour(0), 1.0, "a group of calls run at once; height and number: how many"),
                   (_mixed(_colour(0)), 1.0, "arguments are gathered")]
+        if self.report.hoisted:
+            groups.append((_colour(0), 0.7, "a part of many groups, ahead of them"))
         if "backward" in used:
-            groups.append((_colour(0), 0.45, "gradient of a group"))
+            groups.append((_colour(0), 0.45, "gradients"))
         for fill, opacity, text in [*groups, *entries]:
             size = 22 + 6.1 * len(text) + 18
             if x + size > WIDTH - RIGHT:
