@@ -453,7 +453,7 @@ def plot(
 
 def run(epochs: int, smoke: bool, file: Path | None) -> None:
     """Read the library, train, compare, and print it all."""
-    seen, unseen = read_library(*((256, 128) if smoke else (12000, 1500)))
+    seen, unseen = read_library(*((256, 128) if smoke else (10000, 1500)))
     if len(seen) < BATCH or not unseen:
         print("   This Python came without the sources of its library: there is nothing to read.")
         return
@@ -476,13 +476,14 @@ def run(epochs: int, smoke: bool, file: Path | None) -> None:
     steps = epochs * (len(trees) // BATCH)
     learner = Learner(words, roles, steps)
     progress = bar(range(steps), "Tree-LSTM, folded", steps)
+    when = {steps * half // (2 * epochs) for half in range(1, 2 * epochs + 1)}  # twice in each epoch
     losses: list[float] = []
     looks: list[tuple[int, float]] = []
 
     def look(step: int, loss: float) -> None:
         losses.append(loss)
         next(progress, None)
-        if step % max(1, steps // (2 * epochs)) == 0 or step == steps:
+        if step in when:
             looks.append((step, accuracy(learner.guesses(others), unseen)))
 
     start = time.perf_counter()
