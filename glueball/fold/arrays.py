@@ -18,6 +18,7 @@ import numpy as np
 from ..base.errors import MXNetError, ShapeError, TraceError, UnsupportedError, explain
 from ..gluon.hybrid import HybridBlock, structural_changes
 from ..gluon.rnn.rnn_cell import RecurrentCell
+from ..ndarray.ndarray import NDArray, from_torch
 from ..ops.opdef import TensorType
 from .arena import spans
 from .execute import Work
@@ -31,7 +32,7 @@ from .switch import add_note
 from .units import Unit, is_unit
 
 __all__ = ["Nodes", "Steps", "Rows", "nodes_of_edges", "nodes_of_parents", "steps_of", "record_nodes", "record_steps",
-           "run", "unit_of", "cycle_of", "joined_rows"]
+           "run", "unit_of", "cycle_of", "joined_later", "joined_now", "joined_rows"]
 
 Ints = Any  # arrays of int64
 
@@ -238,11 +239,11 @@ def _sample(folder: Folder, kind: Kind) -> Future:
 
 
 def record_nodes(folder: Folder, cell: HybridBlock, lists: int | None, x: Rows, nodes: Nodes,
-                 sizes: Sequence[int] | None, where: str) -> tuple[list[Any], Any, Any]:
+                 where: str) -> tuple[list[Rows], Any, Any]:
     """Write down a cell's calls for all nodes; return, per state, the rows of all nodes; how the cell puts its states
     together; and the key for `run`.
 
-    lists : how many lists of states the cell takes, where that is known; sizes : so many nodes per result
+    lists : how many lists of states the cell takes, where that is known
     """
     unit = unit_of(cell)
     given = _sample(folder, x.kind)
@@ -271,11 +272,9 @@ def record_nodes(folder: Folder, cell: HybridBlock, lists: int | None, x: Rows, 
     for signature, members in by_signature.items():
         own = np.flatnonzero(np.isin(nodes.counts, members)) if len(by_signature) > 1 else np.arange(total)
         folder.add_arrays(_work_of_nodes(signature, own, x, nodes, base, width))
-    states: list[Any] = [_collected(folder, (base + state + width * np.arange(total)) << OFFSET, sizes, kind)
-                         for state, kind in enumerate(kinds)]
-    shares = tuple(map(tuple, by_signature.values()))
-    lists_of = tuple(any(a.children for a in signature.arguments) for signature in by_signature)
-    return states, leaf.structure, (shares, lists_of, _partition(kinds), None if sizes is None else tuple(sizes))
+    states = [Rows((base + state + width * np.arange(total)) << OFFSET, kind) for state, kind in enumerate(kinds)]
+    listed = tuple(any(a.children for a in signature.arguments) for signature in by_signature)
+    return states, leaf.structure, (tuple(map(tuple, by_signature.values())), listed, width)
 
 
 def _work_of_nodes(signature: Signature, own: Ints, x: Rows, nodes: Nodes, base: int, width: int) -> Work:
@@ -294,11 +293,10 @@ def _work_of_nodes(signature: Signature, own: Ints, x: Rows, nodes: Nodes, base:
 
 
 def record_steps(folder: Folder, cell: HybridBlock, x: Rows, states: Sequence[Rows], steps: Steps,
-                 sizes: Sequence[int] | None, where: str) -> tuple[Any, list[Any], Any]:
-    """Write down a recurrent cell's calls for all steps; return the rows of all outputs, the final states, and the key
-    for `run`.
+                 where: str) -> tuple[Rows, list[Rows]]:
+    """Write down a recurrent cell's calls for all steps; return the rows of all outputs and the final states.
 
-    states : per state, the rows to start with, one per sequence; sizes : so many steps per result
+    states : per state, the rows to start with, one per sequence
     """
     call = _call_of_step(folder, cell, x, states, where)
     kinds = call.kinds
@@ -310,10 +308,9 @@ def record_steps(folder: Folder, cell: HybridBlock, x: Rows, states: Sequence[Ro
         made = (base + steps.before * width + 1 + state) << OFFSET
         columns.append(np.where(begins, rows.refs[steps.owner], made))
     folder.add_arrays(Work.of(call.signature, base + width * np.arange(total), np.stack(columns, 1)))
-    outs = _collected(folder, (base + width * np.arange(total)) << OFFSET, sizes, kinds[0])
-    finals = [_collected(folder, np.where(steps.last < 0, rows.refs, (base + steps.last * width + 1 + state) << OFFSET),
-                         None, rows.kind) for state, rows in enumerate(states)]
-    return outs, finals, (_partition(kinds), None if sizes is None else tuple(sizes))
+    finals = [Rows(np.where(steps.last < 0, rows.refs, (base + steps.last * width + 1 + state) << OFFSET), rows.kind)
+              for state, rows in enumerate(states)]
+    return Rows((base + width * np.arange(total)) << OFFSET, kinds[0]), finals
 
 
 def _call_of_step(folder: Folder, cell: HybridBlock, x: Rows, states: Sequence[Rows], where: str) -> Call:
@@ -346,36 +343,50 @@ def _call_of_step(folder: Folder, cell: HybridBlock, x: Rows, states: Sequence[R
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
-_collects: dict[tuple[Any, int, bool], Signature] = {}
+_joins: dict[tuple[Any, int, bool], Signature] = {}
 
 
-def _collected(folder: Folder, refs: Ints, sizes: Sequence[int] | None, kind: Kind) -> Any:
-    """Return values, one after the other, as one array, or as arrays of `sizes` values each."""
-    counts = np.array([len(refs)] if sizes is None else sizes, np.int64)
-    if not len(counts):
-        return []
+def joined_later(folder: Folder, made: Rows, sizes: Sequence[int] | None) -> Any:
+    """Return values, one after the other, as one array to come, or as arrays of `sizes` values each."""
+    kind = made.kind
+    counts = np.array([len(made.refs)] if sizes is None else sizes, np.int64)
     pool, recording = kind.pool, folder.modes()[0]
-    signature = _collects.get((pool, kind.rows, recording))
+    signature = _joins.get((pool, kind.rows, recording))
     if signature is None:
-        row = TensorType((kind.rows, *pool.rest), kind.dtype)
-        program = Program((row,), ("edge",), (0,), (), (), (0,))
-        signature = _collects[pool, kind.rows, recording] = Signature(
+        program = Program((TensorType((kind.rows, *pool.rest), kind.dtype),), ("edge",), (0,), (), (), (0,))
+        signature = _joins[pool, kind.rows, recording] = Signature(
             "rows of a result", program, (Argument(pool, kind.rows, children=True),), (Output(pool, 0),), (), False,
             recording, True, "")
     rows = counts * kind.rows
     ids = folder.next + np.arange(len(counts))
     folder.next += len(counts)
-    folder.add_arrays(Work.of(signature, ids, np.empty((len(counts), 0), np.int64), counts, [refs], rows))
-    rest = kind.shape[1:] if len(kind.shape) >= 2 else kind.shape
-    futures = [Future.make(folder, int(number) << OFFSET, kind_of(kind.ctx, kind.dtype, (int(size), *rest), not rest))
+    folder.add_arrays(Work.of(signature, ids, np.empty((len(counts), 0), np.int64), counts, [made.refs], rows))
+    futures = [Future.make(folder, int(number) << OFFSET, _kind_of_joined(kind, int(size)))
                for number, size in zip(ids, rows)]
     return futures[0] if sizes is None else futures
+
+
+def joined_now(folder: Folder, made: Rows, sizes: Sequence[int] | None) -> Any:
+    """Return values that have been computed as one array, or as arrays of `sizes` values each."""
+    def array(refs: Ints) -> NDArray:
+        kind = _kind_of_joined(made.kind, len(refs) * made.kind.rows)
+        return from_torch(folder.engine.joined(refs, made.kind).reshape(kind.shape), kind.ctx)
+
+    if sizes is None:
+        return array(made.refs)
+    ends = np.cumsum(sizes)
+    return [array(made.refs[end - size:end]) for size, end in zip(sizes, ends)]
+
+
+def _kind_of_joined(kind: Kind, rows: int) -> Kind:
+    rest = kind.shape[1:] if len(kind.shape) >= 2 else kind.shape
+    return kind_of(kind.ctx, kind.dtype, (rows, *rest), not rest)
 
 
 def joined_rows(folder: Folder, values: Sequence[Future]) -> Any:
     """Return values of one kind joined along their first axis, as one array."""
     kind = values[0].kind
-    made = _collected(folder, np.array([value.ref for value in values], np.int64), None, kind)
+    made = joined_later(folder, Rows(np.array([value.ref for value in values], np.int64), kind), None)
     return made.reshape((-1,)) if len(kind.shape) == 1 else made
 
 
@@ -395,9 +406,3 @@ def run(folder: Folder, plans: dict[Any, Planned], key: Any) -> None:
         return found
 
     folder.engine.flush(None, "the scope ends", plan)
-
-
-def _partition(kinds: Sequence[Kind]) -> tuple[int, ...]:
-    """Return, per result, the first one whose rows are collected by the same signature."""
-    forms = [(kind.pool, kind.rows) for kind in kinds]
-    return tuple(forms.index(form) for form in forms)

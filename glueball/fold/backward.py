@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -131,10 +132,8 @@ class Tape:
             if all(g is None for g in grads):
                 continue
             keep = RETAINING.value or entry.again is None
-            if made.trace is not None:
-                found = made.trace.gradients(grads)
-            else:
-                found = self._through_tape(entry, grads, keep)
+            found = (self._differentiate(entry, grads, keep) if self.checker is None else
+                     self.checker.reverse(entry, partial(self._differentiate, entry, grads, keep)))
             if not keep:
                 entry.made = None
             for (pool, place), gradient in zip(entry.places, found):
@@ -142,12 +141,14 @@ class Tape:
                     self.scatter(pool, place, gradient)
             self.noted.append((entry.work, time.perf_counter()))
 
-    def _through_tape(self, entry: Entry, grads: Sequence[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
-        """Differentiate a group that is on torch's tape; note the gradients of shared tensors, return the inputs'."""
+    def _differentiate(self, entry: Entry, grads: Sequence[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
+        """Differentiate a group; note the gradients of shared tensors, return the inputs'."""
         made = entry.made
+        if made.trace is not None:
+            return made.trace.gradients(grads)
         pairs = [(output, gradient) for output, gradient in zip(made.outputs, grads) if gradient is not None]
         given = ([o for o, _ in pairs], [*made.inputs, *made.direct, self.trigger], [g for _, g in pairs], keep, False)
-        found = aten.run_gradients(*given) if self.checker is None else self.checker.reverse(entry, given)
+        found = aten.run_gradients(*given)
         count = len(made.inputs)
         for tensor, gradient in zip(made.direct, found[count:]):
             if gradient is not None:
@@ -240,32 +241,34 @@ class _Read(torch.autograd.Function):
     """A value that somebody reads, on torch's tape."""
 
     @staticmethod
-    def forward(ctx: Any, token: Tensor, value: Tensor, tape: Tape, pool: Pool, start: int, count: int,
-                number: int) -> Tensor:
+    def forward(ctx: Any, token: Tensor, value: Tensor, tape: Tape, pool: Pool, place: Any, number: Any) -> Tensor:
         """Return the value."""
-        ctx.place = tape, pool, start, count, number
+        ctx.place = tape, pool, place, number
         return value.view_as(value)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Leave the gradient with the scope's rows."""
-        tape, pool, start, count, number = ctx.place
+        tape, pool, place, number = ctx.place
         if torch.is_grad_enabled():
             raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
                                            fix="compute them with fold.batching(mode='off')"))
-        rows = tape.rows(pool)
-        rows[start:start + count].add_(grads[0].reshape(count, *pool.rest))
+        count = place.stop - place.start if isinstance(place, slice) else len(place)
+        tape.scatter(pool, place, grads[0].reshape(count, *pool.rest))
         tape.reached[number] = True
-        return torch.zeros(()), None, None, None, None, None, None
+        return torch.zeros(()), None, None, None, None, None
 
 
-def attach(tape: Tape, value: Tensor, pool: Pool, start: int, count: int, number: int) -> Tensor:
-    """Return value `number`, or a part of it, that has been read, so that gradients of it reach the scope."""
+def attach(tape: Tape, value: Tensor, pool: Pool, place: Any, number: Any) -> Tensor:
+    """Return what has been read of value `number`, or of several, so that gradients of it reach the scope.
+
+    place : a slice of rows, or row numbers
+    """
     if tape.token is None:
         return value
     before = torch.is_grad_enabled()
     aten.set_grad_mode(True)
     try:
-        return _Read.apply(tape.token, value, tape, pool, start, count, number)  # type: ignore[no-any-return]
+        return _Read.apply(tape.token, value, tape, pool, place, number)  # type: ignore[no-any-return]
     finally:
         aten.set_grad_mode(before)

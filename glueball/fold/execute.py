@@ -186,7 +186,16 @@ class Engine:
         kind = future.kind
         rows = arena.data[start:start + kind.rows].reshape(kind.shape).clone()
         if self.store.gradient[future.ref >> OFFSET] and kind.pool.floating:
-            return attach(self.tape, rows, kind.pool, start, kind.rows, future.ref >> OFFSET)
+            return attach(self.tape, rows, kind.pool, slice(start, start + kind.rows), future.ref >> OFFSET)
+        return rows
+
+    def joined(self, refs: Any, kind: Kind) -> Tensor:
+        """Return values of one kind, row after row, as one tensor (rows, ...); on torch's tape as `value` does."""
+        values, arena = refs >> OFFSET, self.store.arena(kind.pool)
+        rows, place = arena.take(self.store.rows[values] + (refs & OFFSET_MASK), kind.rows)
+        rows = rows.clone() if isinstance(place, slice) else rows
+        if kind.pool.floating and self.store.gradient[values].any():
+            return attach(self.tape, rows, kind.pool, place, values)
         return rows
 
     def number(self, future: Future) -> Any:
@@ -313,7 +322,7 @@ class Engine:
         shared = [tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
         taped = signature.recording and (any(g.need for g in gathered) or any(
             shared[i].requires_grad for i in body.used))
-        explicit = taped and body.explicit and self.checker is None
+        explicit = taped and body.explicit
         before = torch.is_grad_enabled()
         set_grad_mode(taped and not explicit)
         try:

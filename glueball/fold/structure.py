@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -21,9 +22,20 @@ from ..gluon.block import Block
 from ..gluon.contrib.rnn import VariationalDropoutCell
 from ..gluon.hybrid import HybridBlock
 from ..gluon.rnn import BidirectionalCell, RecurrentCell, ZoneoutCell
-from ..ndarray.ndarray import NDArray, from_torch, to_array
+from ..ndarray.ndarray import NDArray, to_array
 from ..symbol.symbol import Symbol
-from .arrays import Nodes, Rows, nodes_of_edges, nodes_of_parents, record_nodes, record_steps, run, steps_of
+from .arrays import (
+    Nodes,
+    Rows,
+    joined_later,
+    joined_now,
+    nodes_of_edges,
+    nodes_of_parents,
+    record_nodes,
+    record_steps,
+    run,
+    steps_of,
+)
 from .folder import Folder
 from .future import OFFSET_MASK
 from .scope import batching, current_folder
@@ -171,8 +183,8 @@ def scan(cell: HybridBlock, x: Any, lengths: Any = None, state: Any = None, reve
         steps = steps_of(sizes.tobytes(), bool(reverse))
         states = [_rows_of_states(folder, array, len(sizes))
                   for array in (first if first is not None else _begin(where, cell, given, 1))]
-        outs, finals, key = record_steps(folder, cell, given.rows(folder), states, steps, given.sizes, where)
-        return (outs, finals), steps.plans, key
+        outs, finals = record_steps(folder, cell, given.rows(folder), states, steps, where)
+        return (_Result(outs, given.sizes), [_Result(rows, None) for rows in finals]), steps.plans, None
 
     def step_by_step() -> Any:
         return _scan_by_hand(cell, given, sizes, first or _begin(where, cell, given, len(sizes)), reverse)
@@ -181,19 +193,31 @@ def scan(cell: HybridBlock, x: Any, lengths: Any = None, state: Any = None, reve
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
+@final
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """Rows to be joined into one array, or into arrays of `sizes` rows."""
+
+    rows: Rows
+    sizes: list[int] | None
+
+
 def _evaluated(record: Callable[[Folder], tuple[Any, Any, Any]], by_hand: Callable[[], Any]) -> Any:
-    """Record in the scope there is, or in one of its own and read the results; where folding is off, call by call."""
+    """Record in the scope there is, or in one of its own and read the results; call by call where folding is off."""
     folder = current_folder()
+    join = joined_later
     if folder is not None:
-        return record(folder)[0]
-    with batching():
-        folder = current_folder()
-        if folder is None:
-            return by_hand()
-        results, plans, key = record(folder)
-        run(folder, plans, key)
-    futures, structure = flatten(results, NDArray)
-    return unflatten(structure, [from_torch(future._t, future.context) for future in futures])
+        results = record(folder)[0]
+    else:
+        with batching():
+            folder = current_folder()
+            if folder is None:
+                return by_hand()
+            results, plans, key = record(folder)
+            run(folder, plans, key)
+        join = joined_now
+    found, structure = flatten(results, _Result)
+    return unflatten(structure, [join(folder, result.rows, result.sizes) for result in found])
 
 
 def _graph(where: str, cell: Any, x: Any, numbers: Any, structure_of: Callable[[str, _Given, Any], Nodes]) -> Any:
@@ -209,8 +233,8 @@ def _graph(where: str, cell: Any, x: Any, numbers: Any, structure_of: Callable[[
     lists = _lists_taken(cell)
 
     def record(folder: Folder) -> tuple[Any, Any, Any]:
-        states, structure, key = record_nodes(folder, cell, lists, given.rows(folder), nodes, given.sizes, where)
-        return _put_together(structure, states), nodes.plans, key
+        states, structure, key = record_nodes(folder, cell, lists, given.rows(folder), nodes, where)
+        return _put_together(structure, [_Result(rows, given.sizes) for rows in states]), nodes.plans, key
 
     return _evaluated(record, lambda: _graph_by_hand(cell, given, nodes, lists))
 
