@@ -123,7 +123,8 @@ class Body:
         taken = _taken(program, self.parts)
         mode_of = {id(step): mode for step, mode in zip(program.steps, self.modes)}
         rest = replace(program, steps=tuple(s for s in program.steps if not taken.issuperset(s.outputs)))
-        self.placed = fuse(rest, self.batched, {slot: [p for p, _, _ in found] for slot, found in self.parts.items()})
+        self.placed = fuse(rest, self.batched, {slot: [p for p, _, _ in found] for slot, found in self.parts.items()},
+                           ragged)
         self.steps: list[Runner] = [SegmentStep(item) if isinstance(item, Segment) else
                                     self._runner(item, mode_of[id(item)]) for item in self.placed]
         # every step knows its own gradient: no tape is needed

@@ -80,7 +80,7 @@ class Checker:
                         received = self._result(work, int(call), index, value)
                         scale = _size(_flat(arguments)) if value.is_floating_point() else 0.0
                         if not _close(value, received, scale, _terms(_flat(arguments))):
-                            raise self._difference(signature, f"result {index}", int(call), work.count, value, received)
+                            raise self._difference(work, f"result {index}", int(call), value, received)
         finally:
             CURRENT.reset(token)
 
@@ -148,33 +148,30 @@ class Checker:
         return found
 
     # -- gradients -----------------------------------------------------------------------------------------------------
-    def reverse(self, entry: Any, given: tuple[Any, ...]) -> Any:
+    def reverse(self, entry: Any, differentiate: Callable[[], Any]) -> Any:
         """Compute the gradients of a group, and compare them with those of its calls; see Tape.reverse."""
         tape, work = self.engine.tape, entry.work
         kept, tape.sink = tape.sink, Sink()
         try:
-            found = aten.run_gradients(*given)
+            found = differentiate()
         finally:
             own, tape.sink = tape.sink, kept
-        received = {}
+        weights: dict[int, Tensor] = {}
         for tensor in tape.shared.values():
-            part = Sink()
-            part.uses = {k: list(v) for k, v in own.uses.items()}
-            part.biases = {k: list(v) for k, v in own.biases.items()}
-            total = part.collect(tensor)
+            copy = Sink()
+            copy.uses, copy.biases, copy.whole = dict(own.uses), dict(own.biases), dict(own.whole)
+            total = copy.collect(tensor)
             if total is not None:
-                received[id(tensor)] = total
-        for name in ("uses", "biases"):
-            for key, items in getattr(own, name).items():
-                getattr(kept, name).setdefault(key, []).extend(items)
-        for tensor, gradient in zip(entry.made.direct, found[len(entry.places):]):
-            if gradient is not None:
-                held = received.get(id(tensor))
-                received[id(tensor)] = gradient if held is None else held + gradient
+                weights[id(tensor)] = total
+            if id(tensor) in own.whole:
+                kept.add(tensor, own.whole[id(tensor)])
+        for ours, all_ in ((own.uses, kept.uses), (own.biases, kept.biases)):
+            for key, items in ours.items():
+                all_.setdefault(key, []).extend(items)  # type: ignore[arg-type]  # of one kind each
         if not _random(work.signature):
             token = CURRENT.set(None)
             try:
-                self._compare(entry, work, found, received)
+                self._compare(entry, work, found, weights)
             finally:
                 CURRENT.reset(token)
         return found
@@ -253,7 +250,7 @@ class Checker:
         for (pool, row), call in totals.owner.items():
             expected, received = totals.expected[pool][row], self._zeros(totals.received, pool)[row]
             if not _close(expected, received, max(totals.scale, _size([totals.expected[pool]])), totals.terms):
-                raise self._difference(signature, "the gradient of an argument", call, work.count, expected, received)
+                raise self._difference(work, "the gradient of an argument", call, expected, received)
         for key, (original, expected) in totals.weights.items():
             received = totals.found.get(key)
             received = torch.zeros_like(expected) if received is None else received
@@ -261,12 +258,13 @@ class Checker:
                 names = [getattr(s, "name", "an array") for s in signature.shared
                          if getattr(s, "_t", None) is original or any(
                              held._t is original for held in (getattr(s, "_data", None) or {}).values())]
-                raise self._difference(signature, f"the gradient of {', '.join(names) or 'a weight'}", None, work.count,
-                                       expected, received)
+                raise self._difference(work, f"the gradient of {', '.join(names) or 'a weight'}", None, expected,
+                                       received)
 
-    def _difference(self, signature: Any, what: str, call: int | None, count: int, expected: Tensor,
-                    received: Tensor) -> MXNetError:
-        where = f"call {call} of {count}" if call is not None else f"the sum over {count} calls"
+    def _difference(self, work: Any, what: str, call: int | None, expected: Tensor, received: Tensor) -> MXNetError:
+        signature = work.signature
+        where = f"call {call} of {work.count}" if call is not None else f"the sum over {work.count} calls"
+        origin = self.engine.folder.origins.get(int(work.ids[call or 0]), signature.origin)
         largest, place = "the shapes differ", ""
         if expected.shape == received.shape and expected.numel():
             gap = (expected.double() - received.double()).abs().nan_to_num(nan=math.inf).reshape(-1)
@@ -280,7 +278,7 @@ class Checker:
         return MXNetError(explain(
             f"fold.batching(mode='check'): {signature.name}",
             f"{what[0].upper()}{what[1:]} differs from that of the call run by itself: {where}, recorded at "
-            f"{signature.origin}; the largest difference is {largest}{place}.",
+            f"{origin}; the largest difference is {largest}{place}.",
             expected=f"{values[0]!r} (by itself)", received=f"{values[1]!r} (in the batch)",
             fix="run this part with fold.batching(mode='off'), and report it with this message"))
 

@@ -8,7 +8,7 @@ Not here: what a call means (operator_calls.py, units.py), schedules and executi
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from ..base.errors import MXNetError, explain, user_frame
@@ -54,6 +54,10 @@ class Folder:
         self.externals: dict[int, tuple[int, Kind, NDArray]] = {}
         self.strangers: dict[int, tuple[int, Kind, NDArray]] = {}
         self.fresh: list[tuple[int, Kind, NDArray]] = []  # external arrays not stored in the arenas yet
+        self.origins: dict[int, str] = {}  # with check: the user's line that made a value
+        if check:
+            self.invoke = self._noting(Folder.invoke)  # type: ignore[method-assign]  # nobody else pays for it
+            self.call = self._noting(Folder.call)  # type: ignore[method-assign]
         self.engine = Engine(self)
         self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in
         self.indexed = -1  # how many of them `memories` knows
@@ -66,6 +70,16 @@ class Folder:
         return operator_calls.record(self, op, inputs, attrs)
 
     call = units.record  # calls of blocks; no method of its own, for its call would cost a tenth of a recording
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a way to record that notes the user's lines."""
+        def noted(*arguments: Any) -> Any:
+            first = self.next
+            result = function(self, *arguments)
+            if self.next > first:
+                self.origins.update(dict.fromkeys(range(first, self.next), user_frame(2)))
+            return result
+        return noted
 
     def before_write(self, array: Any) -> None:
         """Somebody is about to change an array in place: what was recorded with the old values must run first."""

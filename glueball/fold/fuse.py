@@ -48,7 +48,7 @@ class Segment:
     def items(self, values: list[Any]) -> list[tuple[Any, Sequence[Leaf]]]:
         """Return the arrays to run on, taken from a list of slots, each with the leaves it stands for."""
         given: list[tuple[Any, Sequence[Leaf]]] = []
-        for leaves, whole in self._together():
+        for leaves, whole in self.together():
             leaf = leaves[0]
             tensor = values[leaf.slot]
             if leaf.kind == "row":
@@ -61,7 +61,7 @@ class Segment:
                 given += [(tensor[:, a.begin:a.end], (a,)) for a in leaves]
         return given
 
-    def _together(self) -> Sequence[tuple[Sequence[Leaf], bool]]:
+    def together(self) -> Sequence[tuple[Sequence[Leaf], bool]]:
         """Return leaves that lie side by side in one slot together, and whether they are all of it."""
         found = _TOGETHER.get(self.leaves)
         if found is not None:
@@ -108,8 +108,9 @@ def column_slices(step: Step, size: int) -> list[tuple[int, int, int]] | None:
 class _Fusion:
     """Sorts the steps of one program; see the module's text."""
 
-    def __init__(self, program: Program, batched: Sequence[bool], parts: Mapping[int, Sequence[int]]) -> None:
-        self.program, self.batched, self.parts = program, batched, parts
+    def __init__(self, program: Program, batched: Sequence[bool], parts: Mapping[int, Sequence[int]],
+                 ragged: bool) -> None:
+        self.program, self.batched, self.parts, self.ragged = program, batched, parts, ragged
         self.elementwise: dict[int, Step] = {}  # by the slot of the result
         self.cuts: dict[int, tuple[int, int, int]] = {}  # slot -> (slot cut from, begin, end)
         self.readers: dict[int, list[Step]] = {}
@@ -153,6 +154,8 @@ class _Fusion:
             return False
         out = self.program.types[step.outputs[0]]
         if out.dtype not in _DTYPES or not out.shape or len(out.shape) > 2 or not self.batched[step.outputs[0]]:
+            return False
+        if self.ragged and len(out.shape) == 1:  # elements one after the other, not one row per sample
             return False
         kinds = [self._kind(slot, out.shape) for slot in step.inputs if slot is not None]  # type: ignore[arg-type]
         if None in kinds or "full" not in kinds or any(s is None for s in step.inputs):
@@ -264,14 +267,16 @@ class _Fusion:
         return Segment(rows, tuple(ordered), tuple(slots), tuple(self._shape(leaf.slot)[-1] for leaf in ordered))
 
 
-def fuse(program: Program, batched: Sequence[bool], parts: Mapping[int, Sequence[int]]) -> list[Any]:
+def fuse(program: Program, batched: Sequence[bool], parts: Mapping[int, Sequence[int]],
+         ragged: bool = False) -> list[Any]:
     """Return the steps of a program, element-wise ones gathered into segments, in the order to run them.
 
     parts : further slots that the step which makes a slot computes with it
+    ragged : vectors are elements of samples one after the other; see Body
 
     Without a native compiler, or where nothing would be saved, the steps come back as they are.
     """
     light = sum(isinstance(s.op, OpDef) and s.op.name in EXPRESSIONS for s in program.steps)
     if light < 2 or not available():
         return list(program.steps)
-    return _Fusion(program, batched, parts).placed()
+    return _Fusion(program, batched, parts, ragged).placed()

@@ -379,6 +379,61 @@ def test_hybridized_blocks_on_vectors_of_different_lengths() -> None:
     agree(lambda x: [block(x), block(x.sum(axis=1)), block(x[0]), block(x.sum(axis=1)) * block(x.sum(axis=0))], xs)
 
 
+def test_vectors_of_an_earlier_scope() -> None:
+    class Total(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return F.sum(F.tanh(x) * F.softmax(x))
+    block, found = Total(), []
+    block.hybridize()
+    xs = [arrays(1, (n, H), seed=n)[0] for n in (1, 3, 2, 3)]
+    for mode in ("off", "on"):
+        for x in xs:
+            x.zero_grad()
+        with autograd.record():
+            with fold.batching(mode):
+                vectors = [nd.tanh(x).sum(axis=1) for x in xs]
+            with fold.batching(mode):
+                outs = [f(v) for v in vectors for f in (block, nd.softmax, nd.sum, lambda v: v * 2)]
+        autograd.backward(outs)
+        found.append([o.asnumpy() for o in outs] + [x.grad.asnumpy() for x in xs])
+    for one, other in zip(*found):
+        np.testing.assert_allclose(other, one, 1e-9)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (1, 4), (4,)])
+def test_losses(shape: tuple[int, ...]) -> None:
+    xs, labels = arrays(shape=shape), arrays(3, shape, seed=3, attach=False)
+    target, first = nd.sigmoid(labels[0]), nd.ones(shape[:1], dtype="float64")
+    weight = nd.sigmoid(labels[1])[:, 0:1] if len(shape) > 1 else nd.sigmoid(labels[1])
+    loss = gluon.loss
+    for each in (loss.L1Loss(), loss.L2Loss(), loss.SigmoidBCELoss(), loss.HuberLoss(), loss.HingeLoss(),
+                 loss.SquaredHingeLoss(), loss.LogisticLoss(), loss.KLDivLoss(from_logits=False),
+                 loss.PoissonNLLLoss()):
+        agree(lambda x: [each(nd.tanh(x), target), each(nd.tanh(x), target, weight), each(x, nd.sigmoid(x))], xs)
+    agree(lambda x: [loss.CosineEmbeddingLoss()(nd.tanh(x), nd.sin(x), first),
+                     loss.TripletLoss()(nd.tanh(x), nd.sin(x), target)], xs)
+
+
+def test_control_flow_operators_and_functions_of_the_user() -> None:
+    class Twice(autograd.Function):
+        def forward(self, x: Any) -> Any:
+            y = nd.exp(x)
+            self.save_for_backward(y)
+            return y
+
+        def backward(self, dy: Any) -> Any:
+            return dy * self.saved_tensors[0] * 2
+
+    def program(x: Any) -> Any:
+        y = nd.tanh(x)
+        out, state = nd.contrib.foreach(lambda d, s: (d + s, d * s), x, y[0])
+        chosen = nd.contrib.cond(y.sum() > 0, lambda: y * 2, lambda: y * 3)
+        steps, _ = nd.contrib.while_loop(lambda i, s: i < 3, lambda i, s: ([s], [i + 1, s * 2]),
+                                         [nd.array([0], dtype="float64"), y], max_iterations=4)
+        return [out, state, chosen, steps[0], Twice()(y) * x, nd.sin(Twice()(y))]
+    agree(program, arrays(shape=(2, H)))
+
+
 def test_words() -> None:
     words, counts = nn.Embedding(7, H), nd.array([1.0, 2, 3, 4, 5, 6, 7], dtype="float64")
     words.initialize(init.Normal(0.5))

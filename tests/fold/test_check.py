@@ -151,8 +151,8 @@ def test_a_wrong_value_of_one_sample_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_wrong_gradient_of_children_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    spread = functions._spread
-    monkeypatch.setattr(functions, "_spread", lambda nodes, segments: spread(nodes, segments) * 2)
+    spread = functions.spread
+    monkeypatch.setattr(explicit_steps, "spread", lambda nodes, segments: spread(nodes, segments) * 2)
     xs = _rows(3, 1, 3)
     with autograd.record(), fold.batching(mode="check"):
         total = nd.add_n(*[nd.add_n(nd.tanh(x), nd.sin(x), nd.cos(x)).sum() for x in xs])
