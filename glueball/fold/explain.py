@@ -246,7 +246,8 @@ def _table(kinds: Sequence[KindFacts], times: bool) -> Iterator[str]:
     if not shown:
         return
     heads = ["calls", "groups", "least", "mean", "widest", "copied", "viewed"]
-    heads += ["gather", "compute", "backward"] if times else []
+    heads += ["gather", "compute"] if times else []
+    heads += ["backward"] if times and any(facts.backward for facts in kinds) else []
     yield ""
     yield f"{'Kinds of calls':<48}" + "".join(f"{head:>9}" for head in heads)
     used: set[str] = set()
@@ -254,8 +255,9 @@ def _table(kinds: Sequence[KindFacts], times: bool) -> Iterator[str]:
         cells = [str(facts.calls), str(facts.groups), str(facts.lower_bound),
                  f"{facts.calls / max(facts.groups, 1):.1f}", str(max(facts.widths, default=0)), _size(facts.copied),
                  _size(facts.viewed)]
-        cells += [_time(facts.gathering), _time(facts.computing), _time(facts.backward)] if times else []
-        yield f"  {name if len(name) <= 45 else name[:42] + '...':<46}" + "".join(f"{cell:>9}" for cell in cells)
+        cells += [_time(seconds) for seconds in (facts.gathering, facts.computing, facts.backward)]
+        name = name if len(name) <= 45 else name[:42] + "..."
+        yield f"  {name:<46}" + "".join(f"{cell:>9}" for cell in cells[:len(heads)])
         yield f"      first at {short_place(facts.origin)}"
         steps = steps_of(facts)
         used.update(step.how for step in steps)

@@ -193,14 +193,18 @@ class _Schedule:
     def _flushes(self) -> list[Any]:
         """A dashed line where recorded calls were run; a word on it where there is room."""
         found: list[Any] = []
-        free = LEFT
+        free, before = LEFT, ""
+        low = self.bottom if len(self.report.flushes) <= 30 else self._y(0) - GAP
         for flush in self.report.flushes:
             x = self._x(flush.clocks[0] - self.report.opened)
-            found.append(Line(x, TOP - 14, x, self.bottom, QUIET, True))
+            found.append(Line(x, TOP - 14, x, low, QUIET, True))
             what, _, where = flush.reason.rpartition(" at ")
             text = f"{what} at {os.path.basename(short_place(where))}" if what else flush.reason
             text = "all samples wait" if flush.reason == MAP_WAITS else text
             size = 5.6 * len(text)
+            if text == before:
+                continue
+            before = text
             if x - 4 >= free and x + size < WIDTH:
                 found.append(Words(x, TOP - 18, text, 11, QUIET))
                 free = x + size + 10
@@ -295,6 +299,8 @@ def _mixed(colour: str) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{1000 * seconds:.0f}"
     return f"{1000 * seconds:.1f}" if seconds >= 5e-4 else f"{1000 * seconds:.2f}"
 
 
