@@ -55,7 +55,7 @@ class Future(NDArray):
 
     # -- the value -----------------------------------------------------------------------------------------------------
     @property
-    def _t(self) -> Any:  # type: ignore[override]  # an array's slot; here it is computed when it is asked for
+    def _t(self) -> Any:  # type: ignore[override]  # a slot of arrays; here it is computed when it is asked for
         value = self._value
         if not isinstance(value, Tensor):
             value = self._value = self.folder.read(self)
@@ -73,7 +73,8 @@ class Future(NDArray):
     def _writable(self, what: str) -> Any:
         if self._ag == PART:
             raise MXNetError(explain(what, "A part of a folded array cannot be written to: the whole would not change.",
-                                     fix="build the array with nd.concat, nd.stack or nd.where, or copy the part first"))
+                                     fix="build the array with nd.concat, nd.stack or nd.where, or copy the part "
+                                         "first"))
         tensor = super()._writable(what)
         self._t = tensor
         return tensor
@@ -205,19 +206,20 @@ class Future(NDArray):
         return _arithmetic("", "_mul_scalar", self, -1.0 if self.kind.dtype.is_floating_point else -1)
 
     def __iadd__(self, other: Any) -> Any:
-        return self._rebound(operator.add, other, super().__iadd__)
+        return self._rebound(operator.add, other, "__iadd__")
 
     def __isub__(self, other: Any) -> Any:
-        return self._rebound(operator.sub, other, super().__isub__)
+        return self._rebound(operator.sub, other, "__isub__")
 
     def __imul__(self, other: Any) -> Any:
-        return self._rebound(operator.mul, other, super().__imul__)
+        return self._rebound(operator.mul, other, "__imul__")
 
     def __itruediv__(self, other: Any) -> Any:
-        return self._rebound(operator.truediv, other, super().__itruediv__)
+        return self._rebound(operator.truediv, other, "__itruediv__")
 
-    def _rebound(self, sign: Any, other: Any, in_place: Any) -> Any:
+    def _rebound(self, sign: Any, other: Any, name: str) -> Any:
         """Change what this array stands for: all who hold it see the new value, calls recorded before keep the old."""
+        in_place = getattr(super(), name)
         if self.ref < 0 or _current() is not self.folder or self._ag is not None:
             return in_place(other)
         if isinstance(other, NDArray) and np.broadcast_shapes(self.shape, other.shape) != self.shape:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any, final
 
-__all__ = ["Kind", "Pool", "kind_of"]
+from ..ops.opdef import TensorType
+
+__all__ = ["Kind", "Pool", "kind_of", "kind_of_type"]
 
 
 @final
@@ -40,9 +42,9 @@ class Kind:
     def __init__(self, ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool) -> None:
         self.ctx, self.dtype, self.shape = ctx, dtype, shape
         rows_apart = len(shape) >= 2 or ragged
-        self.rows = shape[0] if rows_apart else 1
+        self.rows: int = shape[0] if rows_apart and len(shape) > 0 else 1
         self.ragged = rows_apart and (ragged or self.rows != 1)
-        self.pool = _pool(ctx, dtype, shape[1:] if rows_apart else shape)
+        self.pool = _pool(ctx, dtype, tuple(shape[1:]) if rows_apart else shape)
         self.children = ("children", self)  # stands for a list of values of this kind in the key of a call
         self._parts: dict[int, Kind] = {}
 
@@ -77,3 +79,9 @@ def kind_of(ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool = False) 
     if found is None:
         found = _kinds[key] = Kind(ctx, dtype, tuple(shape), ragged)
     return found
+
+
+def kind_of_type(ctx: Any, of: TensorType, ragged: bool = False) -> Kind:
+    """Return the kind of a result; `ragged`: as a vector it is stored element by element."""
+    shape: tuple[int, ...] = of.shape  # type: ignore[assignment]  # types of recorded calls are complete
+    return kind_of(ctx, of.dtype, shape, ragged and len(shape) == 1)

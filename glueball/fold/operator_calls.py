@@ -21,7 +21,7 @@ from ..symbol.graph import Node, Value
 from ..symbol.infer import infer_node
 from .body import can_be_ragged
 from .future import PART, Future
-from .kinds import Kind, kind_of
+from .kinds import Kind, kind_of, kind_of_type
 from .ragged import to_program
 from .signature import Argument, Call, Output, Signature
 from .steps import REDUCTIONS, Program, Step
@@ -183,7 +183,7 @@ def _build(folder: Any, op: OpDef, attrs: Mapping[str, Any], parts: Sequence[Any
     program, outs = _program(op, typed, parts, shared, training)
     ragged = [k.ragged for k in kinds]
     loose = any(ragged) and all(ragged) and can_be_ragged(program, ragged, training)
-    out_kinds = tuple(kind_of(kinds[0].ctx, t.dtype, t.shape, loose and len(t.shape) == 1) for t in outs)
+    out_kinds = tuple(kind_of_type(kinds[0].ctx, t, loose) for t in outs)
     identity = (op, _attributes(typed), tuple(id(s) if not isinstance(s, Kind) else None for s in parts))
     signature = signature_of(op.name, program, kinds, (False,) * len(kinds), out_kinds, tuple(shared),
                              (recording, training), origin, identity if loose else None)

@@ -23,7 +23,7 @@ _OFF: ContextVar[bool] = ContextVar("glueball_fold_off", default=False)  # insid
 
 
 @final
-class batching:  # noqa: N801  # a scope is written like a function, as autograd.record is
+class batching:  # a scope is written like a function, as autograd.record is
     """A scope in which calls are recorded and run together, sample with sample.
 
     Parameters

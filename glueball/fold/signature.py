@@ -84,10 +84,11 @@ class Call:
 
     kinds : of the results. rows : rows per sample where the signature is ragged. structure : how results are returned
     (None: one bare value). sizes : numbers of children known to belong here (None: no lists). others : calls for other
-    numbers. vectors : arguments from outside of one axis are taken element by element. held : objects whose identity is part of the key, kept alive so that it stays theirs.
+    numbers. vectors : arguments from outside of one axis are taken element by element. held : objects whose identity
+    is part of the key, kept alive so that it stays theirs.
     """
 
-    signature: Signature
+    signature: Any  # a Signature; None in a call that leads to `others` only
     kinds: Sequence[Kind]
     rows: int
     structure: Any

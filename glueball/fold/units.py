@@ -23,7 +23,7 @@ from ..ops.opdef import Unsupported
 from . import operator_calls
 from .body import can_be_ragged
 from .future import Future
-from .kinds import Kind, kind_of
+from .kinds import Kind, kind_of, kind_of_type
 from .ragged import find_ragged, to_program
 from .signature import NOT_RAGGED, Call
 from .steps import Program
@@ -178,7 +178,7 @@ class Unit:
         recording, training = parts[:2]
         program = self._ragged(folder, args, training)
         if not isinstance(program, Program):
-            call = Call(None, (), 0, None, sizes=set())  # type: ignore[arg-type]  # leads to the others only
+            call = Call(None, (), 0, None, sizes=set())  # leads to the others only
             call.held = program
             return call
         graph = self._traced(_with_children(args, _TRACED), training)
@@ -238,7 +238,7 @@ class Unit:
         if loose:
             kinds = [kind_of(k.ctx, k.dtype, k.shape, vector) for k, vector in zip(kinds, vectors)]
         types = [graph.types[v.node][v.index] for v in graph.outputs]
-        outs = [kind_of(kinds[0].ctx, t.dtype, t.shape, loose and len(t.shape or ()) == 1) for t in types]
+        outs = [kind_of_type(kinds[0].ctx, t, loose) for t in types]
         identity = (id(self), _shape_of_program(program)) if loose else None
         signature = operator_calls.signature_of(self.block.name or type(self.block).__name__, program, kinds, listed,
                                                 outs, shared, modes, user_frame(4), identity)

@@ -17,8 +17,8 @@ from .. import ndarray, symbol
 from ..base import config
 from ..base.context import Context, as_context
 from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain, user_stacklevel
-from ..base.tree import leaves
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
+from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
 from ..ndarray import NDArray
 from ..symbol.tracer import Tracer
