@@ -14,6 +14,7 @@ from typing import Any, final
 from ..base.errors import MXNetError, explain, user_frame
 from ..base.modes import is_recording, is_training
 from ..base.tree import unflatten
+from ..dispatch import precise, watched
 from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import OpDef
 from . import operator_calls, units
@@ -67,6 +68,8 @@ class Folder:
     # -- the interpreter -----------------------------------------------------------------------------------------------
     def invoke(self, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None) -> Any:
         """Record an operator call."""
+        if watched(op):  # mixed precision
+            inputs = precise(op, inputs, attrs)
         return operator_calls.record(self, op, inputs, attrs)
 
     call = units.record  # calls of blocks; no method of its own, for its call would cost a tenth of a recording

@@ -21,6 +21,7 @@ import pytest
 
 from glueball import autograd, fold, gluon, init, nd
 from glueball.base.errors import AutogradError, MXNetError
+from glueball.contrib import amp
 from glueball.fold.future import Future
 
 H = 3
@@ -998,3 +999,32 @@ def test_deferred_initialisation_inside_a_scope() -> None:
             outs = [net(nd.ones((1, H)) * i) for i in range(3)]
         for i, out in enumerate(outs):
             np.testing.assert_allclose(out.asnumpy(), np.full((1, 2), 4 * np.tanh(H * i)), 1e-5)
+
+
+def test_mixed_precision_switched_on_and_off() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Dense(4, in_units=H), nn.Activation("tanh"), nn.Dense(2, in_units=4))
+    net.initialize(init.Normal(0.5))
+    net.hybridize()
+    xs, weight = arrays(dtype="float32", attach=False), nd.ones((2, H))
+
+    def run(mode: str) -> list[np.ndarray]:
+        with autograd.record(), fold.batching(mode):
+            outs = [v for x in xs for v in (net(x), nd.softmax(net(x)),
+                                            nd.FullyConnected(nd.tanh(x), weight, no_bias=True, num_hidden=2))]
+        autograd.backward([o for o in outs if o._t.requires_grad])
+        return [np.array([o.dtype_name for o in outs])] + [o.asnumpy() for o in outs] + [net[0].weight.grad().asnumpy()]
+
+    def same() -> str:
+        expected, received = run("off"), run("on")
+        assert expected[0].tolist() == received[0].tolist()
+        for one, other in zip(expected[1:], received[1:]):
+            np.testing.assert_allclose(other, one, 1e-2, 1e-2)
+        return str(expected[0][0])
+    assert same() == "float32"
+    amp.init("bfloat16")
+    try:
+        assert same() == "bfloat16"
+    finally:
+        amp.reset()
+    assert same() == "float32"
