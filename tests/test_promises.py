@@ -178,3 +178,27 @@ def test_two_devices_without_a_gpu() -> None:
     first, second = (net.weight.data(ctx).asnumpy() for ctx in contexts)
     assert (first == second).all()
     assert not np.allclose(first, before)
+
+
+def test_folding_runs_many_programs_as_few_groups() -> None:
+    """Trees of different shapes run together, with the values and gradients of one after the other."""
+    from glueball import fold
+    cell, score = gluon.nn.Dense(4, activation="tanh"), gluon.nn.Dense(1)
+    cell.initialize()
+    score.initialize()
+    trees = [(1, [(2, []), (3, [(4, [])])]), (5, []), (6, [(7, []), (8, []), (9, [])])]
+
+    def read(tree: tuple[int, list]) -> nd.NDArray:
+        states = [read(child) for child in tree[1]]
+        return cell(nd.add_n(nd.one_hot(nd.array([tree[0]]), 10)[:, :4], *states))
+
+    found = {}
+    for mode in ("off", "on"):
+        with autograd.record(), fold.batching(mode=mode):
+            total = nd.add_n(*[score(read(tree)) for tree in trees])
+        total.backward()
+        found[mode] = [total.asnumpy(), *[p.grad().asnumpy() for p in (cell.weight, cell.bias, score.weight)]]
+    for off, on in zip(found["off"], found["on"]):
+        np.testing.assert_allclose(on, off, rtol=1e-5, atol=1e-6)
+    assert fold.last_report().groups < fold.last_report().calls / 2
+    assert fold.map(lambda n: float(nd.array([n])) > 1, [0, 1, 2, 3]) == [False, False, True, True]
