@@ -39,6 +39,11 @@ from glueball.gluon import nn
 PARTS = ("train", "dev", "test")
 # Tai, Socher, Manning: Improved Semantic Representations From Tree-Structured Long Short-Term Memory Networks, ACL 2015
 PUBLISHED = {"SICK": ("Pearson's r, dependency Tree-LSTM", 0.868), "SST": ("accuracy, constituency Tree-LSTM", 0.510)}
+SOURCES = """Expected: --data DIR with the files that --help describes. They come from
+  SICK  https://zenodo.org/record/2787612 (CC BY-NC-SA 3.0), parsed and written by the script of
+        https://github.com/stanfordnlp/treelstm
+  SST   https://nlp.stanford.edu/sentiment, trainDevTestTrees_PTB.zip (no licence stated that we know of)
+To see it run on made-up sentences: --smoke"""
 
 
 class DataError(ValueError):
@@ -77,7 +82,7 @@ def lines_of(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise DataError(f"{file} is missing.\nExpected: the files described by --help.") from None
+        raise DataError(f"{file} is missing.\n{SOURCES}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not text in UTF-8: {error}") from None
 
@@ -393,7 +398,7 @@ def train(task: Task, parts: dict[str, list[Any]], epochs: int) -> float:
 def run(data: Path, vectors: Path | None, epochs: int, **sizes: int) -> None:
     """Read, train, and print the result beside the paper's; raises DataError."""
     if not data.is_dir():
-        raise DataError(f"{data} is not a folder.\nExpected: --data DIR with the files described by --help.")
+        raise DataError(f"{data} is not a folder.\n{SOURCES}")
     name = "SICK" if (data / "train").is_dir() else "SST"
     parts: dict[str, list[Any]] = {
         part: read_sick(data / part) if name == "SICK" else read_sst(data / f"{part}.txt") for part in PARTS
@@ -476,10 +481,7 @@ def main() -> None:
                     run(data, options.vectors, 2, units=16, hidden=16)
                 print("   (made-up sentences: the figures say that it runs, no more)")
         elif options.data is None:
-            raise DataError(
-                "No data are given.\nExpected: --data DIR; --help says which files, and where they come from.\n"
-                "To see it run on made-up sentences: --smoke"
-            )
+            raise DataError(f"No data are given.\n{SOURCES}")
         else:
             run(options.data, options.vectors, options.epochs)
     except DataError as error:

@@ -106,7 +106,7 @@ def test_trees(example: Any) -> None:
 
 
 def test_missing_files_and_vectors(example: Any, tmp_path: Path) -> None:
-    with pytest.raises(example.DataError, match="is not a folder"):
+    with pytest.raises(example.DataError, match=r"is not a folder(.|\n)*zenodo(.|\n)*CC BY-NC-SA"):
         example.run(tmp_path / "nowhere", None, 1)
     with pytest.raises(example.DataError, match=r"train\.txt is missing"):
         example.run(tmp_path, None, 1)
