@@ -49,6 +49,7 @@ TORCH_ALLOWED = {
     "fold/backward": "the executing half of folding",
     "fold/body": "the executing half of folding",
     "fold/check": "the executing half of folding",
+    "fold/direct": "the executing half of folding",
     "fold/execute": "the executing half of folding",
     "fold/explicit_steps": "the executing half of folding",
     "fold/functions": "the executing half of folding",
