@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..base import aten
-from ..base.errors import UnsupportedError, explain
+from ..base.errors import AutogradError, UnsupportedError, explain
 from ..base.modes import BACKWARD_PASS, RETAINING
 from .arena import Store
 from .functions import Sink
@@ -44,6 +44,7 @@ class Entry:
     reads : per argument that needs gradients, the numbers of the values, and whether there is one per child
     again : runs the group once more: a backward pass frees what it has used, and a second pass through the same group
     (another sample's loss) has it computed anew; None where chance is involved
+    versions : shared tensors, and how often they had been written to
     """
 
     signature: Signature
@@ -54,6 +55,16 @@ class Entry:
     calls: Any
     reads: list[tuple[Any, bool]]
     again: Callable[[], Any] | None
+    versions: list[tuple[Tensor, int]]
+
+    def check_unchanged(self) -> None:
+        """Raise when a shared array whose values gradients are computed from was written to since."""
+        for tensor, version in self.versions:
+            if tensor._version != version:
+                raise AutogradError(explain(
+                    "backward", "An array that backward() needs was changed in place after it was recorded.",
+                    received=f"a parameter or weight of {self.signature.name}, recorded at {self.signature.origin}",
+                    fix="update parameters only after backward(), or record again"))
 
 
 @final
@@ -124,6 +135,7 @@ class Tape:
             entry = self.entries[index]
             if not any(pool in self.gradients for pool, _, _ in entry.written) or not self._reach(entry):
                 continue
+            entry.check_unchanged()
             if entry.made is None and entry.again is not None:
                 entry.made = entry.again()
             made = entry.made

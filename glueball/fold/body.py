@@ -30,6 +30,11 @@ Mode = str
 Runner = Callable[[list[Any], "Run"], None]
 
 
+# operators whose gradients do not depend on the values of their inputs
+_VALUELESS = frozenset({"broadcast_add", "broadcast_sub", "elemwise_add", "elemwise_sub", "add_n", "Embedding", "take",
+                        "Concat", "stack", "Reshape", "_copy", "transpose", "slice_axis", "sum", "mean"})
+
+
 @final
 class Run:
     """What one run of a body is told beside its inputs."""
@@ -136,6 +141,10 @@ class Body:
         # positions in program.shared: read by any step, and differentiated by the group's own tape
         self.used = [i for i, slot in enumerate(program.shared) if slot in program.results or any(
             slot in step.inputs for step in program.steps)]
+        # … and whose values gradients are computed from
+        needed = {slot for s, mode in zip(program.steps, self.modes) if getattr(s.op, "name", s.op) not in _VALUELESS
+                  for slot in (s.inputs[:2] if mode == "linear" else s.inputs)}
+        self.watched = [i for i in self.used if program.shared[i] in needed]
         self.direct = [i for i in self.used if self._used_directly(program.shared[i])]
         self.size = len(program.types)
 

@@ -402,8 +402,10 @@ class Engine:
             return self._compute(signature, body, fresh, len(calls), segments)
 
         reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
+        watched = [tensor_of(signature.shared[i], signature.arguments[0].pool.ctx) for i in body.watched]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
-                                       work, calls, reads, None if body.random else again))
+                                       work, calls, reads, None if body.random else again,
+                                       [(t, t._version) for t in watched]))
 
 
 def _joined(tensors: Sequence[Tensor], items: Sequence[tuple[int, Kind, Any]], pool: Pool) -> Tensor:

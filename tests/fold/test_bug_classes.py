@@ -736,6 +736,29 @@ def test_a_second_backward_needs_retain_graph() -> None:
             total.backward()
 
 
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_weights_that_change_between_forward_and_backward(hybridize: bool) -> None:
+    """Gradients of old results with new weights are nobody's gradients."""
+    found = []
+    for mode in ("off", "on"):
+        net, xs = nn.HybridSequential(), arrays()
+        net.add(layer(), nn.Activation("tanh"), layer())
+        for name, parameter in zip("wbwb", net.collect_params().values()):
+            parameter.set_data(nd.ones(parameter.shape) * (0.3 if name == "w" else 0.1))
+        if hybridize:
+            net.hybridize()
+        with autograd.record(), fold.batching(mode):
+            total = nd.add_n(*[nd.tanh(net(nd.sin(x))).sum() for x in xs])
+        net[2].bias.set_data(nd.zeros((H,)))  # no gradient needs its value
+        total.backward(retain_graph=True)
+        found.append([x.grad.asnumpy() for x in xs] + [p.grad().asnumpy() for p in net.collect_params().values()])
+        net[2].weight.set_data(nd.zeros((H, H)))
+        with pytest.raises(AutogradError, match="changed in place"):
+            total.backward()
+    for one, other in zip(*found):
+        np.testing.assert_allclose(other, one, 1e-9)
+
+
 def test_gradients_of_gradients_say_what_to_do() -> None:
     x = arrays(1)[0]
     with autograd.record():
