@@ -24,7 +24,7 @@ from .arena import spans
 from .execute import Work
 from .folder import Folder
 from .future import OFFSET, Future
-from .kinds import Kind, kind_of
+from .kinds import NO_CHILDREN, Kind, kind_of
 from .schedule import Planned, schedule
 from .signature import Argument, Call, Output, Signature
 from .steps import Program
@@ -37,7 +37,6 @@ __all__ = ["Nodes", "Steps", "Rows", "nodes_of_edges", "nodes_of_parents", "step
 Ints = Any  # arrays of int64
 
 REMEMBERED = 64  # structures, and as many plans at most for each of them
-_EMPTY = ("empty",)
 
 
 @final
@@ -47,6 +46,16 @@ class Rows:
 
     refs: Ints
     kind: Kind
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Some nodes of a structure: their numbers, how many others each reads, and those, node after node."""
+
+    own: Ints
+    counts: Ints
+    read: Ints
 
 
 @final
@@ -63,10 +72,22 @@ class Nodes:
     ends: Ints = field(init=False)
     sizes: list[int] = field(init=False)
     plans: dict[Any, Planned] = field(default_factory=dict)
+    _members: dict[tuple[int, ...], Members] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ends = np.cumsum(self.counts)
-        self.sizes = np.unique(self.counts).tolist()
+        self.sizes = np.flatnonzero(np.bincount(self.counts)).tolist()
+
+    def members(self, sizes: tuple[int, ...]) -> Members:
+        """Return the nodes that read so many others."""
+        found = self._members.get(sizes)
+        if found is None:
+            wanted = np.zeros(self.sizes[-1] + 1, dtype=bool)
+            wanted[list(sizes)] = True
+            own = np.flatnonzero(wanted[self.counts])
+            counts = self.counts[own]
+            found = self._members[sizes] = Members(own, counts, self.read[spans(self.ends[own] - counts, counts)])
+        return found
 
 
 @final
@@ -197,7 +218,7 @@ def _same(a: Any, b: Any) -> bool:
 
 def _call(unit: Unit, folder: Folder, args: Sequence[Any], children: int, where: str) -> Call:
     """Return the call of a cell for arguments like these; lists in them have `children` values each, or none."""
-    parts = [*folder.modes(), *[a.kind if isinstance(a, Future) else a[0].kind.children if a else _EMPTY
+    parts = [*folder.modes(), *[a.kind if isinstance(a, Future) else a[0].kind.children if a else NO_CHILDREN
                                 for a in args]]
 
     def found() -> Call:
@@ -245,50 +266,66 @@ def record_nodes(folder: Folder, cell: HybridBlock, lists: int | None, x: Rows, 
 
     lists : how many lists of states the cell takes, where that is known
     """
+    form = _form_of(folder, cell, lists, x.kind, nodes, where)
+    base, width, total = folder.next, len(form.leaf.kinds), len(nodes.counts)
+    folder.next += total * width
+    by_signature: dict[Signature, list[int]] = {}
+    for size in nodes.sizes:
+        by_signature.setdefault(form.calls[size].signature, []).append(size)
+    for signature, sizes in by_signature.items():
+        folder.add_arrays(_work_of_nodes(signature, nodes.members(tuple(sizes)), x, base, width))
+    firsts = base + width * np.arange(total)
+    states = [Rows((firsts + state) << OFFSET, kind) for state, kind in enumerate(form.leaf.kinds)]
+    listed = tuple(any(a.children for a in signature.arguments) for signature in by_signature)
+    return states, form.leaf.structure, (tuple(map(tuple, by_signature.values())), listed, width)
+
+
+def _form_of(folder: Folder, cell: HybridBlock, lists: int | None, kind: Kind, nodes: Nodes, where: str) -> _Form:
+    """Return the calls of a cell for all numbers of nodes read that there are, checked against each other."""
     unit = unit_of(cell)
-    given = _sample(folder, x.kind)
-    leaf = _call(unit, folder, [given, *[[]] * (lists or 1)], 0, where)
-    if lists is None and len(leaf.kinds) != 1:
-        leaf = _call(unit, folder, [given, *[[]] * len(leaf.kinds)], 0, where)
-    kinds = leaf.kinds
-    if lists is not None and lists != len(kinds):
-        raise ShapeError(explain(where, "A cell takes as many lists of its children's states as it returns states.",
-                                 expected=f"{lists} states, because {cell.name} takes {lists} lists",
-                                 received=f"{len(kinds)} states",
-                                 fix="write hybrid_forward(self, F, x, hs, cs, ...) for a cell that returns (h, c)"))
-    calls = [leaf if not size else _call(unit, folder, [given, *[[_sample(folder, k)] * size for k in kinds]], size,
-                                         where) for size in nodes.sizes]
-    for size, call in zip(nodes.sizes, calls):
+    key = ("nodes", *folder.modes(), kind, lists)
+    form: _Form | None = unit.forms.get(key)
+    given = _sample(folder, kind)
+    if form is None:
+        leaf = _call(unit, folder, [given, *[[]] * (lists or 1)], 0, where)
+        if lists is None and len(leaf.kinds) != 1:
+            leaf = _call(unit, folder, [given, *[[]] * len(leaf.kinds)], 0, where)
+        if lists is not None and lists != len(leaf.kinds):
+            raise ShapeError(explain(where, "A cell takes as many lists of its children's states as it returns states.",
+                                     expected=f"{lists} states, because {cell.name} takes {lists} lists",
+                                     received=f"{len(leaf.kinds)} states",
+                                     fix="write hybrid_forward(self, F, x, hs, cs) for a cell that returns (h, c)"))
+        form = unit.forms[key] = _Form(leaf, {0: leaf})
+    kinds = form.leaf.kinds
+    for size in nodes.sizes:
+        if size in form.calls:
+            continue
+        call = _call(unit, folder, [given, *[[_sample(folder, k)] * size for k in kinds]], size, where)
         if len(call.kinds) != len(kinds) or any(a is not b for a, b in zip(call.kinds, kinds)):
             raise ShapeError(explain(where, "A cell must return states of the same shapes for every node.",
                                      expected=f"{[k.shape for k in kinds]}, as for nodes that read no others",
                                      received=f"{[k.shape for k in call.kinds]} for nodes that read {size}, such as "
                                               f"node {int(np.flatnonzero(nodes.counts == size)[0])}"))
-    base, width, total = folder.next, len(kinds), len(nodes.counts)
-    folder.next += total * width
-    by_signature: dict[Signature, list[int]] = {}
-    for size, call in zip(nodes.sizes, calls):
-        by_signature.setdefault(call.signature, []).append(size)
-    for signature, members in by_signature.items():
-        own = np.flatnonzero(np.isin(nodes.counts, members)) if len(by_signature) > 1 else np.arange(total)
-        folder.add_arrays(_work_of_nodes(signature, own, x, nodes, base, width))
-    states = [Rows((base + state + width * np.arange(total)) << OFFSET, kind) for state, kind in enumerate(kinds)]
-    listed = tuple(any(a.children for a in signature.arguments) for signature in by_signature)
-    return states, leaf.structure, (tuple(map(tuple, by_signature.values())), listed, width)
+        form.calls[size] = call
+    return form
 
 
-def _work_of_nodes(signature: Signature, own: Ints, x: Rows, nodes: Nodes, base: int, width: int) -> Work:
-    """Return the calls of one signature: `own` are its nodes."""
-    counts = nodes.counts[own]
-    starts = nodes.ends[own] - counts
-    ids, words = base + own * width, x.refs[own][:, None]
+@final
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The calls of a cell by the number of nodes read; `leaf`: for none."""
+
+    leaf: Call
+    calls: dict[int, Call]
+
+
+def _work_of_nodes(signature: Signature, members: Members, x: Rows, base: int, width: int) -> Work:
+    """Return the calls of one signature for some nodes."""
+    ids, words = base + members.own * width, x.refs[members.own][:, None]
+    read = base + members.read * width
     if any(a.children for a in signature.arguments):
-        read = base + nodes.read[spans(starts, counts)] * width
-        return Work.of(signature, ids, words, counts, [(read + state) << OFFSET for state in range(width)])
-    size = int(counts[0]) if len(counts) else 0  # a cell for a fixed number of children takes each by itself
-    if not size:
-        return Work.of(signature, ids, words)
-    read = base + nodes.read[starts[:, None] + np.arange(size)] * width
+        return Work.of(signature, ids, words, members.counts, [(read + state) << OFFSET for state in range(width)])
+    read = read.reshape(len(ids), -1)  # a cell for a fixed number of nodes takes each by itself
     return Work.of(signature, ids, np.concatenate([words, *[(read + state) << OFFSET for state in range(width)]], 1))
 
 

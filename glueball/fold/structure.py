@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
@@ -443,17 +444,22 @@ def _parts(block: Any) -> list[Any]:
 
 def _lists_taken(cell: Any) -> int | None:
     """Return how many lists of states a cell takes after x; None where its signature does not tell."""
-    overridden = type(cell).hybrid_forward is not HybridBlock.hybrid_forward
-    function = type(cell).hybrid_forward if overridden else type(cell).forward
-    names = list(inspect.signature(function).parameters.values())[3 if overridden else 2:]
-    count = 0
-    for parameter in names:
+    own = type(cell).hybrid_forward
+    names = _taken_by(own, 3) if own is not HybridBlock.hybrid_forward else _taken_by(type(cell).forward, 2)
+    return None if names is None else sum(name not in cell._reg_params for name in names)
+
+
+@lru_cache(maxsize=256)
+def _taken_by(function: Any, first: int) -> tuple[str, ...] | None:
+    """Return the names of a function's arguments from `first` on; None where it takes any number of them."""
+    found: list[str] = []
+    for parameter in list(inspect.signature(function).parameters.values())[first:]:
         if parameter.kind is parameter.VAR_POSITIONAL:
             return None
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and (
-                parameter.default is parameter.empty and parameter.name not in cell._reg_params):
-            count += 1
-    return count
+                parameter.default is parameter.empty):
+            found.append(parameter.name)
+    return tuple(found)
 
 
 def _begin(where: str, cell: Any, given: _Given, count: int) -> list[Any]:

@@ -23,7 +23,7 @@ from ..ops.opdef import Unsupported
 from . import operator_calls
 from .body import can_be_ragged
 from .future import Future
-from .kinds import Kind, kind_of, kind_of_type
+from .kinds import NO_CHILDREN, Kind, kind_of, kind_of_type
 from .ragged import find_ragged, to_program
 from .signature import NOT_RAGGED, Call
 from .steps import Program
@@ -32,7 +32,6 @@ from .verify import agrees
 __all__ = ["Unit", "record", "is_unit"]
 
 _BUILT_IN = "glueball.gluon."
-_EMPTY = ("empty",)
 _TRACED = 3  # children in the trace: with two, a literal half looks like a mean
 
 
@@ -67,7 +66,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
             refs.append(value.ref)
         elif kind is list or kind is tuple:
             if not value:
-                parts.append(_EMPTY)
+                parts.append(NO_CHILDREN)
                 continue
             if lists is None:
                 lists, children = [], len(value)
@@ -121,6 +120,7 @@ class Unit:
         self.hybridized = block._active
         self.changes = structural_changes()
         self.calls: dict[Any, Call] = {}
+        self.forms: dict[Any, Any] = {}  # calls for structures given as arrays (arrays.py)
         self.refused = ""
         self.not_one: Any = object()  # stands for calls that must be taken apart
 
