@@ -232,7 +232,7 @@ def measure(
         first = batches if number == 0 else first
         for title, side in taking.items():
             spent = sum(repeats * size / rate for rate in found[title])
-            if number > 4 and spent > 12:  # a slow side: its median is known well enough
+            if len(found[title]) >= 2 and spent > 8:  # a slow side: its median is known well enough
                 continue
             given = first if title in workload.repeating else batches
             seconds = side.ask("time", batches=given, mode=mode)
