@@ -4,7 +4,8 @@ The one idea: each test is a few lines of per-sample code in which a known mista
 are not, values read in the middle, scopes that end in errors.
 `agree` runs it with and without folding and compares values and gradients.
 
-Not here: arrays, weights and modes that change (test_changes.py), gradients (test_gradients.py), random programs (test_oracle.py).
+Not here: arrays, weights and modes that change (test_changes.py), gradients (test_gradients.py), random programs
+(test_oracle.py).
 """
 from __future__ import annotations
 
