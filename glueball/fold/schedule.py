@@ -4,11 +4,12 @@ The one idea: signatures form a graph (an edge where a call of one reads a resul
 components are run in topological order, so that what nobody in a loop waits for (a classifier per node) is put off
 until it can run for all samples at once; inside a component the signature whose ready calls are the largest part of
 its remaining ones goes first. For one signature that feeds itself (a tree's cell) this gives one group per level, the
-least there can be. All of it is done on arrays; per group a few NumPy calls.
+least there can be. Where there are many calls all of it is done on arrays, with a few NumPy calls per group; for a few
+hundred calls, of which a NumPy call would take no more than a handful at a time, on lists.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -20,6 +21,8 @@ from .future import OFFSET
 __all__ = ["Planned", "schedule", "components"]
 
 Ints = Any  # arrays of int64
+
+FEW = 600  # up to so many calls lists cost less than arrays
 
 
 @final
@@ -46,7 +49,7 @@ class _Edges:
     target: Ints
     begins: Ints
     kinds: Ints
-    makers: list[list[Ints]]
+    makers: list[list[set[int]]]
 
 
 def _edges(works: Sequence[Any], values: int) -> _Edges:
@@ -60,7 +63,7 @@ def _edges(works: Sequence[Any], values: int) -> _Edges:
             owner[work.ids - base + result] = calls
     sources: list[Ints] = []
     targets: list[Ints] = []
-    makers: list[list[Ints]] = [[] for _ in works]
+    makers: list[list[set[int]]] = [[] for _ in works]
     for index, work in enumerate(works):
         for refs, calls in work.all_references():
             value = (refs >> OFFSET) - base
@@ -70,7 +73,7 @@ def _edges(works: Sequence[Any], values: int) -> _Edges:
             producer = producer[known]
             sources.append(producer)
             targets.append(begins[index] + calls[pending][known])
-            makers[index].append(np.flatnonzero(np.bincount(kinds[producer], minlength=len(works))))
+            makers[index].append(set(np.flatnonzero(np.bincount(kinds[producer], minlength=len(works))).tolist()))
     empty = np.empty(0, np.int64)
     return _Edges(np.concatenate(sources) if sources else empty, np.concatenate(targets) if targets else empty, begins,
                   kinds, makers)
@@ -82,6 +85,8 @@ def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     >>> components(4, [(0, 1), (1, 2), (2, 1), (2, 3)])
     [0, 1, 1, 2]
     """
+    if all(source <= target for source, target in edges):  # they came in such an order, as most programs do
+        return list(range(count))
     forward: list[list[int]] = [[] for _ in range(count)]
     for source, target in edges:
         forward[source].append(target)
@@ -123,18 +128,33 @@ def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
 
 def schedule(works: Sequence[Any], values: int) -> Planned:
     """Return the groups for all calls of some works; `values`: one past the greatest number of a value."""
+    if sum(work.count for work in works) <= FEW:
+        return _schedule_few(works, values)
     edges = _edges(works, values)
-    count = len(works)
-    between = [(int(maker), index) for index, arguments in enumerate(edges.makers)
-               for maker in {int(m) for makers in arguments for m in makers}]
+    component, recurrent, outside = _classify(edges.makers)
+    return Planned(_run(works, edges, component), component, recurrent, outside)
+
+
+def _classify(makers: Sequence[Sequence[set[int]]]) -> tuple[list[int], list[bool], list[list[bool]]]:
+    """Return (component, recurrent, outside) of Planned from the works that make the values of each argument."""
+    count = len(makers)
+    between = [(maker, index) for index, arguments in enumerate(makers) for maker in sorted(set().union(*arguments))]
     component = components(count, between)
     recurrent = [False] * count
     for a, b in between:
         if component[a] == component[b]:
             recurrent[a] = recurrent[b] = True
-    outside = [[not any(component[int(m)] == component[index] for m in makers) for makers in arguments]
-               for index, arguments in enumerate(edges.makers)]
-    return Planned(_run(works, edges, component), component, recurrent, outside)
+    outside = [[not any(component[maker] == component[index] for maker in some) for some in arguments]
+               for index, arguments in enumerate(makers)]
+    return component, recurrent, outside
+
+
+def _members(component: Sequence[int]) -> list[list[int]]:
+    """Return the works of each component, in the order in which components run."""
+    members: dict[int, list[int]] = {}
+    for index, number in enumerate(component):
+        members.setdefault(number, []).append(index)
+    return [members[number] for number in sorted(members)]
 
 
 def _run(works: Sequence[Any], edges: _Edges, component: Sequence[int]) -> list[tuple[int, Ints]]:
@@ -147,16 +167,13 @@ def _run(works: Sequence[Any], edges: _Edges, component: Sequence[int]) -> list[
     first = np.cumsum(degree) - degree
     ready: dict[int, list[Ints]] = {}
     remaining = [work.count for work in works]
-    members: dict[int, list[int]] = {}
-    for index, number in enumerate(component):
-        members.setdefault(number, []).append(index)
     free = np.flatnonzero(waiting == 0)
     _sort_in(ready, free, kinds)
     groups: list[tuple[int, Ints]] = []
-    for number in sorted(members):
-        inside = members[number]
+    for inside in _members(component):
         while True:
-            chosen = _choose(inside, ready, remaining)
+            sizes = {index: sum(map(len, ready[index])) for index in inside if index in ready}
+            chosen = _choose(inside, sizes, remaining)
             if chosen < 0:
                 break
             parts = ready.pop(chosen)
@@ -193,14 +210,100 @@ def _sort_in(ready: dict[int, list[Ints]], calls: Ints, kinds: Ints) -> None:
 _FIRST = np.ones(1, dtype=bool)
 
 
-def _choose(inside: Sequence[int], ready: dict[int, list[Ints]], remaining: Sequence[int]) -> int:
-    """Return the work to run next: the largest part of its remaining calls ready, then the most calls; -1: none."""
+def _choose(inside: Sequence[int], ready: Mapping[int, int], remaining: Sequence[int]) -> int:
+    """Return the work to run next: the largest part of its remaining calls ready, then the most calls; -1: none.
+
+    ready : per work, how many of its calls are ready
+    """
     best, chosen = (-1.0, -1), -1
     for index in inside:
-        parts = ready.get(index)
-        if parts:
-            size = sum(len(p) for p in parts)
+        size = ready.get(index, 0)
+        if size:
             rank = (size / remaining[index], size)
             if rank > best:
                 best, chosen = rank, index
     return chosen
+
+
+# -- few calls ---------------------------------------------------------------------------------------------------------
+def _schedule_few(works: Sequence[Any], values: int) -> Planned:
+    """Return what `schedule` returns, worked out on lists."""
+    begins, kinds, owner, base = _owners(works, values)
+    makers: list[list[set[int]]] = []
+    waiting = [0] * len(kinds)
+    successors: dict[int, list[int]] = {}
+    limit = base << OFFSET
+    for work, begin in zip(works, begins):
+        found: list[set[int]] = [set() for _ in range(work.fixed.shape[1] + len(work.lists))]
+        makers.append(found)
+        for position, refs, calls in _columns(work):
+            for call, ref in zip(calls, refs):
+                if ref < limit:  # computed in an earlier flush
+                    continue
+                producer = owner[(ref >> OFFSET) - base]
+                if producer >= 0:
+                    found[position].add(kinds[producer])
+                    waiting[begin + call] += 1
+                    after = successors.get(producer)
+                    if after is None:
+                        successors[producer] = [begin + call]
+                    else:
+                        after.append(begin + call)
+    component, recurrent, outside = _classify(makers)
+    return Planned(_run_few(works, begins, kinds, component, waiting, successors), component, recurrent, outside)
+
+
+def _owners(works: Sequence[Any], values: int) -> tuple[list[int], list[int], list[int], int]:
+    """Return where each work's calls begin, the work of each call, the call of each value from the first that is not
+    computed yet (-1: comes from outside), and the number of that value.
+    """
+    base = min((int(work.ids[0]) for work in works if work.count), default=values)
+    owner = [-1] * (values - base)
+    begins: list[int] = []
+    kinds: list[int] = []
+    for index, work in enumerate(works):
+        begins.append(len(kinds))
+        results = range(len(work.signature.outputs))
+        for call, number in enumerate(work.ids.tolist(), len(kinds)):
+            for result in results:
+                owner[number - base + result] = call
+        kinds += [index] * work.count
+    return begins, kinds, owner, base
+
+
+def _columns(work: Any) -> Iterator[tuple[int, list[int], Iterable[int]]]:
+    """Return (argument, its references, their calls) for all arguments; lists of children come last."""
+    columns = work.fixed.T.tolist()
+    for position, refs in enumerate(columns):
+        yield position, refs, range(work.count)
+    if work.lists:
+        calls = [call for call, children in enumerate(work.children.tolist()) for _ in range(children)]
+        for position, refs in enumerate(work.lists, len(columns)):
+            yield position, refs.tolist(), calls
+
+
+def _run_few(works: Sequence[Any], begins: Sequence[int], kinds: Sequence[int], component: Sequence[int],
+             waiting: list[int], successors: Mapping[int, list[int]]) -> list[tuple[int, Ints]]:
+    """Return what `_run` returns."""
+    ready: dict[int, list[int]] = {}
+    for call, needs in enumerate(waiting):
+        if not needs:
+            ready.setdefault(kinds[call], []).append(call)
+    remaining = [work.count for work in works]
+    groups: list[tuple[int, Ints]] = []
+    for inside in _members(component):
+        while True:
+            chosen = inside[0] if len(inside) == 1 else _choose(
+                inside, {index: len(ready[index]) for index in inside if index in ready}, remaining)
+            if chosen not in ready:
+                break
+            calls = ready.pop(chosen)
+            calls.sort()
+            remaining[chosen] -= len(calls)
+            groups.append((chosen, np.array(calls) - begins[chosen]))
+            for call in calls:
+                for after in successors.get(call, ()):
+                    waiting[after] -= 1
+                    if not waiting[after]:
+                        ready.setdefault(kinds[after], []).append(after)
+    return groups

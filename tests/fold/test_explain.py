@@ -266,7 +266,7 @@ def test_axis_0_of_a_sequence() -> None:
         _ = [net(nd.ones((length, 1, H))) for length in (2, 3, 2)]  # lengths
     found = only("R2")
     assert found.where == line("lengths")
-    assert "(3, 1, 3) and (2, 1, 3); axis 0 differs" in found.what
+    assert "(2, 1, 3) and (3, 1, 3); axis 0 differs" in found.what
     assert "row by row" in found.advice
 
 
