@@ -13,7 +13,9 @@ from typing import Any, final
 
 from ..ops.opdef import TensorType
 
-__all__ = ["Kind", "Pool", "kind_of", "kind_of_type"]
+__all__ = ["Kind", "Pool", "kind_of", "kind_of_type", "NO_CHILDREN"]
+
+NO_CHILDREN = object()  # stands for an empty list in the key of a call
 
 
 @final
@@ -45,7 +47,7 @@ class Kind:
         self.rows: int = shape[0] if rows_apart and len(shape) > 0 else 1
         self.ragged = rows_apart and (ragged or self.rows != 1)
         self.pool = _pool(ctx, dtype, tuple(shape[1:]) if rows_apart else shape)
-        self.children = ("children", self)  # stands for a list of values of this kind in the key of a call
+        self.children = object()  # stands for a list of values of this kind in the key of a call
         self._parts: dict[int, Kind] = {}
 
     def part(self, rows: int) -> Kind:

@@ -43,7 +43,8 @@ def is_unit(block: Any) -> bool:
 def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
     """Record the call of a block, or return NotImplemented where it must be taken apart.
 
-    Budget: 2 µs for a cell of a tree with two results (benchmarks/folding/recording.py); hence one long function.
+    Budget: about 2 µs for a tree's cell with two results (fold.explain() shows the time of recording); hence one long
+    function.
     """
     held = block.__dict__
     unit = held["_fold_unit"]
