@@ -1,8 +1,8 @@
 """Steps that know their own gradients: linear layers, native segments, and moves between nodes and edges.
 
-The one idea: most cells consist of nothing else. Then a group needs no tape: forward keeps the slots, and backward walks
-the steps in reverse, writes gradients where they belong, and hands weights' gradients to the Sink. That halves what a
-group costs beside its arithmetic. Bodies with other steps go on torch's tape (body.py).
+The one idea: most cells consist of nothing else. Then a group needs no tape: forward keeps the slots, and backward
+walks the steps in reverse, writes gradients where they belong, and hands weights' gradients to the Sink. That halves
+what a group costs beside its arithmetic. Bodies with other steps go on torch's tape (body.py).
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Protocol, final
 import torch
 
 from ..executor.native import Split
+from .direct import Direct
 from .functions import Linear, Parts, assembled, linear_parts, reduce_edges, spread, sum_edges
 from .fuse import Segment
 
@@ -159,13 +160,18 @@ class MoveStep:
 class SegmentStep:
     """A piece of machine code; see fuse.py."""
 
-    __slots__ = ("segment",)
+    __slots__ = ("segment", "direct")
 
     def __init__(self, segment: Segment) -> None:
-        self.segment = segment
+        self.segment, self.direct = segment, Direct(segment)
 
     def __call__(self, values: list[Any], run: Any) -> None:
         segment = self.segment
+        found = self.direct.forward(values) if run.tape is None else None
+        if found is not None:
+            for slot, value in zip(segment.outputs, found):
+                values[slot] = value
+            return
         items = [item for item, _ in segment.items(values)]
         for slot, value in zip(segment.outputs, segment.rows.apply(*items)):
             values[slot] = value
@@ -182,6 +188,8 @@ class SegmentStep:
         given = [gradients.take(slot) for slot in segment.outputs]
         if all(g is None for g in given):
             return
+        if self.direct.backward(values, given, gradients, tape):
+            return
         placed = segment.items(values)
         needs = [gradients.active[leaf.slot] for leaf in segment.leaves]
         targets: list[Any] = [None] * len(placed)
@@ -189,7 +197,7 @@ class SegmentStep:
             if isinstance(item, Split) and gradients.active[leaves[0].slot]:
                 targets[index] = Split(torch.empty_like(item.tensor), item.sizes)
         found = iter(segment.rows.backward([item for item, _ in placed], given, needs, targets))
-        for (item, leaves), target in zip(placed, targets):
+        for (_, leaves), target in zip(placed, targets):
             results = [next(found) for _ in leaves]
             leaf = leaves[0]
             if not gradients.active[leaf.slot]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from .compile import available, why_not
 from .expression import Expr, constant, input
 from .operators import EXPRESSIONS
+from .places import launch
 from .run import Kind, Rows, Split, compile_rows
 
-__all__ = ["available", "why_not", "Expr", "input", "constant", "EXPRESSIONS", "Rows", "Split", "Kind", "compile_rows"]
+__all__ = ["available", "why_not", "Expr", "input", "constant", "EXPRESSIONS", "Rows", "Split", "Kind", "compile_rows",
+           "launch"]

@@ -21,8 +21,8 @@ from ...base.errors import ArgumentError, ContextError, DTypeError, ShapeError, 
 from .compile import Kernel, parallel
 
 __all__ = [
-    "Kind", "Split", "Item", "Place", "place", "places_of", "side_by_side", "call", "parts", "first", "changed",
-    "mixed", "BLOCK",
+    "Kind", "Split", "Item", "Place", "place", "places_of", "side_by_side", "call", "launch", "parts", "first",
+    "changed", "mixed", "BLOCK",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column"]
@@ -185,22 +185,32 @@ def call(
     block_rows : rows per block of sums over rows; 0: there are none
     across : whether blocks may cut rows into pieces
     """
+    operands: list[int] = []
+    for pointer_and_stride in places:
+        operands += pointer_and_stride
+    launch(kernel, rows, columns, operands, block_rows, across)
+
+
+def launch(
+    kernel: Kernel, rows: int, columns: int, operands: list[int], block_rows: int = 0, across: bool = True
+) -> None:
+    """Run compiled code; see `call`. operands : pointer, row stride, pointer, row stride, …"""
     if not rows or not columns:
         return
-    if across and not block_rows and all(stride == columns for _, stride in places):
+    if across and not block_rows and operands[1::2].count(columns) * 2 == len(operands):
         rows, columns = 1, rows * columns
-    threads = 1
-    if rows * columns * (kernel.cost + 4 * len(places)) >= _PARALLEL:
-        threads = torch.get_num_threads()
+    if rows * columns * (kernel.cost + 2 * len(operands)) < _PARALLEL:
+        arguments = array("q", [0, rows, columns, block_rows or rows, columns, -(-rows // (block_rows or rows)), 1])
+        arguments.extend(operands)
+        kernel.function(arguments.buffer_info()[0])
+        return
+    threads = torch.get_num_threads()
     height, width = block_rows or rows, columns
     if threads > 1:
         height = block_rows or max(1, min(rows, BLOCK // columns))
         width = columns if not across or columns <= BLOCK else BLOCK
     down, side = -(-rows // height), -(-columns // width)
-    values = [0, rows, columns, height, width, down * side, side]
-    for pointer_and_stride in places:
-        values += pointer_and_stride
-    arguments = array("q", values)
+    arguments = array("q", [0, rows, columns, height, width, down * side, side, *operands])
     team = parallel() if threads > 1 and down * side > 1 else None
     if team is None:
         kernel.function(arguments.buffer_info()[0])

@@ -49,13 +49,14 @@ class Rows:
             [3.5000, 5.0000]])]
     """
 
-    __slots__ = ("outputs", "kinds", "dtype", "_used", "_like", "_columns", "_kernel", "_plans")
+    __slots__ = ("outputs", "kinds", "dtype", "used", "_like", "across", "_columns", "_kernel", "_plans")
 
     def __init__(self, outputs: tuple[Expr, ...], kinds: tuple[Kind, ...], dtype: torch.dtype) -> None:
         self.outputs, self.kinds, self.dtype = outputs, kinds, dtype
-        self._used = tuple(e.inputs_of(outputs))
+        self.used = tuple(e.inputs_of(outputs))
         self._like = next((i for i, kind in enumerate(kinds) if kind == "full"), None)
-        self._columns = frozenset(i for i in self._used if kinds[i] == "column")
+        self._columns = frozenset(i for i in self.used if kinds[i] == "column")
+        self.across = not self._columns
         self._kernel: Kernel | None = None
         self._plans: dict[tuple[tuple[bool, ...], tuple[bool, ...]], Plan] = {}
 
@@ -82,19 +83,16 @@ class Rows:
         if not self.native(like):
             values = self.evaluated(self.outputs, parts(tensors), (rows, columns))
             return [value.contiguous() for value in values] if outs is None else _copied(values, outs)
-        kernel = self._kernel
-        if kernel is None:
-            segment = Segment(self._used, self._columns, self.outputs)
-            kernel = self._kernel = compiler().kernel(segment, self.dtype)
-        operands = [places[index] for index in self._used]
+        kernel = self.kernel()
+        operands = [places[index] for index in self.used]
         if outs is None:
             results = [like.new_empty((rows, columns)) for _ in self.outputs]
             operands += [(result.data_ptr(), columns) for result in results]
-            call(kernel, rows, columns, operands, 0, not self._columns)
+            call(kernel, rows, columns, operands, 0, self.across)
             return results
         fresh: list[Tensor] = []
         operands += [place(out, fresh) for out in outs]
-        call(kernel, rows, columns, operands, 0, not self._columns)
+        call(kernel, rows, columns, operands, 0, self.across)
         return _written(outs, fresh)
 
     def backward(
@@ -177,6 +175,14 @@ class Rows:
             plan = self._plans[key] = Plan(self, *key)
         return plan
 
+    def kernel(self) -> Kernel:
+        """Return the compiled code of `forward`: it reads the inputs `used`, then writes the outputs."""
+        kernel = self._kernel
+        if kernel is None:
+            segment = Segment(self.used, self._columns, self.outputs)
+            kernel = self._kernel = compiler().kernel(segment, self.dtype)
+        return kernel
+
     def native(self, like: Tensor) -> bool:
         """Whether compiled code runs on such an array."""
         return like.is_cpu and self.dtype in _COMPILED and available()
@@ -253,7 +259,7 @@ class Plan:
     inputs : what the gradient reads: inputs, and from len(kinds) on the gradients of outputs
     """
 
-    __slots__ = ("rows", "segment", "expressions", "order", "inputs", "kernel")
+    __slots__ = ("rows", "segment", "expressions", "order", "inputs", "across", "_kernel")
 
     def __init__(self, rows: Rows, present: tuple[bool, ...], needed: tuple[bool, ...]) -> None:
         count = len(rows.kinds)
@@ -267,7 +273,18 @@ class Plan:
         self.inputs = tuple(e.inputs_of([*full, *row, *column]))
         columns = frozenset(i for i in self.inputs if i < count and rows.kinds[i] == "column")
         self.segment = Segment(self.inputs, columns, full, row, column)
-        self.kernel: Kernel | None = None
+        self.across = not (columns or column)
+        self._kernel: Kernel | None = None
+
+    def kernel(self) -> Kernel:
+        """Return the compiled code: it reads `inputs`, then writes gradients in `order`."""
+        if self._kernel is None:
+            self._kernel = compiler().kernel(self.segment, self.rows.dtype)
+        return self._kernel
+
+    def block(self, columns: int) -> int:
+        """Return the rows per block of sums over rows; 0: there are none."""
+        return max(1, min(BLOCK // max(columns, 1), 256)) if self.order[1] else 0
 
     def writes(self, index: int) -> bool:
         """Whether code writes the gradient of an input as a whole array."""
@@ -294,15 +311,13 @@ class Plan:
                 result = results[index] = like.new_empty((rows, columns))
                 spot = result.data_ptr(), columns
             operands.append(spot)
-        block = max(1, min(BLOCK // max(columns, 1), 256)) if row else 0
+        block = self.block(columns)
         sums = [like.new_zeros((-(-rows // block), columns)) for _ in row]
         operands += [(part.data_ptr(), columns) for part in sums]
         for index in column:
             result = results[index] = like.new_zeros((rows, 1))
             operands.append((result.data_ptr(), 1))
-        if self.kernel is None:
-            self.kernel = compiler().kernel(self.segment, self.rows.dtype)
-        call(self.kernel, rows, columns, operands, block, not (self.segment.columns or column))
+        call(self.kernel(), rows, columns, operands, block, self.across)
         if row:
             tensors = _singles(items)
             for index, part in zip(row, sums):
