@@ -85,6 +85,7 @@ class Dynet(Side):
         vectors = [self._table[word] for word in sentence.words.tolist()]
         backward = self._direction("backward_cell", vectors[::-1])[::-1]
         buffer = [dy.concatenate([f, b]) for f, b in zip(self._direction("forward_cell", vectors), backward)]
+        leaves = [self._leaf(x) for x in buffer]
         stack: list[Any] = []
         actions: list[int] = []
         losses, position = [], 0
@@ -102,7 +103,7 @@ class Dynet(Side):
                 if not learn or sentence.explore[len(actions)]:
                     action = int((yield scores).argmax())
             if action == SHIFT:
-                stack.append((self._leaf(buffer[position]), position))
+                stack.append((leaves[position], position))
                 position += 1
             else:
                 right, left = stack.pop(), stack.pop()

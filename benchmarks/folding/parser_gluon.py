@@ -90,6 +90,7 @@ class Parser(gluon.Block):
 
     def forward(self, words: Any, oracle: Sentence | None = None) -> Any:
         buffer = self.encode(words)
+        leaves = [self.leaf(x) for x in buffer]
         stack: list[Any] = []  # h, c, and where the constituent starts
         actions, losses, position = [], [], 0
         while position < len(buffer) or len(stack) > 1:
@@ -105,7 +106,7 @@ class Parser(gluon.Block):
                 if oracle is None or oracle.explore[len(actions)]:
                     action = int(scores.argmax().asscalar())
             if action == SHIFT:
-                stack.append((*self.leaf(buffer[position]), position))
+                stack.append((*leaves[position], position))
                 position += 1
             else:
                 right, left = stack.pop(), stack.pop()

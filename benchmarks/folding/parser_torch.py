@@ -66,7 +66,8 @@ Outcome = tuple[Tensor, list[list[int]]]  # the summed loss of decisions, and th
 def parse_one(model: Model, sentence: Sentence, learn: bool) -> tuple[Tensor, list[int]]:
     """Return the summed loss of one sentence's decisions and its actions."""
     embedded = functional.embedding(torch.from_numpy(sentence.words), model.weights["embedding.weight"])
-    buffer = model.lstm(embedded)[0].split(1)
+    encoded = model.lstm(embedded)[0]
+    buffer, leaves = encoded.split(1), model.leaf(encoded).split(1)
     stack: list[tuple[Tensor, int]] = []
     actions: list[int] = []
     scores, advice = [], []
@@ -85,7 +86,7 @@ def parse_one(model: Model, sentence: Sentence, learn: bool) -> tuple[Tensor, li
             if not learn or sentence.explore[len(actions)]:
                 action = int(here.argmax())
         if action == SHIFT:
-            stack.append((model.leaf(buffer[position]), position))
+            stack.append((leaves[position], position))
             position += 1
         else:
             right, left = stack.pop(), stack.pop()
