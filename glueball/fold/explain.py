@@ -241,7 +241,7 @@ class Report:
 
 def _table(kinds: Sequence[KindFacts], times: bool) -> Iterator[str]:
     """The kinds of calls, and how each runs."""
-    ordered = sorted(kinds, key=lambda facts: (-facts.groups, -facts.calls))
+    ordered = sorted(kinds, key=lambda facts: (-facts.groups, -facts.calls, facts.first))
     shown = ordered[:_KINDS]
     if not shown:
         return

@@ -81,7 +81,7 @@ class Group:
 class KindFacts:
     """What is known of the calls of one signature.
 
-    origin : the user's line of the first of them in the scope
+    origin : the user's line of the first of them in the scope; first : its place among all calls
     calls, groups : how many; widths : calls of each group
     lower_bound : the longest chain of such calls that need each other, summed over flushes: fewer groups cannot be
     chain : the longest one in a flush
@@ -91,6 +91,7 @@ class KindFacts:
 
     signature: Signature
     origin: str
+    first: int = -1
     calls: int = 0
     widths: list[int] = field(default_factory=list)
     lower_bound: int = 0
@@ -178,6 +179,10 @@ def kinds_of(flushes: Sequence[Flush], groups: Sequence[Group], origins: Mapping
             facts.calls += group.width
             facts.widths.append(group.width)
     for flush in flushes:
+        for work in flush.works:
+            facts = found.get(id(work.signature))
+            if facts is not None and facts.first < 0 and work.count:
+                facts.first = int(work.ids[0])
         longest = chains([flush], [[id(work.signature)] for work in flush.works])
         for key, length in longest.items():
             if key in found:

@@ -192,19 +192,19 @@ def _first_difference(signatures: Sequence[Signature]) -> str:
 
 def _difference(code: str, members: Sequence[KindFacts], cost: int) -> Reason:
     """Say in what the members of a family differ."""
-    ordered = sorted(members, key=lambda facts: -facts.calls)
+    ordered = sorted(members, key=lambda facts: facts.first)
     first, second = ordered[0].signature, ordered[1].signature
     calls, groups = sum(f.calls for f in members), sum(f.groups for f in members)
     names = list(dict.fromkeys(facts.signature.name for facts in ordered))
     who = f"{calls} calls of {_listed(names)} are {len(members)} kinds and ran as {groups} groups: "
     where = ordered[1].origin
-    shapes = [_shapes(facts.signature) for facts in members]
+    shapes = [_shapes(facts.signature) for facts in ordered]
     if code == "R1":
         return _reason(code, f"{who}their weights are different arrays", where, cost)
     if code == "R9":
         return _reason(code, who + _other_mode(first, second), where, cost)
     if code == "R4":
-        return _reason(code, who + _other_attribute(members), where, cost)
+        return _reason(code, who + _other_attribute(ordered), where, cost)
     if len({len(own) for own in shapes}) > 1:
         sizes = _listed([str(n) for n in sorted({len(own) for own in shapes})])
         remarks = [remark for facts in members for remark in facts.signature.remarks]
