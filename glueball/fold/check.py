@@ -29,10 +29,15 @@ from .future import OFFSET, OFFSET_MASK
 from .kinds import Pool
 from .steps import Program
 
-__all__ = ["Checker"]
+__all__ = ["Checker", "blame"]
 
 Tensor = torch.Tensor
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+
+
+@final
+class _Difference(MXNetError):
+    """What a check has found."""
 
 
 @final
@@ -74,8 +79,7 @@ class Checker:
         try:
             with torch.no_grad():
                 for call in calls:
-                    arguments = self._arguments(work, int(call))
-                    expected = self._alone(signature, arguments, self._shared(signature))
+                    arguments, expected = self.alone(work, int(call))
                     for index, value in enumerate(expected):
                         received = self._result(work, int(call), index, value)
                         scale = _size(_flat(arguments)) if value.is_floating_point() else 0.0
@@ -117,6 +121,11 @@ class Checker:
 
     def _shared(self, signature: Any) -> list[Tensor]:
         return [self.tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
+
+    def alone(self, work: Any, call: int) -> tuple[list[Any], list[Tensor]]:
+        """Return the arguments of a recorded call, and its results when it is run by itself."""
+        arguments = self._arguments(work, call)
+        return arguments, self._alone(work.signature, arguments, self._shared(work.signature))
 
     # -- one call alone ------------------------------------------------------------------------------------------------
     def _alone(self, signature: Any, arguments: Sequence[Any], shared: Sequence[Tensor]) -> list[Tensor]:
@@ -261,7 +270,7 @@ class Checker:
                 raise self._difference(work, f"the gradient of {', '.join(names) or 'a weight'}", None, expected,
                                        received)
 
-    def _difference(self, work: Any, what: str, call: int | None, expected: Tensor, received: Tensor) -> MXNetError:
+    def _difference(self, work: Any, what: str, call: int | None, expected: Tensor, received: Tensor) -> _Difference:
         signature = work.signature
         where = f"call {call} of {work.count}" if call is not None else f"the sum over {work.count} calls"
         origin = self.engine.folder.origins.get(int(work.ids[call or 0]), signature.origin)
@@ -275,12 +284,34 @@ class Checker:
             values = expected.reshape(-1)[at].item(), received.reshape(-1)[at].item()
         else:
             values = tuple(expected.shape), tuple(received.shape)
-        return MXNetError(explain(
+        return _Difference(explain(
             f"fold.batching(mode='check'): {signature.name}",
             f"{what[0].upper()}{what[1:]} differs from that of the call run by itself: {where}, recorded at "
             f"{origin}; the largest difference is {largest}{place}.",
             expected=f"{values[0]!r} (by itself)", received=f"{values[1]!r} (in the batch)",
             fix="run this part with fold.batching(mode='off'), and report it with this message"))
+
+
+def blame(checker: Checker, work: Any, calls: Any, error: Exception) -> Exception:
+    """Return what went wrong in a group in the words of the call that fails by itself, with the user's line."""
+    if isinstance(error, _Difference):
+        return error
+    signature, token = work.signature, CURRENT.set(None)
+    origin = checker.engine.folder.origins.get(int(work.ids[calls[0]]), signature.origin)
+    try:
+        for call in calls:
+            try:
+                with torch.no_grad():
+                    checker.alone(work, int(call))
+            except Exception as own:
+                kind = type(own) if isinstance(own, MXNetError) else MXNetError
+                return kind(f"{own}\n  In a folded batch: {signature.name}, first recorded at {origin}")
+    finally:
+        CURRENT.reset(token)
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return MXNetError(explain(signature.name, f"This failed when it was run for many samples: {first}",
+                              received=f"a batch of {len(calls)} calls, first recorded at {origin}",
+                              fix="run this part with fold.batching(mode='off'), and report it with this message"))
 
 
 def _random(signature: Any) -> bool:

@@ -20,7 +20,7 @@ from ..base.aten import set_grad_mode
 from .arena import Store, spans
 from .backward import Entry, Tape, attach
 from .body import Body, Run
-from .check import Checker
+from .check import Checker, blame
 from .explain import Report
 from .explicit_steps import Trace
 from .functions import Segments
@@ -239,10 +239,13 @@ class Engine:
         self._hoist(layouts, planned)
         self.tape.open()
         try:
-            for index, _ in planned.groups:
+            for index, calls in planned.groups:
                 layout = layouts[index]
                 assert layout is not None  # every group's work has one
-                self._run(layout)
+                try:
+                    self._run(layout)
+                except Exception as error:
+                    raise blame(self.checker or Checker(self, tensor_of), layout.work, calls, error) from error
         finally:
             self.tape.close()
         self.report.end()

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base.context import current_context
-from ..base.errors import MXNetError, explain, user_frame
+from ..base.errors import ContextError, MXNetError, explain, user_frame
 from ..dispatch import run_eagerly
 from ..ndarray.leaf import Leaf
 from ..ndarray.ndarray import NDArray, to_array
@@ -180,6 +180,11 @@ def _build(folder: Any, op: OpDef, attrs: Mapping[str, Any], parts: Sequence[Any
                                  origin, (op.name, kind))
         return Call(signature, (out,), rows, None)
     kinds = [p for p in parts if isinstance(p, Kind)]
+    devices = {str(c) for c in (*[k.ctx for k in kinds], *[a._ctx for a in shared])}
+    if len(devices) > 1:
+        raise ContextError(explain(op.name, "The arrays live on different devices.", expected="one device",
+                                   received=" and ".join(sorted(devices)),
+                                   fix="copy one of them with .as_in_context(ctx)"))
     program, outs = _program(op, typed, parts, shared, training)
     ragged = [k.ragged for k in kinds]
     loose = any(ragged) and all(ragged) and can_be_ragged(program, ragged, training)

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 
 from glueball import autograd, fold, gluon, init, nd
-from glueball.base.errors import MXNetError
+from glueball.base.context import cpu
+from glueball.base.errors import ContextError, DTypeError, MXNetError
+from glueball.fold import body
 from glueball.fold.future import Future
 
 from .agreement import H, agree, arrays, layer
@@ -520,3 +522,23 @@ def test_recording_inside_a_scope() -> None:
                      [x.grad.asnumpy() for x in xs])
     for one, other in zip(*found):
         np.testing.assert_allclose(other, one, 1e-9)
+
+
+def test_errors_of_a_batch_are_those_of_the_call() -> None:
+    """What fails only when the batch runs is said in the operator's own words, with the user's line."""
+    with pytest.raises(DTypeError, match=r"(?s)dot: The element types differ.*test_bug_classes\.py"):
+        with fold.batching():
+            for _ in range(3):
+                nd.dot(nd.tanh(nd.ones((1, 2))), nd.tanh(nd.ones((2, 1), dtype="float64")))
+    with pytest.raises(ContextError, match="different devices"), fold.batching():
+        nd.tanh(nd.ones((1, 2), ctx=cpu(0))) + nd.tanh(nd.ones((1, 2), ctx=cpu(1)))
+
+
+def test_errors_of_a_batch_alone_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("out of luck")
+    monkeypatch.setattr(body, "run_rows", broken)
+    monkeypatch.setattr(body, "run_stacked", broken)
+    with pytest.raises(MXNetError, match=r"(?s)arctan.*out of luck.*3 calls.*test_bug_classes\.py"), fold.batching():
+        for x in arrays(3):
+            nd.arctan(x)
