@@ -20,12 +20,33 @@ __all__ = ["Arena", "Store", "spans"]
 class Arena:
     """Rows of one pool."""
 
-    __slots__ = ("pool", "data", "used")
+    __slots__ = ("pool", "data", "used", "_of", "_read", "_written")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.used = 0
         self.data = torch.empty((0, *pool.rest), dtype=pool.dtype, device=pool.ctx.torch_device)
+        self._of: torch.Tensor | None = None
+        self._read = self._written = self.data
+
+    def _alias(self) -> None:
+        self._of, self._read, self._written = self.data, self.data.data, self.data.data
+
+    def view(self, start: int, count: int) -> torch.Tensor:
+        """Return rows to be read, as a view that does not notice writes to other rows."""
+        if self._of is not self.data:
+            self._alias()
+        return self._read.narrow(0, start, count)
+
+    def target(self, start: int, count: int) -> torch.Tensor:
+        """Return rows to be written, as a view."""
+        if self._of is not self.data:
+            self._alias()
+        return self._written.narrow(0, start, count)
+
+    def alone(self, start: int, count: int) -> bool:
+        """Whether rows that have been given their place are all there are: then `put` takes them without a copy."""
+        return start == 0 and count == self.used and self.data.shape[0] == self.used
 
     def reserve(self, count: int) -> None:
         """Make room for `count` more rows."""
@@ -43,10 +64,10 @@ class Arena:
 
     def put(self, start: int, rows: torch.Tensor) -> None:
         """Store rows that have been given their place."""
-        if start == 0 and rows.shape[0] == self.used and self.data.shape[0] == self.used and rows.is_contiguous():
+        if self.alone(start, rows.shape[0]) and rows.is_contiguous():
             self.data = rows.detach()  # the only group of this pool: no copy
         else:
-            self.data.data[start:start + rows.shape[0]] = rows.detach()
+            self.target(start, rows.shape[0]).copy_(rows.detach())
 
     def append(self, rows: torch.Tensor) -> int:
         """Store rows; return the number of the first one."""

@@ -39,10 +39,12 @@ _VALUELESS = frozenset({"broadcast_add", "broadcast_sub", "elemwise_add", "elemw
 class Run:
     """What one run of a body is told beside its inputs."""
 
-    __slots__ = ("count", "segments", "tape")
+    __slots__ = ("count", "segments", "tape", "outs")
 
-    def __init__(self, count: int, segments: Segments | None, tape: Any) -> None:
-        self.count, self.segments, self.tape = count, segments, tape
+    def __init__(self, count: int, segments: Segments | None, tape: Any,
+                 outs: Mapping[int, Tensor] | None = None) -> None:
+        """Outs : by slot, where a segment is to write what it computes."""
+        self.count, self.segments, self.tape, self.outs = count, segments, tape, outs
 
 
 def _batched_slots(program: Program) -> list[bool]:
@@ -136,6 +138,9 @@ class Body:
         self.explicit = all(isinstance(step, (SegmentStep, LinearStep)) or (isinstance(step, MoveStep) and
                                                                             step.word != "max") for step in self.steps)
         self.explicit = self.explicit and all(self.batched[slot] for slot in program.results)
+        # results that segments can write where they are to be stored: one row each
+        self.written = {slot for item in self.placed if isinstance(item, Segment) for slot in item.outputs
+                        if slot in program.results and (program.types[slot].shape or ())[:-1] in ((), (1,))}
         self._active: dict[Any, list[bool]] = {}
         self.random = training and any(isinstance(s.op, OpDef) and s.op.random for s in program.steps)
         # positions in program.shared: read by any step, and differentiated by the group's own tape

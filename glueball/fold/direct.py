@@ -10,7 +10,7 @@ Not here: which steps a segment consists of (fuse.py), who calls it (explicit_st
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -129,8 +129,8 @@ class Direct:
                 found += (pointer + offset, across)
         return found
 
-    def forward(self, values: Sequence[Any]) -> list[Tensor] | None:
-        """Return the segment's outputs from the values of slots."""
+    def forward(self, values: Sequence[Any], outs: Mapping[int, Tensor]) -> list[Tensor] | None:
+        """Return the segment's outputs from the values of slots; outs: by slot, where to write."""
         like: Tensor = values[self.like]
         if self.kernel is None:
             if not self.segment.rows.native(like):
@@ -142,7 +142,12 @@ class Direct:
             return None
         if self.used is not None:
             places = [word for i in self.used for word in places[2 * i:2 * i + 2]]
-        results = [torch.empty((count, columns), dtype=self.dtype) for _ in self.segment.outputs]
+        results: list[Tensor] = []
+        for slot in self.segment.outputs:
+            out = outs.get(slot)
+            if out is None or out.shape != (count, columns) or out.dtype is not self.dtype:
+                out = torch.empty((count, columns), dtype=self.dtype)
+            results.append(out)
         for result in results:
             places += (result.data_ptr(), columns)
         launch(self.kernel, count, columns, places, 0, self.segment.rows.across)

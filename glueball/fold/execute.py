@@ -9,7 +9,7 @@ Not here: which groups there are (schedule.py), how a program runs on rows (body
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -145,6 +145,24 @@ class _Computed:
     inputs: list[Tensor] = field(default_factory=list)
     direct: list[Tensor] = field(default_factory=list)
     trace: Trace | None = None
+
+
+@final
+class _Known:
+    """What is the same for all groups of a signature in a flush.
+
+    shared : its shared tensors. wanted : which of them want gradients. used, direct : those that do of the tensors that
+    the body reads, and of those that torch's tape differentiates. watched : see Entry
+    """
+
+    __slots__ = ("shared", "wanted", "used", "direct", "watched")
+
+    def __init__(self, signature: Signature, body: Body) -> None:
+        self.shared = shared = [tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
+        self.wanted = tuple([t.requires_grad for t in shared])
+        self.used = [shared[i] for i in body.used if self.wanted[i]]
+        self.direct = [shared[i] for i in body.direct if self.wanted[i]]
+        self.watched = [shared[i] for i in body.watched]
 
 
 @final
@@ -293,8 +311,8 @@ class Engine:
         work, ahead, begin = layout.work, layout.ahead, time.perf_counter()
         count = len(layout.calls)
         gathered = [self._gather(layout, position, 0, count) for position in ahead.halves.given]
-        filled = time.perf_counter()
-        made = self._compute(work.signature, ahead.first, gathered, count, None)
+        filled, known = time.perf_counter(), _Known(work.signature, ahead.first)
+        made = self._compute(work.signature, ahead.first, gathered, count, None, known)
         self.report.ahead(work, ahead.halves, begin, filled)
         written: list[tuple[Pool, int, int]] = []
         for tensor, flows in zip(made.outputs, made.flows):
@@ -304,7 +322,7 @@ class Engine:
             ahead.results.append((pool, tensor.shape[0] // max(count, 1), flows))
             written.append((pool, 0, tensor.shape[0]))
         if made.taped:
-            self._note(work, gathered, made, written, ahead.first, layout.calls, None)
+            self._note(work, gathered, made, written, ahead.first, layout.calls, None, known)
 
     # -- one group -----------------------------------------------------------------------------------------------------
     def _gather(self, layout: Layout, position: int, begin: int, end: int) -> _Gathered:
@@ -320,30 +338,31 @@ class Engine:
         return _Gathered(tensor, reads.arena.pool, place, need, values, children)
 
     def _compute(self, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
-                 segments: Segments | None) -> _Computed:
-        """Run a body on gathered rows."""
-        shared = [tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
-        taped = signature.recording and (any(g.need for g in gathered) or any(
-            shared[i].requires_grad for i in body.used))
-        explicit = taped and body.explicit
+                 segments: Segments | None, known: _Known, outs: Mapping[int, Tensor] | None = None) -> _Computed:
+        """Run a body on gathered rows. outs: where results may be written."""
+        needs = tuple([g.need for g in gathered])
+        taped = signature.recording and (True in needs or bool(known.used))
+        on_tape = taped and not body.explicit
         before = torch.is_grad_enabled()
-        set_grad_mode(taped and not explicit)
+        if before is not on_tape:
+            set_grad_mode(on_tape)
         try:
-            run = Run(count, segments, self.tape if taped and not explicit else None)
-            inputs = [g.tensor.requires_grad_() if taped and not explicit and g.need else g.tensor for g in gathered]
-            values = body.values(inputs, shared, run)
+            run = Run(count, segments, self.tape if on_tape else None, None if on_tape else outs)
+            inputs = [g.tensor.requires_grad_() if on_tape and g.need else g.tensor for g in gathered]
+            values = body.values(inputs, known.shared, run)
             outputs = body.results(values, run)
         finally:
-            set_grad_mode(before)
+            if before is not on_tape:
+                set_grad_mode(before)
+        run.outs = None
         if not taped:
             return _Computed(outputs, [False] * len(outputs))
-        self.tape.share([shared[i] for i in body.used if shared[i].requires_grad])
-        if not explicit:
+        self.tape.share(known.used)
+        if on_tape:
             return _Computed(outputs, [t.requires_grad for t in outputs], True,
-                             [g.tensor for g in gathered if g.need],
-                             [shared[i] for i in body.direct if shared[i].requires_grad])
-        active = body.active(tuple(g.need for g in gathered), tuple(t.requires_grad for t in shared))
-        trace = Trace(body, values, run, active, self.tape, [i for i, g in enumerate(gathered) if g.need])
+                             [g.tensor for g in gathered if g.need], known.direct)
+        active = body.active(needs, known.wanted)
+        trace = Trace(body, values, run, active, self.tape, [i for i, need in enumerate(needs) if need])
         return _Computed(outputs, [active[slot] for slot in body.program.results], True, [], [], trace)
 
     def _run(self, layout: Layout) -> None:
@@ -362,53 +381,75 @@ class Engine:
                 self._run_ahead(layout)
             body = ahead.second
             gathered = [self._gather(layout, i, begin, end) for i in ahead.halves.kept]
-            for crossing in ahead.halves.frontier:
-                pool, size, need = ahead.results[crossing.result]
-                place: Any = slice(begin * size, end * size)
-                if crossing.end - crossing.begin != (pool.rest[-1] if pool.rest else 1):
-                    place = place, slice(crossing.begin, crossing.end)
-                gathered.append(_Gathered(self.store.arena(pool).fetch(place), pool, place, need))
-        segments = None
-        if layout.children is not None:
-            segments = Segments(layout.children[begin:end], gathered[0].tensor.device)
+            gathered += self._crossing(ahead, begin, end)
+        known = layout.known
+        if known is None:
+            known = layout.known = _Known(signature, body)
+        segments = layout.segments(begin, end, gathered[0].tensor.device)
+        outs = self._targets(layout, body)
         self.report.clock(time.perf_counter())
-        made = self._compute(signature, body, gathered, end - begin, segments)
+        made = self._compute(signature, body, gathered, end - begin, segments, known, outs)
         calls = layout.calls[begin:end]
-        written = self._write(layout, calls, made)
+        written = self._write(layout, calls, made, body, outs)
         if made.taped:
-            self._note(layout.work, gathered, made, written, body, calls, segments)
+            self._note(layout.work, gathered, made, written, body, calls, segments, known)
         layout.begin = end
         layout.group += 1
         self.report.clock(time.perf_counter())
         if self.checker is not None:
             self.checker.values(layout.work, calls)
 
-    def _write(self, layout: Layout, calls: Any, made: _Computed) -> list[Any]:
-        """Store the results' rows; return where they are."""
+    def _crossing(self, ahead: _Ahead, begin: int, end: int) -> list[_Gathered]:
+        """Return what calls begin to end read of the results of the half that ran before."""
+        found: list[_Gathered] = []
+        for crossing in ahead.halves.frontier:
+            pool, size, need = ahead.results[crossing.result]
+            tensor = self.store.arena(pool).view(begin * size, (end - begin) * size)
+            place: Any = slice(begin * size, end * size)
+            if crossing.end - crossing.begin != (pool.rest[-1] if pool.rest else 1):
+                place = place, slice(crossing.begin, crossing.end)
+                tensor = tensor[:, crossing.begin:crossing.end]
+            found.append(_Gathered(tensor, pool, place, need))
+        return found
+
+    def _targets(self, layout: Layout, body: Body) -> dict[int, Tensor]:
+        """Return the rows of results that segments can write by themselves."""
+        group, outs = layout.group, {}
+        for (arena, firsts), slot in zip(layout.writes, body.program.results):
+            if slot in body.written and slot not in outs:
+                start, count = firsts[group], layout.sizes[group]
+                if not arena.alone(start, count):
+                    outs[slot] = arena.target(start, count)
+        return outs
+
+    def _write(self, layout: Layout, calls: Any, made: _Computed, body: Body,
+               outs: Mapping[int, Tensor]) -> list[Any]:
+        """Store the results' rows, where they are not there already; return where they are."""
         written: list[Any] = []
         for number, ((arena, firsts), tensor, flows) in enumerate(zip(layout.writes, made.outputs, made.flows)):
             start = firsts[layout.group]
-            arena.put(start, tensor)
+            slot = body.program.results[number]
+            if outs.get(slot) is not tensor or body.program.results.index(slot) != number:
+                arena.put(start, tensor)
             if flows and not layout.always:
                 self.store.gradient[layout.work.ids[calls] + number] = True
             written.append((arena.pool, start, start + tensor.shape[0]))
         return written
 
     def _note(self, work: Work, gathered: Sequence[_Gathered], made: _Computed, written: list[tuple[Pool, int, int]],
-              body: Body, calls: Any, segments: Segments | None) -> None:
+              body: Body, calls: Any, segments: Segments | None, known: _Known) -> None:
         """Put a group on the tape."""
         signature = work.signature
         places = [(g.pool, g.place, g.need) for g in gathered]
 
         def again() -> _Computed:
             fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
-            return self._compute(signature, body, fresh, len(calls), segments)
+            return self._compute(signature, body, fresh, len(calls), segments, _Known(signature, body))
 
         reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
-        watched = [tensor_of(signature.shared[i], signature.arguments[0].pool.ctx) for i in body.watched]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
                                        work, calls, reads, None if body.random else again,
-                                       [(t, t._version) for t in watched]))
+                                       [(t, t._version) for t in known.watched]))
 
 
 def _joined(tensors: Sequence[Tensor], items: Sequence[tuple[int, Kind, Any]], pool: Pool) -> Tensor:

@@ -167,7 +167,7 @@ class SegmentStep:
 
     def __call__(self, values: list[Any], run: Any) -> None:
         segment = self.segment
-        found = self.direct.forward(values) if run.tape is None else None
+        found = self.direct.forward(values, run.outs or {}) if run.tape is None else None
         if found is not None:
             for slot, value in zip(segment.outputs, found):
                 values[slot] = value

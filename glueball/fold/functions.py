@@ -148,10 +148,10 @@ class Segments:
 
     __slots__ = ("counts", "nodes", "edges", "uniform", "_index", "device")
 
-    def __init__(self, counts: np.ndarray[Any, Any], device: Any) -> None:
-        self.counts, self.nodes, self.edges, self.device = counts, len(counts), int(counts.sum()), device
-        first = int(counts[0]) if len(counts) else 0
-        self.uniform = first if not len(counts) or bool((counts == first).all()) else None
+    def __init__(self, counts: np.ndarray[Any, Any], device: Any, known: tuple[int, int | None]) -> None:
+        """Known : the number of edges, and that of every node, if all have the same."""
+        self.counts, self.nodes, self.device = counts, len(counts), device
+        self.edges, self.uniform = known
         self._index: torch.Tensor | None = None
 
     @property

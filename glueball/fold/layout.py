@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .arena import Arena, Store, spans
+from .functions import Segments
 from .future import OFFSET, OFFSET_MASK
 from .kinds import Pool
 
@@ -26,39 +27,62 @@ Tensor = torch.Tensor
 
 
 @final
+class Table:
+    """The rows that are read in a flush, argument after argument.
+
+    rows : their numbers. breaks : how many times up to here a row did not follow the one before
+    """
+
+    __slots__ = ("rows", "breaks", "_index")
+
+    rows: Ints
+    breaks: Ints
+
+    def __init__(self) -> None:
+        self._index: dict[Any, Tensor] = {}
+
+    def fill(self, rows: Ints) -> None:
+        """Take the rows of all arguments."""
+        self.rows = rows
+        self.breaks = np.zeros(len(rows), np.int64)
+        np.cumsum(rows[1:] - rows[:-1] != 1, out=self.breaks[1:])
+
+    def take(self, arena: Arena, low: int, high: int) -> tuple[Tensor, Any]:
+        """Return the rows of an arena that a stretch of the table names, and where they lie: a slice or row numbers."""
+        if high > low and self.breaks[high - 1] == self.breaks[low]:
+            first = int(self.rows[low])
+            return arena.view(first, high - low), slice(first, first + high - low)
+        device = arena.data.device
+        index = self._index.get(device)
+        if index is None:
+            index = self._index[device] = torch.from_numpy(self.rows).to(device, non_blocking=True)
+        index = index[low:high]
+        return arena.data.index_select(0, index), index
+
+
+@final
 @dataclass(slots=True)
 class Reads:
     """The rows that one argument of all calls reads, in the order of the calls.
 
-    values : the values read, per call or child. rows : their rows. index : the same on the device. breaks : how many
-    times up to here a row did not follow the one before. bounds : where the rows of each call begin (None: every call
-    has `size` of them). need : whether its gradient is wanted; None: to be looked at group by group
+    values : the values read, per call or child. table, first : their rows are in the table from here on. bounds : where
+    the rows of each call begin (None: every call has `size` of them). need : whether its gradient is wanted; None: to
+    be looked at group by group
     """
 
     arena: Arena
     values: Ints
-    rows: Ints
-    index: Tensor
-    breaks: Ints
+    table: Table
+    first: int
     bounds: Ints | None
     size: int
     need: bool | None = False
 
-    def stretch(self, begin: int, end: int) -> tuple[int, int]:
-        """Return the stretch of rows of calls begin to end."""
-        if self.bounds is None:
-            return begin * self.size, end * self.size
-        return int(self.bounds[begin]), int(self.bounds[end])
-
     def take(self, begin: int, end: int) -> tuple[Tensor, Any]:
         """Return the rows of calls begin to end, and where they lie: a slice or row numbers."""
-        low, high = self.stretch(begin, end)
-        if high > low and self.breaks[high - 1] == self.breaks[low]:
-            first = int(self.rows[low])
-            place = slice(first, first + high - low)
-            return self.arena.data.data[place], place
-        index = self.index[low:high]
-        return self.arena.data.index_select(0, index), index
+        if self.bounds is None:
+            return self.table.take(self.arena, self.first + begin * self.size, self.first + end * self.size)
+        return self.table.take(self.arena, self.first + int(self.bounds[begin]), self.first + int(self.bounds[end]))
 
 
 @final
@@ -66,13 +90,16 @@ class Reads:
 class Layout:
     """All calls of one signature in a flush, in the order they run.
 
-    calls : their numbers in the work. reads : per argument. writes : per result, its arena and the row at which each
-    group begins. edges : where the children of each call begin. rows : where the rows of each call begin (ragged).
-    group : how many groups have run. ahead : the half that runs for all calls at once, if there is one
+    calls : their numbers in the work. ids : numbers of their first results. reads : per argument. writes : per result,
+    its arena and the row at which each group begins. edges : where the children of each call begin. rows : where the
+    rows of each call begin (ragged). group : how many groups have run. ahead : the half that runs for all calls at
+    once, if there is one. known : what is the same for all groups (execute.py). counts : per group, how many children,
+    and how many each call has where all have the same number
     """
 
     work: Any
     calls: Ints
+    ids: Ints
     sizes: list[int]
     reads: list[Reads] = field(default_factory=list)
     writes: list[tuple[Arena, list[int]]] = field(default_factory=list)
@@ -83,6 +110,22 @@ class Layout:
     begin: int = 0
     group: int = 0
     ahead: Any = None
+    known: Any = None
+    counts: tuple[list[int], list[int | None]] | None = None
+
+    def segments(self, begin: int, end: int, device: Any) -> Segments | None:
+        """Return which children belong to which call of the group that runs."""
+        if self.children is None or self.edges is None:
+            return None
+        if self.counts is None:
+            sizes = np.array(self.sizes, dtype=np.int64)
+            ends = np.cumsum(sizes)
+            starts = ends - sizes
+            low, high = (f.reduceat(self.children, starts) for f in (np.minimum, np.maximum))
+            same = [a if a == b else None for a, b in zip(low.tolist(), high.tolist())]
+            self.counts = (self.edges[ends] - self.edges[starts]).tolist(), same
+        edges, same = self.counts
+        return Segments(self.children[begin:end], device, (edges[self.group], same[self.group]))
 
 
 def lay_out(works: Sequence[Any], groups: Sequence[tuple[int, Ints]], store: Store,
@@ -99,31 +142,30 @@ def lay_out(works: Sequence[Any], groups: Sequence[tuple[int, Ints]], store: Sto
         parts.setdefault(index, []).append(calls)
     layouts: list[Layout | None] = [None] * len(works)
     for index, some in parts.items():
-        calls = some[0] if len(some) == 1 else np.concatenate(some)
-        layouts[index] = made = Layout(works[index], calls, [len(p) for p in some], always=always[index])
-        work = works[index]
+        work, calls = works[index], some[0] if len(some) == 1 else np.concatenate(some)
+        layouts[index] = made = Layout(work, calls, work.ids[calls], [len(p) for p in some], always=always[index])
         if work.children is not None:
             made.children = work.children[calls]
             made.edges = _begins(made.children)
         if work.rows is not None:
             made.rows = _begins(work.rows[calls])
     _place_results(layouts, groups, store)
-    makers = np.zeros(len(store.rows), dtype=bool)  # by value: made in this flush by calls that always have gradients
-    for made in layouts:
-        if made is not None and made.always:
+    present = [made for made in layouts if made is not None]
+    for made in present:
+        if made.always:
             for number, output in enumerate(made.work.signature.outputs):
                 if output.pool.floating:
-                    makers[made.work.ids[made.calls] + number] = True
-    for made in layouts:
-        if made is not None:
-            made.reads = [_reads(made, position, store, makers)
-                          for position in range(len(made.work.signature.arguments))]
-    store.gradient[makers[:len(store.gradient)]] = True
+                    store.gradient[made.ids + number] = True
+    if present:
+        _find_reads(present, store)
     return layouts
 
 
 def _begins(counts: Ints) -> Ints:
-    return np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    return np.concatenate((_ZERO, np.cumsum(counts)))
+
+
+_ZERO = np.zeros(1, np.int64)
 
 
 def _place_results(layouts: Sequence[Layout | None], groups: Sequence[tuple[int, Ints]], store: Store) -> None:
@@ -139,47 +181,81 @@ def _place_results(layouts: Sequence[Layout | None], groups: Sequence[tuple[int,
         done[index] = high
         count = 0 if made.rows is None else int(made.rows[high] - made.rows[low])
         for output, (arena, firsts) in zip(made.work.signature.outputs, made.writes):
-            used = total.get(output.pool, arena.used)
+            used = total.get(output.pool)
+            if used is None:
+                used = arena.used
             firsts.append(used)
             total[output.pool] = used + (output.rows * len(calls) if made.rows is None else count)
+    numbers: list[Ints] = []  # of values, group after group for one result after the other
+    firsts, sizes, widths = [], [], []  # of each group: its first row and calls; of each number: its rows
     for made in layouts:
         if made is None:
             continue
-        ids, sizes = made.work.ids[made.calls], np.array(made.sizes)
-        ends = np.cumsum(sizes)
-        within = np.arange(len(ids)) - np.repeat(ends - sizes, sizes)
-        for number, (output, (_, firsts)) in enumerate(zip(made.work.signature.outputs, made.writes)):
-            if made.rows is None:
-                offsets = within * output.rows
-            else:
-                offsets = made.rows[:-1] - np.repeat(made.rows[ends - sizes], sizes)
-            store.rows[ids + number] = np.repeat(np.array(firsts), sizes) + offsets
+        for number, (output, (_, starts)) in enumerate(zip(made.work.signature.outputs, made.writes)):
+            numbers.append(made.ids + number if number else made.ids)
+            firsts += starts
+            sizes += made.sizes
+            widths.append(output.rows if made.rows is None else np.diff(made.rows))
+    if numbers:
+        values = np.concatenate(numbers)
+        store.rows[values] = _spread(firsts, np.array(sizes), _widths(widths, numbers), len(values))
     for pool, used in total.items():
-        arena = store.arena(pool)
-        arena.room(used)
+        store.arena(pool).room(used)
 
 
-def _reads(made: Layout, position: int, store: Store, makers: Ints) -> Reads:
-    work, argument = made.work, made.work.signature.arguments[position]
-    refs = work.references(position, made.calls)
+def _widths(widths: Sequence[Any], numbers: Sequence[Ints]) -> Ints | None:
+    """Return the rows of every value; None where all have one."""
+    if all(isinstance(width, int) and width == 1 for width in widths):
+        return None
+    return np.concatenate([np.broadcast_to(width, len(own)) for width, own in zip(widths, numbers)])
+
+
+def _spread(firsts: Sequence[int], sizes: Ints, widths: Ints | None, count: int) -> Ints:
+    """Return the row of every value of groups of so many values that begin at these rows."""
+    starts = np.cumsum(sizes) - sizes
+    if widths is None:
+        before = np.arange(count)
+        begins = starts
+    else:
+        before = np.cumsum(widths) - widths
+        begins = before[starts]
+    return np.repeat(np.array(firsts) - begins, sizes) + before
+
+
+def _find_reads(layouts: Sequence[Layout], store: Store) -> None:
+    """Find the rows of all arguments of all calls."""
+    parts: list[Ints] = []
+    for made in layouts:
+        work, signature = made.work, made.work.signature
+        columns = work.fixed[made.calls].T
+        picked = None if made.children is None else spans(work.ends[made.calls] - made.children, made.children)
+        parts += [work.lists[number][picked] if argument.children else columns[number]
+                  for argument, number in zip(signature.arguments, signature.numbers)]
+    if not parts:
+        return
+    refs = np.concatenate(parts)
     values = refs >> OFFSET
     rows = store.rows[values] + (refs & OFFSET_MASK)
-    bounds: Ints | None = None
-    if argument.children:
-        bounds = made.edges if argument.rows == 1 or made.edges is None else made.edges * argument.rows
-        rows = rows if argument.rows == 1 else spans(rows, argument.rows)
-    elif made.rows is not None:
-        bounds = made.rows
-        rows = spans(rows, np.diff(made.rows))
-    elif argument.rows != 1:
-        rows = spans(rows, argument.rows)
-    breaks = np.concatenate((np.zeros(1, np.int64), np.cumsum(rows[1:] - rows[:-1] != 1))) if len(rows) else rows
-    index = torch.from_numpy(rows)
-    arena = store.arena(argument.pool)
-    if arena.data.is_cuda:
-        index = index.to(arena.data.device, non_blocking=True)
-    need: bool | None = False
-    if work.signature.recording and argument.pool.floating:
-        known = bool(makers[values].any()) or bool(store.gradient[values].any())
-        need = True if made.always and known else None
-    return Reads(arena, values, rows, index, breaks, bounds, argument.rows, need)
+    table, pieces = Table(), []
+    begin = first = number = 0
+    several = False  # whether any value takes another number of rows than one
+    for made in layouts:
+        signature = made.work.signature
+        for argument in signature.arguments:
+            end = begin + len(parts[number])
+            own, piece, bounds = values[begin:end], rows[begin:end], None
+            if argument.children:
+                bounds = made.edges if argument.rows == 1 or made.edges is None else made.edges * argument.rows
+            elif made.rows is not None:
+                bounds = made.rows
+            if bounds is made.rows and bounds is not None:
+                several, piece = True, spans(piece, np.diff(bounds))
+            elif argument.rows != 1:
+                several, piece = True, spans(piece, argument.rows)
+            need: bool | None = False
+            if signature.recording and argument.pool.floating:
+                need = True if made.always and store.gradient[own].any() else None
+            made.reads.append(Reads(store.arena(argument.pool), own, table, first, bounds, argument.rows, need))
+            pieces.append(piece)
+            begin, first, number = end, first + len(piece), number + 1
+    table.fill(np.concatenate(pieces) if several else rows)
