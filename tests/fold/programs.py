@@ -450,8 +450,11 @@ class Result:
 
 
 def run(program: Callable[[Any], Sequence[Any]], model: Model, samples: Sequence[Sample],
-        mode: str | None = "on") -> Result:
-    """Run a program on all samples, folded (or with mode None without any scope), and backward."""
+        mode: str | None = "on", loop: Callable[..., list[Any]] | None = None) -> Result:
+    """Run a program on all samples, folded (or with mode None without any scope), and backward.
+
+    loop : in place of Python's own, fold.map for example
+    """
     model.zero()
     for sample in samples:
         for array in sample.arrays.values():
@@ -462,7 +465,7 @@ def run(program: Callable[[Any], Sequence[Any]], model: Model, samples: Sequence
             total = [loss_of(found) for found in outputs] + [(model.leaf * 0.5).sum()]
         else:
             with fold.batching(mode):
-                outputs = [program(sample) for sample in samples]
+                outputs = [program(sample) for sample in samples] if loop is None else loop(program, samples)
                 total = [loss_of(found) for found in outputs] + [(model.leaf * 0.5).sum()]
         joined = nd.add_n(*total)
     joined.backward()

@@ -125,6 +125,19 @@ def test_values_may_be_read_anywhere(seed: int, readings: list[int]) -> None:
     assert_same(expected, run(reading, MODEL, samples, "on"))
 
 
+@settings(max_examples=15)
+@given(SEEDS, st.lists(st.integers(0, 12), max_size=4), st.sampled_from([None, 2]))
+def test_samples_of_a_map_may_read_values_too(seed: int, readings: list[int], width: int | None) -> None:
+    program, samples = _program(seed), make_samples(seed, 5)
+    expected = run(program, MODEL, samples, None)
+    reading = Program(MODEL, [*program.steps], program.types, picked=program.picked)
+    for place in readings:
+        name, function, arguments, guard = reading.steps[place % len(reading.steps)]
+        reading.steps[place % len(reading.steps)] = name, _read_first(function), arguments, guard
+    received = run(reading, MODEL, samples, "on", lambda f, xs: fold.map(f, xs, width=width))
+    assert_same(expected, received)
+
+
 def _read_first(function: Any) -> Any:
     def wrapped(*arguments: Any) -> Any:
         for value in arguments:
