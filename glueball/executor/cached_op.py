@@ -34,7 +34,9 @@ _LEAF = "*"
 @final
 @dataclass(slots=True)
 class TracedGraph:
-    """A graph traced for one signature. Parameters are any objects with `_data[ctx]` arrays."""
+    """A graph traced for one signature. Parameters are any objects with `_data[ctx]` arrays. asked: whether the block
+    looked at a shape.
+    """
 
     outputs: list[Value]
     structure: Any
@@ -43,6 +45,7 @@ class TracedGraph:
     constants: list[tuple[Node, NDArray]]
     types: Mapping[Node, tuple[TensorType, ...]]
     effects: list[Value]
+    asked: bool = False
 
 
 @final

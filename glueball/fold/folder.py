@@ -13,7 +13,6 @@ from typing import Any, final
 
 from ..base.errors import MXNetError, explain, user_frame
 from ..base.modes import is_recording, is_training
-from ..base.tree import unflatten
 from ..dispatch import precise, watched
 from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import OpDef
@@ -134,7 +133,7 @@ class Folder:
             number += 1
         if structure == "list":
             return futures
-        return tuple(futures) if structure == "tuple" else unflatten(structure, futures)
+        return tuple(futures) if structure == "tuple" else call.together(futures)
 
     def _queue(self, signature: Signature) -> Queue:
         """Begin the queue of a signature; the report wants to know where its first call in this scope was."""

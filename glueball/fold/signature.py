@@ -83,7 +83,8 @@ class Call:
     """An exact form of a call.
 
     kinds : of the results. rows : rows per sample where the signature is ragged. structure : how results are returned
-    (None: one bare value). sizes : numbers of children known to belong here (None: no lists). others : calls for other
+    (None: one bare value); together : the function that does it, where it is no flat list or tuple. sizes : numbers of
+    children known to belong here (None: no lists). others : calls for other
     numbers. vectors : arguments from outside of one axis are taken element by element. held : objects whose identity
     is part of the key, kept alive so that it stays theirs.
     """
@@ -95,4 +96,5 @@ class Call:
     held: Any = None
     sizes: set[int] | None = None
     vectors: bool = False
+    together: Any = None
     others: dict[int, Call] = field(default_factory=dict)

@@ -9,15 +9,17 @@ Not here: how the program is found (ragged.py) and checked (verify.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, final
 
 from ..base.errors import UnsupportedError, user_frame
 from ..base.modes import is_recording, is_training
-from ..base.tree import flatten
+from ..base.tree import flatten, unflatten
 from ..executor.cached_op import TracedGraph
 from ..gluon.hybrid import HybridBlock, structural_changes
 from ..gluon.trace import make_cached_op
 from ..ndarray import zeros
+from ..ndarray.generate import compile_source
 from ..ndarray.ndarray import NDArray
 from ..ops.opdef import Unsupported
 from . import operator_calls
@@ -121,6 +123,7 @@ class Unit:
         self.hybridized = block._active
         self.changes = structural_changes()
         self.calls: dict[Any, Call] = {}
+        self.loose: dict[Any, Call] = {}  # calls that serve any number of rows, by what is left of the form without it
         self.forms: dict[Any, Any] = {}  # calls for structures given as arrays (arrays.py)
         self.refused = ""
         self.not_one: Any = object()  # stands for calls that must be taken apart
@@ -153,15 +156,21 @@ class Unit:
     def plain(self, folder: Any, args: Sequence[Any], parts: Sequence[Any]) -> Call:
         """Build a call in which every array is an argument of its own."""
         recording, training = parts[:2]
+        arrays, structure = flatten(list(args), NDArray)
+        kinds = [_kind(v, folder) for v in arrays]
+        vectors = [v.ndim == 1 and not _is_own(v, folder) for v in arrays]
+        form = _form(kinds, vectors, (structure, recording, training))
+        known = None if form is None else self.loose.get(form)
+        if known is not None:
+            return _of_rows(known, kinds[0].shape[0])
         graph = self._traced(args, training)
         if graph is None:
             return self.not_one
         program = to_program(graph.outputs, graph.data, _shared_nodes(graph), graph.types)
-        arrays, structure = flatten(list(args), NDArray)
-        vectors = [v.ndim == 1 and not _is_own(v, folder) for v in arrays]
-        call = self._call(folder, graph, program, [_kind(v, folder) for v in arrays], (False,) * len(arrays), vectors,
-                          (recording, training))
+        call = self._call(folder, graph, program, kinds, (False,) * len(arrays), vectors, (recording, training))
         call.signature.reference = self, structure
+        if call.signature.ragged and form is not None and not graph.asked:
+            self.loose[form] = call
         return call
 
     def _traced(self, args: Sequence[Any], training: bool) -> TracedGraph | None:
@@ -247,7 +256,21 @@ class Unit:
             if not isinstance(step.op, str) and isinstance(step.op.batch, Unsupported):
                 signature.remarks.append(f"{step.op.name} runs sample by sample: {step.op.batch.why}")
         return Call(signature, outs, kinds[0].rows if loose else 0, _structure(graph.structure, len(outs)), held=self,
-                    vectors=loose)
+                    vectors=loose, together=_builder(graph.structure, len(outs)))
+
+
+def _form(kinds: Sequence[Kind], vectors: Sequence[bool], rest: tuple[Any, ...]) -> Any:
+    """Return what calls that differ only in the number of rows have in common; None where that is no number of rows."""
+    rows = kinds[0].shape[0] if kinds[0].shape else 0
+    if rows < 2 or any(not (k.ragged or vector) or k.shape[0] != rows for k, vector in zip(kinds, vectors)):
+        return None
+    return (*rest, *[(k.ctx, k.dtype, k.shape[1:], vector) for k, vector in zip(kinds, vectors)])
+
+
+def _of_rows(call: Call, rows: int) -> Call:
+    """Return a call like another one for another number of rows."""
+    kinds = [kind_of(k.ctx, k.dtype, (rows, *k.shape[1:]), len(k.shape) == 1) for k in call.kinds]
+    return replace(call, kinds=kinds, rows=rows)
 
 
 def _structure(structure: Any, count: int) -> Any:
@@ -257,6 +280,31 @@ def _structure(structure: Any, count: int) -> Any:
     if structure[0] in ("list", "tuple") and structure[1:] == ("*",) * count:
         return structure[0]
     return structure
+
+
+def _builder(structure: Any, count: int) -> Any:
+    """Return a function from the list of results to nested lists and tuples of them, as fast as written by hand."""
+    if structure == "*" or structure[1:] == ("*",) * count:
+        return None
+    held: list[Any] = []
+    numbers = iter(range(count))
+
+    def source(part: Any) -> str:
+        if part == "*":
+            return f"found[{next(numbers)}]"
+        if part[0] == "=":
+            held.append(part[1])
+            return f"held[{len(held) - 1}]"
+        if part[0] not in ("list", "tuple"):
+            raise LookupError
+        inner = ", ".join([source(p) for p in part[1:]])
+        return f"[{inner}]" if part[0] == "list" else f"({inner}{',' if len(part) == 2 else ''})"
+
+    try:
+        text = f"def together(found):\n    return {source(structure)}\n"
+    except LookupError:  # dictionaries and named tuples
+        return lambda found: unflatten(structure, found)
+    return compile_source(text, "results of a folded block", {"held": held}, "together")
 
 
 def _shape_of_program(program: Program) -> tuple[Any, ...]:

@@ -114,7 +114,8 @@ def make_cached_op(block: Any) -> Any:
             parameter._finish_deferred_init()
         return TracedGraph(outputs, traced.structure, traced.data,
                            [(n, p) for n, p in traced.parameters.items() if n in types],
-                           [(n, a) for n, a in traced.tracer.constants.items() if n in types], types, effects)
+                           [(n, a) for n, a in traced.tracer.constants.items() if n in types], types, effects,
+                           traced.tracer.asked)
     return CachedOp(block.name, build, **block._flags)
 
 

@@ -210,7 +210,11 @@ class Symbol(Symbolic):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape, while a hybrid block is traced."""
-        return self._type("shape").shape  # type: ignore[return-value]  # known
+        kind = self._type("shape")
+        tracer = current_tracer()
+        if tracer is not None:
+            tracer.asked = True
+        return kind.shape  # type: ignore[return-value]  # known
 
     @property
     def dtype(self) -> Any:

@@ -28,6 +28,7 @@ class Tracer:
         self.constants: dict[Node, Any] = {}
         self._by_array: dict[int, Node] = {}
         self.parameters: dict[Any, Any] = {}  # Parameter -> its symbol, filled by gluon
+        self.asked = False  # whether the program looked at a shape: for other shapes it may be another one
         self.effects: list[Node] = []  # nodes that update a state: they run even when nobody uses their result
         self._tokens: list[Token[Interpreter | None]] = []
 
