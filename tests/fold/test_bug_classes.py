@@ -306,6 +306,29 @@ def test_vectors_of_different_lengths() -> None:
     agree(lambda x: [nd.tanh(x), x.sum(), nd.softmax(x), x * x, x[0], x[-1], x[1:], nd.concat(x, x, dim=0)], xs)
 
 
+def test_operators_on_sequences_of_different_lengths() -> None:
+    """Calls that differ in the number of rows only run together where rows are independent, and only there."""
+    one = nd.ones((1, 4), dtype="float64")
+    agree(lambda x: [x.reshape((-1, 2)), x.reshape((0, 2, 2)), x.reshape((-1, 1, 4)), x.expand_dims(0), x.T,
+                     nd.slice_axis(x, axis=0, begin=0, end=1), nd.slice_axis(x, axis=0, begin=-1, end=None),
+                     nd.tile(x, (2, 1)), nd.repeat(x, 2, axis=0), nd.flip(x, axis=0), nd.sort(x, axis=0),
+                     nd.topk(x, k=1, axis=0, ret_typ="value"), nd.argsort(x, axis=1), nd.cumsum(x, axis=0),
+                     nd.mean(x, axis=0), x.norm(axis=0), nd.swapaxes(x, 0, 1), nd.concat(x, one, dim=0),
+                     nd.one_hot(nd.argmax(x, axis=1), 4, dtype="float64"), nd.pick(x, nd.argmax(x, axis=1)),
+                     nd.batch_dot(x.expand_dims(0), x.expand_dims(0), transpose_b=True), nd.linalg.syrk(x),
+                     nd.broadcast_like(x[0:1], x), nd.take(x, nd.array([0], dtype="int32")), nd.stack(x, x, axis=0),
+                     nd.where(x > 0, x, nd.zeros_like(x)), nd.split(x, 2, axis=1)[1], x == x],
+          [arrays(1, (n, 4), seed=n)[0] for n in (1, 2, 3, 4, 4, 6)])
+
+
+def test_operators_on_vectors_of_different_lengths() -> None:
+    agree(lambda x: [nd.sort(x), nd.flip(x, axis=0), nd.softmax(x, axis=0), x.reshape((1, -1)), x.expand_dims(1),
+                     nd.tile(x, (2,)), nd.dot(x, x), x.norm(), nd.max(x), x.argmax(axis=0), nd.stack(x, x),
+                     nd.concat(x, x, dim=0), x[::-1], x[-1:], nd.repeat(x, 2), nd.where(x > 0, x, x),
+                     nd.log_softmax(x), nd.clip(x, -1, 1), nd.broadcast_to(x.reshape((1, -1)), (3, x.shape[0]))],
+          [arrays(1, (n,), seed=n)[0] for n in (1, 2, 3, 4, 4, 6)])
+
+
 def test_losses_of_sequences() -> None:
     loss, dense = gluon.loss.SoftmaxCrossEntropyLoss(), layer(5)
     squared = gluon.loss.L2Loss()

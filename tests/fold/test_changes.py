@@ -304,3 +304,18 @@ def test_mixed_precision_switched_on_and_off() -> None:
     finally:
         amp.reset()
     assert same() == "float32"
+
+
+def test_a_child_that_is_replaced() -> None:
+    class Net(gluon.HybridBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = layer(), layer()
+
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return self.two(F.tanh(self.one(x)))
+    net, xs = Net(), arrays()
+    net.hybridize()
+    agree(net, xs, net)
+    net.one = layer()
+    agree(net, xs, net)
