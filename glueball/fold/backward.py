@@ -45,6 +45,7 @@ class Entry:
     again : runs the group once more: a backward pass frees what it has used, and a second pass through the same group
     (another sample's loss) has it computed anew; None where chance is involved
     versions : shared tensors, and how often they had been written to
+    ids : the numbers of the first results of the calls
     """
 
     signature: Signature
@@ -56,6 +57,7 @@ class Entry:
     reads: list[tuple[Any, bool]]
     again: Callable[[], Any] | None
     versions: list[tuple[Tensor, int]]
+    ids: Any
 
     def check_unchanged(self) -> None:
         """Raise when a shared array whose values gradients are computed from was written to since."""
@@ -139,7 +141,7 @@ class Tape:
             if entry.made is None and entry.again is not None:
                 entry.made = entry.again()
             made = entry.made
-            grads = [self.gradients[pool][start:stop] if flows and pool in self.gradients else None
+            grads = [self.gradients[pool].narrow(0, start, stop - start) if flows and pool in self.gradients else None
                      for flows, (pool, start, stop) in zip(made.flows, entry.written)]
             if all(g is None for g in grads):
                 continue
@@ -150,7 +152,8 @@ class Tape:
                 entry.made = None
             for (pool, place), gradient in zip(entry.places, found):
                 if gradient is not None:
-                    self.scatter(pool, place, gradient)
+                    rows = self.gradients.get(pool)
+                    self._add(self.rows(pool) if rows is None else rows, pool, place, gradient)
             self.noted.append((entry.work, time.perf_counter()))
 
     def _differentiate(self, entry: Entry, grads: Sequence[Tensor | None], keep: bool) -> Sequence[Tensor | None]:
@@ -172,12 +175,13 @@ class Tape:
 
         What it does not come to must keep the gradient it has: rows of zeros are not enough to tell.
         """
-        work, calls = entry.work, entry.calls
-        ids = work.ids[calls]
+        work, calls, ids = entry.work, entry.calls, entry.ids
         hit = self.reached[ids]
-        for result in range(1, len(work.signature.outputs)):
-            hit |= self.reached[ids + result]
         times = np.count_nonzero(hit)
+        if times < len(hit) and len(work.signature.outputs) > 1:
+            for result in range(1, len(work.signature.outputs)):
+                hit |= self.reached[ids + result]
+            times = np.count_nonzero(hit)
         if not times:
             return False
         for values, children in entry.reads:
@@ -188,12 +192,17 @@ class Tape:
 
     def scatter(self, pool: Pool, place: Any, gradient: Tensor) -> None:
         """Add gradients to the rows they belong to."""
-        rows = self.rows(pool)
+        self._add(self.rows(pool), pool, place, gradient)
+
+    def _add(self, rows: Tensor, pool: Pool, place: Any, gradient: Tensor) -> None:
         if gradient.dim() != rows.dim():  # vectors that are stored element by element
             gradient = gradient.reshape(-1, *pool.rest)
-        if gradient.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr():
+        begin = rows.data_ptr()
+        if begin <= gradient.data_ptr() < begin + rows.nbytes:
             gradient = gradient.clone()
-        if isinstance(place, torch.Tensor):
+        if isinstance(place, slice):
+            rows.narrow(0, place.start, place.stop - place.start).add_(gradient)
+        elif isinstance(place, torch.Tensor):
             rows.index_add_(0, place, gradient)
         else:
             rows[place].add_(gradient)

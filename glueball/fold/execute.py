@@ -322,7 +322,7 @@ class Engine:
             ahead.results.append((pool, tensor.shape[0] // max(count, 1), flows))
             written.append((pool, 0, tensor.shape[0]))
         if made.taped:
-            self._note(work, gathered, made, written, ahead.first, layout.calls, None, known)
+            self._note(layout, gathered, made, written, ahead.first, 0, count, None, known)
 
     # -- one group -----------------------------------------------------------------------------------------------------
     def _gather(self, layout: Layout, position: int, begin: int, end: int) -> _Gathered:
@@ -392,7 +392,7 @@ class Engine:
         calls = layout.calls[begin:end]
         written = self._write(layout, calls, made, body, outs)
         if made.taped:
-            self._note(layout.work, gathered, made, written, body, calls, segments, known)
+            self._note(layout, gathered, made, written, body, begin, end, segments, known)
         layout.begin = end
         layout.group += 1
         self.report.clock(time.perf_counter())
@@ -436,20 +436,21 @@ class Engine:
             written.append((arena.pool, start, start + tensor.shape[0]))
         return written
 
-    def _note(self, work: Work, gathered: Sequence[_Gathered], made: _Computed, written: list[tuple[Pool, int, int]],
-              body: Body, calls: Any, segments: Segments | None, known: _Known) -> None:
-        """Put a group on the tape."""
-        signature = work.signature
+    def _note(self, layout: Layout, gathered: Sequence[_Gathered], made: _Computed,
+              written: list[tuple[Pool, int, int]], body: Body, begin: int, end: int, segments: Segments | None,
+              known: _Known) -> None:
+        """Put a group on the tape: calls begin to end of a layout."""
+        work, signature = layout.work, layout.work.signature
         places = [(g.pool, g.place, g.need) for g in gathered]
 
         def again() -> _Computed:
             fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
-            return self._compute(signature, body, fresh, len(calls), segments, _Known(signature, body))
+            return self._compute(signature, body, fresh, end - begin, segments, _Known(signature, body))
 
         reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
-                                       work, calls, reads, None if body.random else again,
-                                       [(t, t._version) for t in known.watched]))
+                                       work, layout.calls[begin:end], reads, None if body.random else again,
+                                       [(t, t._version) for t in known.watched], layout.ids[begin:end]))
 
 
 def _joined(tensors: Sequence[Tensor], items: Sequence[tuple[int, Kind, Any]], pool: Pool) -> Tensor:

@@ -78,13 +78,18 @@ class Gradients:
 class LinearStep:
     """A linear layer in parts of columns; see functions.Linear."""
 
-    __slots__ = ("data", "weight", "bias", "slots", "parts")
+    __slots__ = ("data", "weight", "bias", "slots", "parts", "low", "only")
 
     def __init__(self, data: int, weight: int, bias: int | None, slots: Sequence[int], parts: Parts) -> None:
         self.data, self.weight, self.bias, self.slots, self.parts = data, weight, bias, slots, parts
+        self.low = min(begin for begin, _ in parts)
+        self.only = parts[0][1] if len(parts) == 1 and not self.low else -1  # one part from the first column on: its end
 
     def __call__(self, values: list[Any], run: Any) -> None:
         weight, bias = values[self.weight], None if self.bias is None else values[self.bias]
+        if run.tape is None and self.only == len(weight):
+            values[self.slots[0]] = torch.nn.functional.linear(values[self.data], weight, bias)
+            return
         if run.tape is None or not (weight.requires_grad or (bias is not None and bias.requires_grad)):
             found: Any = linear_parts(values[self.data], weight, bias, self.parts)
         else:
@@ -101,13 +106,17 @@ class LinearStep:
     def back(self, values: list[Any], gradients: Gradients, run: Any, tape: Any) -> None:
         """Note the weight's use; pass the rest on."""
         given = [gradients.take(slot) for slot in self.slots]
-        if all(g is None for g in given):
+        if all([g is None for g in given]):
             return
-        rows, weight = values[self.data], values[self.weight]
-        gradient, low = assembled(given, self.parts, rows)
+        rows, weight, low = values[self.data], values[self.weight], self.low
+        gradient = given[0] if len(given) == 1 else None
+        if gradient is None:
+            gradient, low = assembled(given, self.parts, rows)
         tape.sink.linear(weight, None if self.bias is None else values[self.bias], rows, gradient, low)
         if gradients.active[self.data]:
-            gradients.add(self.data, gradient.mm(weight[low:low + gradient.shape[1]]))
+            columns = gradient.shape[1]
+            used = weight if columns == len(weight) else weight[low:low + columns]
+            gradients.add(self.data, gradient.mm(used))
 
 
 @final
