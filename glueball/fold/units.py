@@ -61,12 +61,13 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
     refs: list[Any] = []
     children = 0
     lists: list[int] | None = None
-    outside = False
+    outside = late = False  # late: an array comes after a list
     for value in args:
         kind = type(value)
         if kind is Future and value.folder is folder and value.ref >= 0:
             parts.append(value.kind)
             refs.append(value.ref)
+            late = lists is not None
         elif kind is list or kind is tuple:
             if not value:
                 parts.append(NO_CHILDREN)
@@ -84,7 +85,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
         elif isinstance(value, NDArray):
             parts.append(_kind(value, folder))
             refs.append(value)  # registered below, when it is known in which form
-            outside = True
+            outside, late = True, lists is not None
         elif value is None or kind in (int, bool, str):
             parts.append((kind, value))
         else:
@@ -102,7 +103,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
         children = 0 if call.sizes is None else children
     if call is unit.not_one:
         return NotImplemented
-    if lists is not None and call.sizes is None:  # no list for the call: all arrays in the order they were given
+    if late and call.sizes is None:  # no list for the call: all arrays in the order they were given
         return folder.add(call, [folder.reference(a)[0] for a in flatten(list(args), NDArray)[0]])
     if outside:
         vectors = call.vectors
