@@ -1,7 +1,8 @@
 """Laws of a schedule, on programs made up by hypothesis: what groups must be, whatever the program.
 
 Every call runs once; what a call reads was made in a group before; a signature that only feeds itself gets as many
-groups as its longest chain has calls; and the two ways to find groups, on lists and on arrays, find the same ones.
+groups as its longest chain has calls; the two ways to find groups, on lists and on arrays, find the same ones; and the
+rows that are laid out for groups are each value's own, in the order of the calls.
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glueball import cpu
+from glueball.fold.arena import Store
 from glueball.fold.execute import Work
 from glueball.fold.future import OFFSET
 from glueball.fold.kinds import Pool
@@ -21,22 +23,23 @@ from glueball.fold.signature import Argument, Output, Signature
 from glueball.fold.steps import Program
 
 engine: Any = sys.modules["glueball.fold.schedule"]
+layout: Any = sys.modules["glueball.fold.layout"]
 POOL = Pool(cpu(), torch.float32, (2,))
 VALUES_BEFORE = 7  # computed in earlier flushes
 # (calls of one signature read so many single values, lists of children, and give so many results)
 FORMS = ((1, 0, 1), (2, 0, 1), (1, 1, 2), (0, 2, 1), (1, 0, 3))
 
 
-def _signature(singles: int, lists: int, results: int) -> Signature:
-    arguments = tuple(Argument(POOL, 1, number >= singles) for number in range(singles + lists))
+def _signature(singles: int, lists: int, results: int, rows: int = 1) -> Signature:
+    arguments = tuple(Argument(POOL, rows, number >= singles) for number in range(singles + lists))
     program = Program((), (), (), (), (), ())
-    return Signature("unit", program, arguments, tuple(Output(POOL, 1) for _ in range(results)), (), False,
+    return Signature("unit", program, arguments, tuple(Output(POOL, rows) for _ in range(results)), (), False,
                      False, False, "")
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> tuple[list[Work], int]:
-    """Calls of some signatures in an order, each of which reads values made before it."""
+def programs(draw: st.DrawFn, rows: int = 1) -> tuple[list[Work], int]:
+    """Calls of some signatures in an order, each of which reads values made before it; all take so many rows."""
     forms = draw(st.lists(st.sampled_from(FORMS), min_size=1, max_size=4))
     kinds = draw(st.lists(st.integers(0, len(forms) - 1), min_size=1, max_size=30))
     calls: list[list[tuple[int, list[int], list[list[int]]]]] = [[] for _ in forms]
@@ -61,7 +64,7 @@ def programs(draw: st.DrawFn) -> tuple[list[Work], int]:
         refs = [np.array([ref for _, _, listed in some for ref in listed[j]], np.int64) << OFFSET
                 for j in range(lists)]
         ids = np.array([number for number, *_ in some])
-        works.append(Work.of(_signature(*forms[kind]), ids, fixed, children, refs))
+        works.append(Work.of(_signature(*forms[kind], rows), ids, fixed, children, refs))
     return works, following
 
 
@@ -132,3 +135,33 @@ def test_a_signature_that_feeds_itself_has_a_group_per_level(steps: list[int]) -
 
 def test_nothing_to_run_makes_no_group() -> None:
     assert engine.schedule([], 3).groups == [] == _by_arrays([], 3).groups
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 3).flatmap(lambda rows: st.tuples(st.just(rows), programs(rows))))
+def test_rows_are_laid_out_for_every_call(drawn: tuple[int, tuple[list[Work], int]]) -> None:
+    rows, (works, values) = drawn
+    store = Store()
+    store.fit(values)
+    arena = store.arena(POOL)
+    arena.append(torch.zeros(values * rows, 2))
+    store.rows[:values] = np.arange(values) * rows  # what no call makes has been stored before
+    planned = engine.schedule(works, values)
+    layouts = layout.lay_out(works, planned.groups, store, [False] * len(works))
+    made = np.concatenate([work.ids + result for work in works for result in range(len(work.signature.outputs))])
+    assert sorted(store.rows[made].tolist()) == list(range(values * rows, values * rows + len(made) * rows, rows))
+    assert arena.used == values * rows + len(made) * rows
+    arena.data = torch.arange(arena.used)[:, None].expand(-1, 2)  # every row says where it lies
+    done = [0] * len(works)
+    for index, calls in planned.groups:
+        found, work = layouts[index], works[index]
+        begin, end = done[index], done[index] + len(calls)
+        number = int(np.searchsorted(np.cumsum(found.sizes), end))  # of the group among those of its signature
+        for result, (_, firsts) in enumerate(found.writes):
+            wanted = firsts[number] + rows * np.arange(len(calls))
+            assert store.rows[work.ids[calls] + result].tolist() == wanted.tolist()
+        for position, reads in enumerate(found.reads):
+            starts = store.rows[work.references(position, calls) >> OFFSET]
+            taken, _ = reads.take(begin, end)
+            assert taken[:, 0].tolist() == [start + row for start in starts.tolist() for row in range(rows)]
+        done[index] = end
