@@ -140,7 +140,8 @@ class Tape:
             entry.check_unchanged()
             if entry.made is None and entry.again is not None:
                 entry.made = entry.again()
-            made = entry.made
+            made: Any = entry.made
+            assert made is not None  # an entry that cannot be made again is kept
             grads = [self.gradients[pool].narrow(0, start, stop - start) if flows and pool in self.gradients else None
                      for flows, (pool, start, stop) in zip(made.flows, entry.written)]
             if all(g is None for g in grads):

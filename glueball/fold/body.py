@@ -2,7 +2,8 @@
 
 The one idea: a slot holds the rows of all samples as they lie in the arenas; for every step it is decided once how it
 runs on them: `rows` (the kernel as it is: axis 0 is the samples'), `stack` (a leading axis for the samples), `linear`
-(rows, with the weight's gradient put off), `plain` (nothing of a sample in it), or `loop` (once per sample). Under torch's grad mode the steps go on torch's tape, group by group.
+(rows, with the weight's gradient put off), `plain` (nothing of a sample in it), or `loop` (once per sample). Under
+torch's grad mode the steps go on torch's tape, group by group.
 
 Not here: where rows come from (execute.py), the batching rules of operators (ops/rules/batch.py, operators.py).
 """

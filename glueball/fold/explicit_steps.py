@@ -83,7 +83,7 @@ class LinearStep:
     def __init__(self, data: int, weight: int, bias: int | None, slots: Sequence[int], parts: Parts) -> None:
         self.data, self.weight, self.bias, self.slots, self.parts = data, weight, bias, slots, parts
         self.low = min(begin for begin, _ in parts)
-        self.only = parts[0][1] if len(parts) == 1 and not self.low else -1  # one part from the first column on: its end
+        self.only = parts[0][1] if len(parts) == 1 and not self.low else -1  # where a single part ends
 
     def __call__(self, values: list[Any], run: Any) -> None:
         weight, bias = values[self.weight], None if self.bias is None else values[self.bias]
@@ -106,7 +106,7 @@ class LinearStep:
     def back(self, values: list[Any], gradients: Gradients, run: Any, tape: Any) -> None:
         """Note the weight's use; pass the rest on."""
         given = [gradients.take(slot) for slot in self.slots]
-        if all([g is None for g in given]):
+        if all(g is None for g in given):
             return
         rows, weight, low = values[self.data], values[self.weight], self.low
         gradient = given[0] if len(given) == 1 else None
