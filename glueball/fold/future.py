@@ -63,6 +63,9 @@ class Future(NDArray):
 
     @_t.setter
     def _t(self, tensor: Any) -> None:  # type: ignore[override]  # an array of its own from now on
+        self._become(tensor)
+
+    def _become(self, tensor: Any) -> None:
         self._value, self.ref = tensor, -1
         self.kind = kind_of(self.kind.ctx, tensor.dtype, tuple(tensor.shape))
 
@@ -76,7 +79,7 @@ class Future(NDArray):
                                      fix="build the array with nd.concat, nd.stack or nd.where, or copy the part "
                                          "first"))
         tensor = super()._writable(what)
-        self._t = tensor
+        self._become(tensor)
         return tensor
 
     def asscalar(self) -> Any:

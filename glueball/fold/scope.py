@@ -74,7 +74,8 @@ class batching:  # a scope is written like a function, as autograd.record is
             quiet.__enter__()  # no tape for the whole scope: blocks need not switch it off one by one
         collecting = gc.isenabled()
         gc.disable()  # thousands of futures and no cycles: collecting in between costs a fifth of the recording
-        self._open.append((folder, CURRENT.set(folder), quiet, collecting))
+        interpreter: Any = folder  # its `call` is a function of units.py, which becomes a method
+        self._open.append((folder, CURRENT.set(interpreter), quiet, collecting))
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
