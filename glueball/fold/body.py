@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, final
 
 import torch
@@ -68,7 +69,7 @@ def choose(program: Program, step: Step, batched: Sequence[bool], training: bool
     flags = [s is not None and batched[s] for s in step.inputs]
     if not any(flags) and not op.random:
         return "plain"
-    shapes = [None if s is None else program.types[s].shape for s in step.inputs]
+    shapes = [None if s is None else program.shape(s) for s in step.inputs]
     own = [shape for shape, flag in zip(shapes, flags) if flag and shape is not None]
     if op.name == "FullyConnected" and flags == [True, *(False,) * (len(flags) - 1)]:
         shared = [s for s in step.inputs[1:] if s is not None]
@@ -78,8 +79,8 @@ def choose(program: Program, step: Step, batched: Sequence[bool], training: bool
         return "loop"  # random numbers out of nothing: each sample draws its own
     if all(len(shape) >= 2 and shape[0] == own[0][0] for shape in own) and keeps_rows(
             op, step.attrs, shapes, flags, training):
-        outs = [program.types[s].shape for s in step.outputs]
-        if all(out is not None and out and out[0] == own[0][0] for out in outs):
+        outs = [program.shape(s) for s in step.outputs[:op.num_visible(step.attrs)]]
+        if all(out and out[0] == own[0][0] for out in outs):
             return "rows"
     return "stack"
 
@@ -102,7 +103,7 @@ def can_be_ragged(program: Program, ragged: Sequence[bool], training: bool) -> b
             continue
         if not all(loose.get(s, False) for s, flag in zip(step.inputs, flags) if flag and s is not None):
             return False
-        shapes = [None if s is None else program.types[s].shape for s in step.inputs]
+        shapes = [None if s is None else program.shape(s) for s in step.inputs]
         first = next(shape[0] for shape, flag in zip(shapes, flags) if flag and shape)
         if any(flag and (not shape or shape[0] != first) for shape, flag in zip(shapes, flags)):
             return False
@@ -189,8 +190,8 @@ class Body:
         """Return the values of all slots."""
         values: list[Any] = [None] * self.size
         for slot, value in zip(self.program.arguments, arguments):
-            shape = self.program.types[slot].shape
-            if value.dim() == 1 and shape is not None and len(shape) == 1 and not self.ragged:
+            shape = self.program.shape(slot)
+            if value.dim() == 1 and len(shape) == 1 and not self.ragged:
                 edges = self.program.levels[slot] == "edge" and run.segments is not None
                 count = run.segments.edges if edges and run.segments is not None else run.count
                 value = value.reshape(count, *shape)  # vectors of any length, here all of one: one row each
@@ -204,14 +205,14 @@ class Body:
     def _repeated(self, slot: int, value: Tensor, run: Run) -> Tensor:
         """Rows of a result that is the same for every sample."""
         stacked = value.expand(run.count, *value.shape)
-        return _to_rows(stacked, len(self.program.types[slot].shape or ()))
+        return _to_rows(stacked, len(self.program.shape(slot)))
 
     # -- how each step runs --------------------------------------------------------------------------------------------
     def _runner(self, step: Step, mode: Mode) -> Runner:
         inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
         if mode == "spread" or mode in REDUCTIONS:
             source = inputs[0] or 0
-            shape = self.program.types[source].shape or ()
+            shape = self.program.shape(source)
             return MoveStep(mode, source, outputs[0], shape if len(shape) >= 2 and shape[0] != 1 else None,
                             attrs.get("ties") == "first")
         op: Any = step.op
@@ -237,7 +238,7 @@ class Body:
     def _rows_runner(self, step: Step) -> Runner:
         op: Any = step.op
         inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
-        vectors = [not self.ragged and len(self.program.types[s].shape or ()) == 1 for s in outputs]
+        vectors = [not self.ragged and len(self.program.shape(s)) == 1 for s in outputs]
         sizes = [(self.program.types[s].shape or (1,))[0] for s in outputs]
 
         def run_on_rows(values: list[Any], run: Run) -> None:
@@ -250,8 +251,8 @@ class Body:
         op: Any = step.op
         inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
         flags = [s is not None and self.batched[s] for s in inputs]
-        shapes = [None if s is None else self.program.types[s].shape for s in inputs]
-        ranks = [len(self.program.types[s].shape or ()) for s in outputs]
+        shapes = [None if s is None else self.program.shape(s) for s in inputs]
+        ranks = [len(self.program.shape(s)) for s in outputs]
         edges = step.level == "edge"
 
         def run_on_stack(values: list[Any], run: Run) -> None:
@@ -298,7 +299,7 @@ def _column_parts(program: Program, modes: Sequence[Mode]) -> dict[int, list[tup
         if mode != "linear" or slot in program.results or not readers.get(slot):
             continue
         parts = _all_parts(program, readers, slot, 0, int(step.attrs["num_hidden"]))
-        if parts and all(a[2] <= b[1] for a, b in zip(parts, parts[1:])):
+        if parts and all(a[2] <= b[1] for a, b in pairwise(parts)):
             found[slot] = parts
     return found
 

@@ -62,3 +62,7 @@ class Program:
     shared: tuple[int, ...]
     steps: tuple[Step, ...]
     results: tuple[int, ...]
+
+    def shape(self, slot: int) -> tuple[int, ...]:
+        """Return the shape of a slot's value; programs are made of traced graphs, whose types are complete."""
+        return self.types[slot].shape or ()  # type: ignore[return-value]  # complete
