@@ -7,7 +7,8 @@ gradients of one function only, see autograd.Function.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from .base import dtype as dtypes
 from .base.errors import ArgumentError, MXNetError, explain
 from .base.modes import RECORDING
 from .base.registry import closest
+from .dispatch import CURRENT
 from .ndarray import NDArray
 from .ops.custom import HOLDER
 from .ops.opdef import TensorType
@@ -133,6 +135,17 @@ class _Runner:
 HOLDER.runner = _Runner()
 
 
+@contextmanager
+def _by_itself() -> Iterator[None]:
+    """Run the user's code off the tape, and at once: who collects calls has collected this operator as a whole."""
+    recording, current = RECORDING.set(False), CURRENT.set(None)
+    try:
+        yield
+    finally:
+        CURRENT.reset(current)
+        RECORDING.reset(recording)
+
+
 class _Node(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, prop: CustomOpProp, training: bool, *tensors: torch.Tensor) -> Any:
@@ -144,21 +157,15 @@ class _Node(torch.autograd.Function):
         out_types = prop.infer_type([a.dtype for a in ins])[1]
         outs = [NDArray(torch.zeros(tuple(s), dtype=dtypes.as_torch(t), device=tensors[0].device)) for s,
                 t in zip(out_shapes, out_types)]
-        op = prop.create_operator(ins[0].context, shapes, [a.dtype for a in ins])
-        token = RECORDING.set(False)
-        try:
+        with _by_itself():
+            op = prop.create_operator(ins[0].context, shapes, [a.dtype for a in ins])
             op.forward(training, ["write"] * len(outs), ins, outs, aux)
-        finally:
-            RECORDING.reset(token)
         ctx.op, ctx.ins, ctx.outs, ctx.aux = op, ins, outs, aux
         return tuple(o._t for o in outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         found = [NDArray(torch.zeros_like(a._t)) for a in ctx.ins]
-        token = RECORDING.set(False)
-        try:
+        with _by_itself():
             ctx.op.backward(["write"] * len(found), [NDArray(g) for g in grads], ctx.ins, ctx.outs, found, ctx.aux)
-        finally:
-            RECORDING.reset(token)
         return (None, None, *(f._t if f._t.is_floating_point() else None for f in found), *(None for _ in ctx.aux))

@@ -119,6 +119,11 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
             raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.",
                                         received=f"shape {variable.shape}",
                                         fix="call variable.attach_grad() before autograd.record()"))
+        if getattr(variable, "ref", -1) >= 0:  # a future of a folding scope: who uses it does so behind torch's back
+            raise UnsupportedError(explain("autograd.grad", "Gradients of what a folded batch computed half-way are "
+                                           "not kept.", received=f"a folded array of shape {variable.shape}",
+                                           fix="call variable.attach_grad() as soon as it is computed, or use "
+                                               "fold.batching(mode='off')"))
     keep = create_graph if retain_graph is None else retain_graph
     try:
         found = aten.run_gradients(tensors, [v._t for v in wanted], grads, bool(keep), create_graph)

@@ -12,6 +12,7 @@ import torch
 
 from ..base.errors import AutogradError, explain
 from ..base.modes import RECORDING
+from ..dispatch import CURRENT
 from ..ndarray.ndarray import NDArray
 from .scope import pause
 
@@ -78,10 +79,11 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        token = RECORDING.set(torch.is_grad_enabled())
+        token, current = RECORDING.set(torch.is_grad_enabled()), CURRENT.set(None)  # also inside a scope: run at once
         try:
             found = ctx.function.backward(*[NDArray._wrap(g, ctx.context) for g in grads])
         finally:
+            CURRENT.reset(current)
             RECORDING.reset(token)
         found = list(found) if isinstance(found, (list, tuple)) else [found]
         if len(found) != ctx.count:

@@ -15,7 +15,7 @@ from .. import initializer, ndarray
 from ..base import dtype as dtypes
 from ..base.context import Context, as_context, cpu, current_context
 from ..base.errors import ContextError, DeferredInitializationError, MXNetError, ShapeError, UninitializedError, explain
-from ..dispatch import announce_writes
+from ..dispatch import CURRENT, announce_writes
 from ..ndarray import NDArray
 from ..symbol import Variable
 from ..symbol.tracer import current_tracer
@@ -121,6 +121,7 @@ class Parameter:
         contexts = _contexts(ctx)
         chosen = init if init is not None else self.init if self.init is not None else default_init
         default = default_init if default_init is not None else initializer.Uniform()
+        announce_writes((self._data or {}).values())
         self._data, self._deferred = None, None
         if not shape_is_known(self._shape):
             if not self._allow_deferred_init:
@@ -143,10 +144,15 @@ class Parameter:
         if data is None:
             data = ndarray.zeros(self._shape, dtype=self._dtype, ctx=cpu())
             chosen = default if init is None else init
-            initializer.create(default)(initializer.InitDesc(self.name, {"__init__": chosen}), data)
+            token = CURRENT.set(None)  # first values are no part of the program that asks for them
+            try:
+                initializer.create(default)(initializer.InitDesc(self.name, {"__init__": chosen}), data)
+            finally:
+                CURRENT.reset(token)
         self._make(data, contexts)
 
     def _make(self, data: NDArray, contexts: list[Context]) -> None:
+        announce_writes((self._data or {}).values())
         data = data.astype(self._dtype, copy=False).detach()
         self._data = {}
         for ctx in contexts:
@@ -292,6 +298,7 @@ class Parameter:
         """Change the element type of values and gradients."""
         self._dtype = dtypes.as_numpy(dtype) if dtypes.name_of(dtype) != "bfloat16" else "bfloat16"
         if self._data is not None:
+            announce_writes(self._data.values())
             for ctx, array in list(self._data.items()):
                 self._data[ctx] = cast = array.detach().astype(dtype).detach()
                 if self._grad_req != "null":
