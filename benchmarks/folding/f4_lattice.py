@@ -29,7 +29,7 @@ if __name__ == "__main__":
                 UNFOLDED: lambda p, s: make(p, s, sizes=FEW),
                 OURS: lambda p, s: make(p, s, folded=True),
                 DYNET: Peer("dynet", "lattice_dynet", {"autobatch": 1}),
-                "DyNet, autobatch by depth": Peer("dynet", "lattice_dynet", {"autobatch": 2}),
+                "DyNet by depth": Peer("dynet", "lattice_dynet", {"autobatch": 2}),
                 "MXNet 1.9.1 hybridized": Peer("mxnet", "lattice_gluon", {"sizes": FEW}),
             },
             claims=[
