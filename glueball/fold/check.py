@@ -105,7 +105,8 @@ class Checker:
             parts = []
             for _, start, count in self._rows(work, call, position):
                 rows = data[start:start + count].detach()
-                parts.append(rows.reshape(_shape(rows if shape is None else shape, count, signature.ragged)).clone())
+                own = signature.ragged and not argument.children  # children are as they are; there are many or few
+                parts.append(rows.reshape(_shape(rows if shape is None else shape, count, own)).clone())
             found.append(parts if argument.children else parts[0])
         return found
 

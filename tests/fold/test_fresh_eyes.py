@@ -100,3 +100,19 @@ def test_first_values_are_not_in_the_report() -> None:
         for x in arrays(3, dtype="float32"):
             dense(x)
     assert "random" not in str(fold.explain())
+
+
+# -- mode="check" ------------------------------------------------------------------------------------------------------
+def test_check_of_vectors_and_rows_put_together() -> None:
+    """Children of a call whose result has as many rows as there are children have no axis of rows themselves."""
+    dense, found = layer(), []
+    for mode in ("off", "check"):
+        dense.weight.zero_grad()
+        with autograd.record(), fold.batching(mode):
+            made = [dense(x) for x in arrays(4, (2, H))]
+            total = nd.add_n(*[nd.stack(*[nd.tanh(m)[0] for m in made[:n]], axis=0).sum() + nd.concat(
+                *made[:n], dim=0).sum() for n in (1, 2, 4)])
+        total.backward()
+        found.append([total.asnumpy(), dense.weight.grad().asnumpy()])
+    for off, check in zip(*found):
+        np.testing.assert_allclose(off, check)
