@@ -116,3 +116,18 @@ def test_check_of_vectors_and_rows_put_together() -> None:
         found.append([total.asnumpy(), dense.weight.grad().asnumpy()])
     for off, check in zip(*found):
         np.testing.assert_allclose(off, check)
+
+
+# -- what the guide says that cannot be done ---------------------------------------------------------------------------
+class _Reading(gluon.HybridBlock):
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return x * 2 if float(x.sum()) > 0 else x
+
+
+def test_a_hybridized_block_that_reads_says_so_and_the_next_scope_is_clean() -> None:
+    block, x = _Reading(), nd.ones((1, H))
+    block.hybridize()
+    with pytest.raises(mx.MXNetError, match="imperative"), fold.batching():
+        block(x)
+    block.hybridize(False)
+    assert fold.map(lambda y: float(block(y).sum()), [x, -x]) == [2.0 * H, -1.0 * H]
