@@ -32,7 +32,7 @@ _WEIGHTS = frozenset({"weight", "bias", "gamma", "beta", "moving_mean", "moving_
                       "parameters"})
 _INDEXED = frozenset({"Embedding", "one_hot"})  # read vectors of indices, whose length is nobody's business
 _calls: dict[Any, Call] = {}
-_LIMIT = 8192  # calls kept; beyond, the table is emptied: models that are made anew must not fill the memory
+_LIMIT = 1024  # calls kept; beyond, the table is emptied: they hold weights, also of models that nobody else holds
 
 
 def _plain(value: Any) -> Any:
