@@ -55,7 +55,7 @@ class Entry:
     work: Any
     calls: Any
     reads: list[tuple[Any, bool]]
-    again: Callable[[], Any] | None
+    again: Callable[[Any], Any] | None
     versions: list[tuple[Tensor, int]]
     ids: Any
 
@@ -79,7 +79,6 @@ class Tape:
         self.sources: list[tuple[Tensor, Pool, int, int, int]] = []  # from outside: (tensor, pool, row, rows, value)
         self.shared: dict[int, Tensor] = {}  # shared tensors in use, by identity
         self.trigger = torch.zeros((), requires_grad=True)
-        self.token: Tensor | None = None
         self.flushes = 0
         self._new: list[Tensor] = []
         self._begin = self._sources = 0
@@ -102,20 +101,24 @@ class Tape:
                 self.shared[id(tensor)] = tensor
                 self._new.append(tensor)
 
-    def close(self) -> None:
-        """End a flush: put it on torch's tape as one node."""
+    def close(self, token: Tensor | None) -> Tensor | None:
+        """End a flush: put it on torch's tape as one node; return its token, which depends on the flush before's.
+
+        The tape does not keep the token, whose node leads back here: memory is freed when the last value is gone.
+        """
         sources, self._sources = self.sources[self._sources:], len(self.sources)
         if len(self.entries) == self._begin and not sources:
-            return
+            return token
         inputs = [*self._new, *[tensor for tensor, *_ in sources]]
         before = torch.is_grad_enabled()
         aten.set_grad_mode(True)
         try:
             flush = _FlushState(self, self.flushes, self._begin, len(self.entries), len(self._new), sources)
-            self.token = _Flush.apply(flush, self.token, *inputs)  # type: ignore[assignment]  # apply is untyped
+            made: Tensor = _Flush.apply(flush, token, *inputs)  # type: ignore[assignment]  # apply is untyped
         finally:
             aten.set_grad_mode(before)
         self.flushes += 1
+        return made
 
     # -- backward ------------------------------------------------------------------------------------------------------
     def rows(self, pool: Pool) -> Tensor:
@@ -139,7 +142,7 @@ class Tape:
                 continue
             entry.check_unchanged()
             if entry.made is None and entry.again is not None:
-                entry.made = entry.again()
+                entry.made = entry.again(self)
             made: Any = entry.made
             assert made is not None  # an entry that cannot be made again is kept
             grads = [self.gradients[pool].narrow(0, start, stop - start) if flows and pool in self.gradients else None
@@ -161,7 +164,7 @@ class Tape:
         """Differentiate a group; note the gradients of shared tensors, return the inputs'."""
         made = entry.made
         if made.trace is not None:
-            return made.trace.gradients(grads)
+            return made.trace.gradients(grads, self)
         pairs = [(output, gradient) for output, gradient in zip(made.outputs, grads) if gradient is not None]
         given = ([o for o, _ in pairs], [*made.inputs, *made.direct, self.trigger], [g for _, g in pairs], keep, False)
         found = aten.run_gradients(*given)
@@ -281,16 +284,16 @@ class _Read(torch.autograd.Function):
         return torch.zeros(()), None, None, None, None, None
 
 
-def attach(tape: Tape, value: Tensor, pool: Pool, place: Any, number: Any) -> Tensor:
+def attach(token: Tensor | None, tape: Tape, value: Tensor, pool: Pool, place: Any, number: Any) -> Tensor:
     """Return what has been read of value `number`, or of several, so that gradients of it reach the scope.
 
     place : a slice of rows, or row numbers
     """
-    if tape.token is None:
+    if token is None:
         return value
     before = torch.is_grad_enabled()
     aten.set_grad_mode(True)
     try:
-        return _Read.apply(tape.token, value, tape, pool, place, number)  # type: ignore[no-any-return]
+        return _Read.apply(token, value, tape, pool, place, number)  # type: ignore[no-any-return]
     finally:
         aten.set_grad_mode(before)

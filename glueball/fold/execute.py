@@ -181,12 +181,18 @@ class Engine:
     """Runs the calls of one folder and holds their values."""
 
     def __init__(self, folder: Any) -> None:
-        self.folder = folder
+        self.folder: Any = folder
         self.store = Store()
         self.tape = Tape(self.store)
+        self.token: Tensor | None = None  # not the tape's own: nodes of torch's tape lead to the tape
         self.checker = self.tape.checker = Checker(self, tensor_of) if folder.check else None
         self.report = Report()
         self.tape.noted = self.report.backward
+
+    def end(self) -> None:
+        """The scope has ended. What futures lead to must not lead back to the folder: memory is freed at once."""
+        if self.checker is None:
+            self.folder = None
 
     # -- values --------------------------------------------------------------------------------------------------------
     def has(self, future: Future) -> bool:
@@ -204,7 +210,7 @@ class Engine:
         kind = future.kind
         rows = arena.data[start:start + kind.rows].reshape(kind.shape).clone()
         if self.store.gradient[future.ref >> OFFSET] and kind.pool.floating:
-            return attach(self.tape, rows, kind.pool, slice(start, start + kind.rows), future.ref >> OFFSET)
+            return attach(self.token, self.tape, rows, kind.pool, slice(start, start + kind.rows), future.ref >> OFFSET)
         return rows
 
     def joined(self, refs: Any, kind: Kind) -> Tensor:
@@ -213,7 +219,7 @@ class Engine:
         rows, place = arena.take(self.store.rows[values] + (refs & OFFSET_MASK), kind.rows)
         rows = rows.clone() if isinstance(place, slice) else rows
         if kind.pool.floating and self.store.gradient[values].any():
-            return attach(self.tape, rows, kind.pool, place, values)
+            return attach(self.token, self.tape, rows, kind.pool, place, values)
         return rows
 
     def number(self, future: Future) -> Any:
@@ -265,7 +271,7 @@ class Engine:
                 except Exception as error:
                     raise blame(self.checker or Checker(self, tensor_of), layout.work, calls, error) from error
         finally:
-            self.tape.close()
+            self.token = self.tape.close(self.token)
         self.report.end()
 
     def _store_externals(self, fresh: Sequence[tuple[int, Kind, Any]]) -> None:
@@ -312,7 +318,7 @@ class Engine:
         count = len(layout.calls)
         gathered = [self._gather(layout, position, 0, count) for position in ahead.halves.given]
         filled, known = time.perf_counter(), _Known(work.signature, ahead.first)
-        made = self._compute(work.signature, ahead.first, gathered, count, None, known)
+        made = _compute(self.tape, work.signature, ahead.first, gathered, count, None, known)
         self.report.ahead(work, ahead.halves, begin, filled)
         written: list[tuple[Pool, int, int]] = []
         for tensor, flows in zip(made.outputs, made.flows):
@@ -337,34 +343,6 @@ class Engine:
             need = bool(self.store.gradient[values].any())
         return _Gathered(tensor, reads.arena.pool, place, need, values, children)
 
-    def _compute(self, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
-                 segments: Segments | None, known: _Known, outs: Mapping[int, Tensor] | None = None) -> _Computed:
-        """Run a body on gathered rows. outs: where results may be written."""
-        needs = tuple([g.need for g in gathered])
-        taped = signature.recording and (True in needs or bool(known.used))
-        on_tape = taped and not body.explicit
-        before = torch.is_grad_enabled()
-        if before is not on_tape:
-            set_grad_mode(on_tape)
-        try:
-            run = Run(count, segments, self.tape if on_tape else None, None if on_tape else outs)
-            inputs = [g.tensor.requires_grad_() if on_tape and g.need else g.tensor for g in gathered]
-            values = body.values(inputs, known.shared, run)
-            outputs = body.results(values, run)
-        finally:
-            if before is not on_tape:
-                set_grad_mode(before)
-        run.outs = None
-        if not taped:
-            return _Computed(outputs, [False] * len(outputs))
-        self.tape.share(known.used)
-        if on_tape:
-            return _Computed(outputs, [t.requires_grad for t in outputs], True,
-                             [g.tensor for g in gathered if g.need], known.direct)
-        active = body.active(needs, known.wanted)
-        trace = Trace(body, values, run, active, self.tape, [i for i, need in enumerate(needs) if need])
-        return _Computed(outputs, [active[slot] for slot in body.program.results], True, [], [], trace)
-
     def _run(self, layout: Layout) -> None:
         """Run the next group of a signature."""
         signature, ahead = layout.work.signature, layout.ahead
@@ -388,7 +366,7 @@ class Engine:
         segments = layout.segments(begin, end, gathered[0].tensor.device)
         outs = self._targets(layout, body)
         self.report.clock(time.perf_counter())
-        made = self._compute(signature, body, gathered, end - begin, segments, known, outs)
+        made = _compute(self.tape, signature, body, gathered, end - begin, segments, known, outs)
         calls = layout.calls[begin:end]
         written = self._write(layout, calls, made, body, outs)
         if made.taped:
@@ -443,14 +421,43 @@ class Engine:
         work, signature = layout.work, layout.work.signature
         places = [(g.pool, g.place, g.need) for g in gathered]
 
-        def again() -> _Computed:
-            fresh = [_Gathered(self.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
-            return self._compute(signature, body, fresh, end - begin, segments, _Known(signature, body))
+        def again(tape: Tape) -> _Computed:
+            fresh = [_Gathered(tape.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
+            return _compute(tape, signature, body, fresh, end - begin, segments, _Known(signature, body))
 
         reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,
                                        work, layout.calls[begin:end], reads, None if body.random else again,
                                        [(t, t._version) for t in known.watched], layout.ids[begin:end]))
+
+
+def _compute(tape: Tape, signature: Signature, body: Body, gathered: Sequence[_Gathered], count: int,
+             segments: Segments | None, known: _Known, outs: Mapping[int, Tensor] | None = None) -> _Computed:
+    """Run a body on gathered rows. outs: where results may be written."""
+    needs = tuple([g.need for g in gathered])
+    taped = signature.recording and (True in needs or bool(known.used))
+    on_tape = taped and not body.explicit
+    before = torch.is_grad_enabled()
+    if before is not on_tape:
+        set_grad_mode(on_tape)
+    try:
+        run = Run(count, segments, tape if on_tape else None, None if on_tape else outs)
+        inputs = [g.tensor.requires_grad_() if on_tape and g.need else g.tensor for g in gathered]
+        values = body.values(inputs, known.shared, run)
+        outputs = body.results(values, run)
+    finally:
+        if before is not on_tape:
+            set_grad_mode(before)
+    run.outs = None
+    if not taped:
+        return _Computed(outputs, [False] * len(outputs))
+    tape.share(known.used)
+    if on_tape:
+        return _Computed(outputs, [t.requires_grad for t in outputs], True,
+                         [g.tensor for g in gathered if g.need], known.direct)
+    active = body.active(needs, known.wanted)
+    trace = Trace(body, values, run, active, [i for i, need in enumerate(needs) if need])
+    return _Computed(outputs, [active[slot] for slot in body.program.results], True, [], [], trace)
 
 
 def _joined(tensors: Sequence[Tensor], items: Sequence[tuple[int, Kind, Any]], pool: Pool) -> Tensor:

@@ -227,13 +227,12 @@ class SegmentStep:
 class Trace:
     """What a group that needs no tape keeps for its backward."""
 
-    __slots__ = ("body", "values", "run", "active", "tape", "wanted")
+    __slots__ = ("body", "values", "run", "active", "wanted")
 
-    def __init__(self, body: Any, values: list[Any], run: Any, active: Sequence[bool], tape: Any,
-                 wanted: Sequence[int]) -> None:
-        self.body, self.values, self.run, self.active, self.tape, self.wanted = body, values, run, active, tape, wanted
+    def __init__(self, body: Any, values: list[Any], run: Any, active: Sequence[bool], wanted: Sequence[int]) -> None:
+        self.body, self.values, self.run, self.active, self.wanted = body, values, run, active, wanted
 
-    def gradients(self, given: Sequence[Tensor | None]) -> list[Tensor | None]:
+    def gradients(self, given: Sequence[Tensor | None], tape: Any) -> list[Tensor | None]:
         """Return the gradients of the arguments that want one (their numbers are `wanted`); note those of weights."""
         program = self.body.program
         held = Gradients(self.active)
@@ -241,5 +240,5 @@ class Trace:
             if gradient is not None:
                 held.add(slot, gradient, False)
         for step in reversed(self.body.steps):
-            step.back(self.values, held, self.run, self.tape)
+            step.back(self.values, held, self.run, tape)
         return [held.take(program.arguments[i]) for i in self.wanted]

@@ -96,6 +96,7 @@ class batching:  # a scope is written like a function, as autograd.record is
             raise
         finally:
             CURRENT.reset(token)
+            folder.engine.end()
             if quiet is not None:
                 quiet.__exit__(None, None, None)
             if collecting:

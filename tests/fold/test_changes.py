@@ -319,3 +319,25 @@ def test_a_child_that_is_replaced() -> None:
     agree(net, xs, net)
     net.one = layer()
     agree(net, xs, net)
+
+
+def test_a_scope_is_gone_when_its_last_value_is() -> None:
+    """Nothing that a scope made needs the garbage collector: arenas are large, and the next step wants their memory."""
+    import gc
+
+    from glueball.fold.backward import Tape
+    net = nn.Dense(3)
+    net.initialize()
+    net.hybridize()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with autograd.record(), fold.batching():
+                total = nd.add_n(*[net(nd.ones((1, 2)) * i).tanh().sum() for i in range(4)])
+            total.backward()
+            assert net.weight.grad().shape == (3, 2)
+        del total
+        assert not [thing for thing in gc.get_objects() if type(thing) is Tape]
+    finally:
+        gc.enable()
