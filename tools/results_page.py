@@ -51,8 +51,10 @@ def page(records: dict[str, dict[str, Any]]) -> str:
     for record in records.values():
         for row in record["claims"]:
             unit = "×" if row["bottom"] else f" {record['unit']}"
+            workload = record["benchmark"].split()[0]  # F1 … F6 are named in their claims
+            named = workload[0] != "F" or not workload[1:].isdigit() or row["what"].startswith(workload)
             parts.append(
-                f"| {row['what']} | {row['value']:.2f}{unit} | {row.get('sense', '≤')} {row['must']:g} | "
+                f"| {'' if named else workload + ' '}{row['what']} | {row['value']:.2f}{unit} | {row.get('sense', '≤')} {row['must']:g} | "
                 f"{row['aim']:g} | {verdict(row)} |"
             )
     parts.append("\n| benchmark | side | median |\n|---|---|---:|")

@@ -43,7 +43,7 @@ if __name__ == "__main__":
             },
             claims=[
                 Claim("F6 inference, folded B64 / unfolded B16", OURS, UNFOLDED, 1.2, 2, "infer", 64, 16),
-                Claim("F6 inference, folded / torch padded, B64", OURS, PADDED, 1.0, 1.5, "infer", 64),
+                Claim("F6 inference, folded / torch padded, B64", OURS, PADDED, 0.9, 1.2, "infer", 64),
                 Claim("F6 inference, folded / torch packed, B64", OURS, PACKED, 0.7, 0.95, "infer", 64),
                 Claim("F6 inference, folded / GEMM ceiling, B64", OURS, CEILING, 0.4, 0.7, "infer", 64),
             ],
