@@ -53,8 +53,9 @@ def page(records: dict[str, dict[str, Any]]) -> str:
             unit = "×" if row["bottom"] else f" {record['unit']}"
             workload = record["benchmark"].split()[0]  # F1 … F6 are named in their claims
             named = workload[0] != "F" or not workload[1:].isdigit() or row["what"].startswith(workload)
+            what = row["what"] if named else f"{workload} {row['what']}"
             parts.append(
-                f"| {'' if named else workload + ' '}{row['what']} | {row['value']:.2f}{unit} | {row.get('sense', '≤')} {row['must']:g} | "
+                f"| {what} | {row['value']:.2f}{unit} | {row.get('sense', '≤')} {row['must']:g} | "
                 f"{row['aim']:g} | {verdict(row)} |"
             )
     parts.append("\n| benchmark | side | median |\n|---|---|---:|")
