@@ -12,7 +12,11 @@ root = Path(__file__).resolve().parent.parent
 environment = {**os.environ, "PYTHONPATH": str(root)}
 failed = []
 folder = root / "benchmarks"
-for program in [*sorted(folder.glob("*.py")), *sorted(folder.glob("folding/f[0-9]_*.py"))]:
+for program in [
+    *sorted(folder.glob("*.py")),
+    folder / "folding" / "overhead.py",
+    *sorted(folder.glob("folding/f[0-9]_*.py")),
+]:
     if "__main__" not in program.read_text():  # pairs.py and networks.py are what the others share
         continue
     start = time.perf_counter()

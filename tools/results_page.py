@@ -21,7 +21,7 @@ for b in small_ops training_step first_call import_time peak_memory; do
     python benchmarks/$b.py --json records.json
 done
 export GLUEBALL_DYNET_PYTHON=... GLUEBALL_ORACLE_PYTHON=...   # Pythons with DyNet and MXNet 1.9.1, where there are any
-for b in benchmarks/folding/f[0-9]_*.py; do
+for b in benchmarks/folding/overhead.py benchmarks/folding/f[0-9]_*.py; do   # overhead.py: by itself on one thread
     python $b --json records.json
 done
 python tools/results_page.py records.json
