@@ -442,4 +442,4 @@ def run(folder: Folder, plans: dict[Any, Planned], key: Any) -> None:
             plans[key] = found
         return found
 
-    folder.engine.flush(None, "the scope ends", plan)
+    folder.engine.flush("the scope ends", plan)

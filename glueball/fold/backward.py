@@ -229,6 +229,15 @@ class _FlushState:
     sources: list[tuple[Tensor, Pool, int, int, int]]
 
 
+def _refuse_second_order() -> None:
+    """Raise when a backward pass is itself to be differentiated: a scope's reverse is not on torch's tape."""
+    if torch.is_grad_enabled():
+        raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
+                                       expected="backward() or autograd.grad(...) without create_graph",
+                                       received="create_graph=True",
+                                       fix="compute them with fold.batching(mode='off')"))
+
+
 @final
 class _Flush(torch.autograd.Function):
     """One flush on torch's tape: a token that depends on everything that the flush read from outside."""
@@ -242,9 +251,7 @@ class _Flush(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Return the gradients of what the flush read from outside."""
-        if torch.is_grad_enabled():
-            raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
-                                           fix="compute them with fold.batching(mode='off')"))
+        _refuse_second_order()
         flush = ctx.flush
         tape = flush.tape
         tape.reverse(flush.begin, flush.end)
@@ -274,10 +281,8 @@ class _Read(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Leave the gradient with the scope's rows."""
+        _refuse_second_order()
         tape, pool, place, number = ctx.place
-        if torch.is_grad_enabled():
-            raise UnsupportedError(explain("backward", "Gradients of gradients do not go through a folded batch.",
-                                           fix="compute them with fold.batching(mode='off')"))
         count = place.stop - place.start if isinstance(place, slice) else len(place)
         tape.scatter(pool, place, grads[0].reshape(count, *pool.rest))
         tape.reached[number] = True

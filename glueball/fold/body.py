@@ -110,7 +110,7 @@ def can_be_ragged(program: Program, ragged: Sequence[bool], training: bool) -> b
         if not keeps_rows(op, step.attrs, shapes, flags, training):
             return False
         for slot in step.outputs:
-            shape = program.types[slot].shape
+            shape = program.shape(slot)
             if not shape or shape[0] != first:
                 return False
             loose[slot] = True
@@ -142,7 +142,7 @@ class Body:
         self.explicit = self.explicit and all(self.batched[slot] for slot in program.results)
         # results that segments can write where they are to be stored: one row each
         self.written = {slot for item in self.placed if isinstance(item, Segment) for slot in item.outputs
-                        if slot in program.results and (program.types[slot].shape or ())[:-1] in ((), (1,))}
+                        if slot in program.results and program.shape(slot)[:-1] in ((), (1,))}
         self._active: dict[Any, list[bool]] = {}
         self.random = training and any(isinstance(s.op, OpDef) and s.op.random for s in program.steps)
         # positions in program.shared: read by any step, and differentiated by the group's own tape
@@ -176,10 +176,6 @@ class Body:
             for step in steps:
                 step.activate(found)
         return found
-
-    def run(self, arguments: Sequence[Tensor], shared: Sequence[Tensor], run: Run) -> list[Tensor]:
-        """Return the rows of the results for the rows of the arguments."""
-        return self.results(self.values(arguments, shared, run), run)
 
     def results(self, values: Sequence[Any], run: Run) -> list[Tensor]:
         """Return the rows of the results from the values of all slots."""
@@ -239,7 +235,7 @@ class Body:
         op: Any = step.op
         inputs, outputs, attrs = step.inputs, step.outputs, step.attrs
         vectors = [not self.ragged and len(self.program.shape(s)) == 1 for s in outputs]
-        sizes = [(self.program.types[s].shape or (1,))[0] for s in outputs]
+        sizes = [(self.program.shape(s) or (1,))[0] for s in outputs]
 
         def run_on_rows(values: list[Any], run: Run) -> None:
             found = run_rows(op, [None if s is None else values[s] for s in inputs], attrs, self.training)

@@ -34,7 +34,6 @@ from .signature import Signature
 __all__ = ["Engine", "Work"]
 
 Tensor = torch.Tensor
-Ints = "np.ndarray[Any, Any]"
 
 
 @final
@@ -241,8 +240,8 @@ class Engine:
                 future._value = number
 
     # -- running -------------------------------------------------------------------------------------------------------
-    def flush(self, demanded: Sequence[Future] | None, reason: str, plan: Any = schedule) -> None:
-        """Run the recorded calls: all of them, or what the demanded values need and what can ride along.
+    def flush(self, reason: str, plan: Any = schedule) -> None:
+        """Run all recorded calls.
 
         plan : finds the groups; the doors that are given structure as arrays remember them
         """

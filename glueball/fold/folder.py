@@ -17,7 +17,7 @@ from ..dispatch import precise, watched
 from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import OpDef
 from . import operator_calls, units
-from .execute import Engine, Work, tensor_of
+from .execute import Engine, Work
 from .fiber import park
 from .future import OFFSET, Future
 from .kinds import Kind, kind_of
@@ -96,8 +96,8 @@ class Folder:
                     self.memories.setdefault(_memory(held), []).append((table, key))
         memory = _memory(array)  # other arrays may be views of the same
         changed = self.memories.get(memory, ())
-        if self.waiting and (changed or any(_memory(tensor_of(shared, array._ctx)) == memory
-                                            for signature in self.queues for shared in signature.shared)):
+        if self.waiting and (changed or any(_memory(tensor) == memory for signature in self.queues
+                                            for shared in signature.shared for tensor in _tensors(shared))):
             self.flush(reason=reason)
         for table, key in changed:
             del table[key]
@@ -181,9 +181,9 @@ class Folder:
 
     # -- values --------------------------------------------------------------------------------------------------------
     def flush(self, demanded: Sequence[Any] | None = None, reason: str = "samples wait for values") -> None:
-        """Run what is recorded: all of it, or what the demanded futures need and what can ride along."""
+        """Run all that is recorded, and read the numbers of the futures that samples wait for in one go."""
         if self.waiting or self.fresh:
-            self.engine.flush(demanded, reason)
+            self.engine.flush(reason)
         if demanded is not None:
             self.engine.numbers(demanded)
 
@@ -193,7 +193,9 @@ class Folder:
             return
         if self.closed is not None:
             raise MXNetError(explain("fold", f"This value was never computed: {self.closed}.",
-                                     fix="read values inside the scope, or let the scope end without an error"))
+                                     expected="a value of a scope that ended without an error",
+                                     received=f"a future of shape {future.shape}",
+                                     fix="read values inside the scope, before the error, or mend the error"))
         if not park(future):
             self.flush(reason=f"a value is read at {user_frame()}")
 
@@ -215,6 +217,12 @@ class Folder:
         self.fresh.clear()
         self.waiting = 0
         self.closed = reason
+
+
+def _tensors(shared: Any) -> list[Any]:
+    """Return the tensors of a shared array, or of a Parameter on all its devices."""
+    held = getattr(shared, "_data", None)
+    return [shared._t] if held is None else [array._t for array in held.values()]
 
 
 def _memory(array: Any) -> int:

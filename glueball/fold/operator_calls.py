@@ -76,6 +76,8 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
             refs.append(value.ref)
             continue
         if value is None:
+            if op.variadic or index >= len(op.inputs) or not op.inputs[index].optional:
+                return NotImplemented  # an argument is missing: the eager call says so
             parts.append(None)
             continue
         array = value if isinstance(value, NDArray) else to_array(value)
@@ -88,7 +90,7 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
         refs.append(ref)
     if not refs:
         return NotImplemented
-    sized = op.variadic and not shared and _takes_children(op, attrs, parts[4]) and all(
+    sized = op.variadic and isinstance(parts[4], Kind) and _takes_children(op, attrs, parts[4]) and all(
         k is parts[4] for k in parts[5:])
     key: Any = (*parts[:4], parts[4].children, 0 if op.name == "add_n" else len(refs)) if sized else tuple(parts)
     if sized and op.name == "add_n" and len(refs) == 1:
@@ -265,7 +267,8 @@ def _program(op: OpDef, typed: Mapping[str, Any], parts: Sequence[Any], shared: 
     types[node] = tuple(outs)
     if not all(t.known for t in outs):
         raise MXNetError(explain(op.name, "The shape of the result is not known before it is computed.",
-                                 received=repr(parts)))
+                                 expected="an operator whose result's shape follows from those of its arguments",
+                                 received=repr(parts), fix="run this part with fold.batching(mode='off')"))
     visible = op.num_visible(typed)
     program = to_program([Value(node, i) for i in range(visible)], arguments, held, types)
     return program, list(outs[:visible])
@@ -293,7 +296,7 @@ def record_part(folder: Any, future: Future, key: Any) -> Any:
         size = shape[axis]
         if type(k) is int:
             if not -size <= k < size:
-                raise IndexError(f"index {k} is out of bounds for axis {axis} with size {size}")
+                return None  # the array itself says so, in its own words
             begin = k + size if k < 0 else k
             result = slicing(result, axis=axis, begin=begin, end=begin + 1)
             squeeze.append(axis)

@@ -25,13 +25,12 @@ NOT_RAGGED = "lists of children are not one argument of any length: "  # begins 
 @dataclass(frozen=True, slots=True)
 class Argument:
     """One argument of all calls of a signature. rows: rows per sample, 0 where it differs (ragged). children: a list
-    of values, one per child. each: the rows of one value are its children.
+    of values, one per child.
     """
 
     pool: Pool
     rows: int
     children: bool = False
-    each: bool = False
 
 
 @final

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import glueball as mx
 from glueball import autograd, fold, gluon, init, nd
 from glueball.contrib import amp
 
@@ -343,3 +344,39 @@ def test_a_scope_is_gone_when_its_last_value_is() -> None:
         assert all(any(tape is old for old in before) for tape in left)
     finally:
         gc.enable()
+
+
+def test_writing_on_one_device_while_calls_with_weights_of_another_wait() -> None:
+    net = nn.Dense(2)
+    net.initialize(ctx=mx.cpu(0))
+    elsewhere = nd.zeros((3,), ctx=mx.cpu(1))
+    with fold.batching():
+        answers = [net(nd.ones((1, 4)) * i) for i in range(3)]
+        elsewhere += 1
+        net.weight.data()[:] = 0
+        after = net(nd.ones((1, 4)))
+    assert elsewhere.asnumpy().tolist() == [1, 1, 1]
+    assert abs(answers[2].asnumpy()).sum() > 0
+    np.testing.assert_allclose(after.asnumpy(), net.bias.data().asnumpy()[None])
+
+
+@pytest.mark.parametrize("call", [lambda x: nd.concat(None, x, dim=0), lambda x: nd.add_n(x, None),
+                                  lambda x: nd.concat(x, dim=0, axis=1),
+                                  lambda x: nd.broadcast_add(x, None), lambda x: nd.dot(x)])
+def test_wrong_arguments_are_refused_as_without_a_scope(call: Callable[[Any], Any]) -> None:
+    x = nd.ones((2, 3))
+    with pytest.raises(Exception, match=".") as plain:
+        call(x)
+    with pytest.raises(type(plain.value)) as folded, fold.batching():
+        call(x * 1)
+    assert str(folded.value).splitlines()[0] == str(plain.value).splitlines()[0]
+
+
+def test_a_result_of_unknown_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No operator of the table is like that; one that somebody adds without a rule would be."""
+    from glueball.base.errors import MXNetError
+    from glueball.fold import operator_calls
+    from glueball.ops.opdef import TensorType
+    monkeypatch.setattr(operator_calls, "infer_node", lambda *_: (None, [TensorType()]))
+    with pytest.raises(MXNetError, match=r"(?s)not known before.*Expected.*Received.*Fix"), fold.batching():
+        nd.arcsinh(nd.ones((1, 7, 11)))
