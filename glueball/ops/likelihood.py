@@ -30,8 +30,11 @@ def _wrong_label(data: Tensor, label: Tensor) -> Exception:
             explain(where, "The labels do not fit the predictions.", expected="one class number per row",
                     received=received)
         )
-    classes = data.shape[1]
-    low, high = float(label.min()), float(label.max())
+    return no_such_class(where, data.shape[1], float(label.min()), float(label.max()))
+
+
+def no_such_class(where: str, classes: int, low: float, high: float) -> ArgumentError:
+    """Return the error for labels from `low` to `high` where there are so many classes."""
     wrong = high if not high < classes else low
     hint = (
         f"labels from 1 to {classes} become class numbers with label - 1"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ndarray as nd
-from ...base.errors import ArgumentError, ShapeError, explain
+from ...base.errors import ShapeError, explain
 from ...dispatch import CURRENT
+from ...ops.likelihood import no_such_class
 from .base import Loss, _apply_weighting, _reshape_like
 
 __all__ = [
@@ -168,23 +169,7 @@ class SoftmaxCrossEntropyLoss(Loss):
         values = label.asnumpy()
         low, high = values.min(), values.max()
         if not (low >= 0 and high < classes):
-            wrong = high if not high < classes else low
-            hint = (
-                f"labels from 1 to {classes} become class numbers with label - 1"
-                if wrong == classes
-                else f"give the last layer at least {int(high) + 1} units"
-                if high > classes
-                else "mask such samples with sample_weight"
-            )
-            raise ArgumentError(
-                explain(
-                    type(self).__name__,
-                    "A label is none of the classes.",
-                    expected=f"labels from 0 to {classes - 1}: the predictions have {classes} classes",
-                    received=f"label {wrong:g} in labels from {low:g} to {high:g}",
-                    fix=hint,
-                )
-            )
+            raise no_such_class(type(self).__name__, classes, low, high)
 
 
 SoftmaxCELoss = SoftmaxCrossEntropyLoss
