@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ndarray as nd
-from ...base.errors import ShapeError, explain
+from ...base.errors import ArgumentError, ShapeError, explain
 from ...dispatch import CURRENT
 from ...ops.likelihood import no_such_class
 from .base import Loss, _apply_weighting, _reshape_like
