@@ -26,13 +26,7 @@ from glueball.base.errors import ArgumentError
 from glueball.fold import fiber
 from glueball.fold.scope import batching, current_folder
 
-try:
-    import greenlet
-except ImportError:
-    greenlet = None
-
-KINDS = [pytest.param("greenlet", marks=pytest.mark.skipif(greenlet is None, reason="greenlet is not installed")),
-         "threads"]
+from .fibers import KINDS, greenlet
 
 
 @pytest.fixture(params=KINDS)
