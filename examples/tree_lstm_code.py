@@ -138,22 +138,24 @@ def read_library(train: int, test: int) -> tuple[list[Piece], list[Piece]]:
     parts: tuple[list[Piece], list[Piece]] = ([], [])
     progress = bar(range(train + test), "reading the library", train + test)
     gc.disable()  # millions of nodes are made, and few thrown away: looking for garbage would take half of the time
-    for name in sorted(names, key=digests.__getitem__):
-        unseen = digests[name][-1] % 6 == 0
-        if len(parts[unseen]) >= (train, test)[unseen]:
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what Python has to say of its own library's style
-                found = list(pieces_of((library / name).read_bytes()))
-        except (SyntaxError, ValueError, RecursionError):
-            continue  # templates, and files of another version of Python
-        parts[unseen].extend(found)
-        for _ in found:
-            next(progress, None)
-        if len(parts[0]) >= train and len(parts[1]) >= test:
-            break
-    gc.enable()
+    try:
+        for name in sorted(names, key=digests.__getitem__):
+            unseen = digests[name][-1] % 6 == 0
+            if len(parts[unseen]) >= (train, test)[unseen]:
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what Python has to say of its own library's style
+                    found = list(pieces_of((library / name).read_bytes()))
+            except (SyntaxError, ValueError, RecursionError):
+                continue  # templates, and files of another version of Python
+            parts[unseen].extend(found)
+            for _ in found:
+                next(progress, None)
+            if len(parts[0]) >= train and len(parts[1]) >= test:
+                break
+    finally:
+        gc.enable()
     return parts[0][:train], parts[1][:test]
 
 

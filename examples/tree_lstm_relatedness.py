@@ -228,6 +228,8 @@ def read_vectors(file: Path, words: set[str]) -> dict[str, np.ndarray]:
         raise DataError(
             f"{file} is missing.\nExpected: word vectors, https://nlp.stanford.edu/projects/glove"
         ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not text in UTF-8: {error}") from None
     if len({vector.size for vector in found.values()}) != 1:
         raise DataError(
             f"{file}: expected vectors of one size for at least one of the {len(words)} words. "

@@ -115,6 +115,43 @@ def test_missing_files_and_vectors(example: Any, tmp_path: Path) -> None:
     with pytest.raises(example.DataError, match="expected vectors of one size"):
         example.read_vectors(vectors, {"dog", "cat"})
     assert example.read_vectors(vectors, {"dog"})["dog"].tolist() == [1, 2]
+    with pytest.raises(example.DataError, match=r"at least one of the 1 words\. Received sizes: \[\]"):
+        example.read_vectors(vectors, {"bird"})
+    with pytest.raises(example.DataError, match=r"nowhere\.txt is missing(.|\n)*glove"):
+        example.read_vectors(tmp_path / "nowhere.txt", {"dog"})
+    vectors.write_text("cat 1 2\ndog 1 x\n", encoding="utf-8")
+    with pytest.raises(example.DataError, match=r"vectors\.txt:2: expected a word and numbers\. Received: 'dog 1 x"):
+        example.read_vectors(vectors, {"dog"})
+
+
+def test_files_that_are_no_text_or_empty(example: Any, tmp_path: Path) -> None:
+    binary, empty = tmp_path / "binary.txt", tmp_path / "empty.txt"
+    binary.write_bytes(b"\xff\xfe\xff")
+    empty.write_text("\n", encoding="utf-8")
+    for read in (example.read_sst, lambda file: example.read_vectors(file, {"dog"})):
+        with pytest.raises(example.DataError, match=r"binary\.txt is not text in UTF-8"):
+            read(binary)
+    with pytest.raises(example.DataError, match="expected at least one tree"):
+        example.read_sst(empty)
+    for name in ("a.toks", "a.parents", "b.toks", "b.parents", "sim.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(example.DataError, match="expected at least one pair"):
+        example.read_sick(tmp_path)
+
+
+def test_the_command_line_says_what_is_missing(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tree_lstm_relatedness.py"])
+    with pytest.raises(SystemExit, match=r"tree_lstm_relatedness: No data are given\.\nExpected: --data DIR"):
+        example.main()
+
+
+def test_a_python_without_sources(code: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(code.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    (tmp_path / "broken.py").write_text("def (:", encoding="utf-8")
+    code.run(1, True, None)
+    assert "there is nothing to read" in capsys.readouterr().out
+    assert code.gc.isenabled()
 
 
 def test_given_vectors_are_used(example: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

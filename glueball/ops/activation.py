@@ -126,7 +126,7 @@ def _activation_backward(grad: Tensor, data: Tensor, act_type: str = REQUIRED) -
 
 # -- LeakyReLU ---------------------------------------------------------------------------------------------------------
 _KINDS = ("leaky", "prelu", "elu", "selu", "gelu", "rrelu")
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 
 def _slopes(data: Tensor, gamma: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def _np_leaky(
         )
         return np.where(x > 0, x, slopes * x)
     if act_type == "selu":
-        return _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(x))
+        return SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x))
     if act_type == "gelu":
         return x * 0.5 * (1 + np.vectorize(erf, otypes=[np.float64])(x / np.sqrt(2)))
     if act_type == "elu":
@@ -304,7 +304,7 @@ def _leaky_relu_backward(grad: Tensor, data: Tensor, act_type: str = "leaky", sl
         return aten.leaky_relu_backward(grad, data, slope, False)
     if act_type == "gelu":
         return aten.gelu_backward(grad, data)
-    alpha, scale = (slope, 1.0) if act_type == "elu" else (_SELU_ALPHA, _SELU_SCALE)
+    alpha, scale = (slope, 1.0) if act_type == "elu" else (SELU_ALPHA, SELU_SCALE)
     return aten.elu_backward(grad, alpha, scale, 1.0, False, data)
 
 

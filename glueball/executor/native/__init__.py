@@ -8,10 +8,9 @@ is not installed."""
 from __future__ import annotations
 
 from .compile import available, why_not
-from .expression import Expr, constant, input
+from .expression import Expr, input
 from .operators import EXPRESSIONS
 from .places import launch
-from .run import Kind, Rows, Split, compile_rows
+from .run import Rows, Split, compile_rows
 
-__all__ = ["available", "why_not", "Expr", "input", "constant", "EXPRESSIONS", "Rows", "Split", "Kind", "compile_rows",
-           "launch"]
+__all__ = ["available", "why_not", "Expr", "input", "EXPRESSIONS", "Rows", "Split", "compile_rows", "launch"]

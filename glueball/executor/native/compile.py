@@ -94,10 +94,6 @@ class Compiler:
         """Return a segment in LLVM's language."""
         return write_module(name, segment, FORMATS[str(dtype)[6:]], self.vector_bytes)
 
-    def assembly(self, segment: Segment, dtype: torch.dtype) -> str:
-        """Return a segment in the processor's language, for reading."""
-        return self._machine.emit_assembly(self._llvm.parse_assembly(self.text(segment, dtype)))
-
     def kernel(self, segment: Segment, dtype: torch.dtype) -> Kernel:
         """Return the compiled code of a segment: the same object for the same segment."""
         found = self._kernels.get((segment, dtype))

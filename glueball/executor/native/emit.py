@@ -6,7 +6,7 @@ time: sizes, pointers, row strides. Work is cut into blocks, and every thread th
 from a counter until there are no more; what is summed over rows is summed per block, so results do not depend on the
 number of threads.
 
-Layout of the argument, an array of 64-bit integers: `HEADER` names the first ones (counter is 0 at first); then
+Layout of the argument, an array of 64-bit integers: `_HEADER` names the first ones (counter is 0 at first); then
 (pointer, row stride in elements) of every operand: inputs, outputs, sums over rows (one row per block of rows), sums
 over columns.
 
@@ -22,9 +22,9 @@ from typing import final
 from .expression import Expr, index_of, number_of, topological
 from .vector_math import FUNCTIONS, Format, Writer
 
-__all__ = ["Segment", "HEADER", "write_module", "cost"]
+__all__ = ["Segment", "write_module", "cost"]
 
-HEADER = ("counter", "rows", "columns", "block_rows", "block_columns", "blocks", "blocks_across")
+_HEADER = ("counter", "rows", "columns", "block_rows", "block_columns", "blocks", "blocks_across")
 _BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _PREDICATES = {"lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
 # Relative to an addition, for the choice of the number of threads
@@ -103,7 +103,7 @@ class _Body:
 
     def blocks(self) -> None:
         """Write the loop over blocks and the limits of each."""
-        for index, name in enumerate(HEADER[1:], 1):
+        for index, name in enumerate(_HEADER[1:], 1):
             self.argument(index, f"%{name}")
         self.text += [
             "  br label %fetch",
@@ -130,7 +130,7 @@ class _Body:
         kind, w = self.w.kind, self.w
         self.text += ["  br label %row", "row:", "  %i = phi i64 [ %r0, %block ], [ %i1, %rowend ]"]
         for k in range(self.operands):
-            at = len(HEADER) + 2 * k
+            at = len(_HEADER) + 2 * k
             self.argument(at, f"%base{k}")
             self.argument(at + 1, f"%stride{k}")
             row = "%down" if self.first_row_sum <= k < self.first_column_sum else "%i"

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from ...base.errors import ArgumentError, explain
 
 __all__ = [
-    "Expr", "Operand", "UNARY", "PREDICATES", "input", "constant", "add", "sub", "mul", "div", "neg", "exp", "expm1",
+    "Expr", "Operand", "UNARY", "input", "constant", "add", "sub", "mul", "div", "neg", "exp", "expm1",
     "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "abs", "sign", "relu", "sigmoid", "tanh", "softsign",
     "softrelu", "erf", "floor", "ceil", "trunc", "maximum", "minimum", "select", "power", "topological",
     "inputs_of", "number_of", "index_of",
@@ -31,7 +31,7 @@ UNARY = (
     "neg", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "abs", "sigmoid", "tanh", "softsign", "softrelu", "erf",
     "floor", "ceil", "trunc",
 )  # fmt: skip
-PREDICATES = ("lt", "le", "eq", "ne")  # of `select`; with NaN only "ne" holds
+_PREDICATES = ("lt", "le", "eq", "ne")  # of `select`; with NaN only "ne" holds
 
 
 @final
@@ -320,7 +320,7 @@ def select(predicate: str, left: Operand, right: Operand, yes: Operand, no: Oper
     a, b, x, y = _node(left), _node(right), _node(yes), _node(no)
     if predicate in ("gt", "ge"):
         predicate, a, b = {"gt": "lt", "ge": "le"}[predicate], b, a
-    if predicate not in PREDICATES:
+    if predicate not in _PREDICATES:
         raise ArgumentError(
             explain("select", "There is no such predicate.", expected="lt, le, eq, ne, gt, ge", received=predicate)
         )

@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, TypeAlias
 
+from ...ops.activation import SELU_ALPHA, SELU_SCALE
 from . import expression as e
 from .expression import Expr
 
 __all__ = ["EXPRESSIONS", "Row"]
 
 Row: TypeAlias = Callable[..., "Expr | None"]  # (attrs, *arguments)
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 
 def _softrelu_gated(x: Expr) -> Expr:
@@ -53,7 +53,7 @@ def _leaky(attrs: Mapping[str, Any], x: Expr, *gamma: Expr) -> Expr | None:
     if kind == "elu":
         return e.select("gt", x, 0.0, x, e.expm1(x) * slope)
     if kind == "selu":
-        return e.select("gt", x, 0.0, x * _SELU_SCALE, e.expm1(x) * (_SELU_SCALE * _SELU_ALPHA))
+        return e.select("gt", x, 0.0, x * SELU_SCALE, e.expm1(x) * (SELU_SCALE * SELU_ALPHA))
     if kind == "gelu":
         return x * 0.5 * (1.0 + e.erf(x * math.sqrt(0.5)))
     return None  # prelu's slopes are arranged by axes, rrelu draws numbers

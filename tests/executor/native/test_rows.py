@@ -262,6 +262,10 @@ def test_misfits_are_refused(way: str) -> None:
         segment.backward([numbers(3, 4), numbers(4)], [elsewhere.expand(3, 4)], [True, True])
     with pytest.raises(ShapeError, match="Gradient 0"):
         segment.backward([numbers(3, 4), numbers(4)], [numbers(4, 4)], [True, True])
+    with pytest.raises(ArgumentError, match="number of targets"):
+        segment.forward([numbers(3, 4), numbers(4)], [numbers(3, 4), numbers(3, 4)])
+    with pytest.raises(ArgumentError, match="number of targets"):
+        segment.backward([numbers(3, 4), numbers(4)], [numbers(3, 4)], [True, True], [None])
     pair = compile_rows([a * b + c], ["full", "full", "row"], DOUBLE)
     torch.testing.assert_close(
         pair.forward([Split(numbers(3, 8), (4, 4)), numbers(4)]), pair.forward([*numbers(3, 8).split(4, 1), numbers(4)])
@@ -298,6 +302,17 @@ def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install 'llvmlite>=0.45'" in (compile.why_not() or "")
     with pytest.raises(UnsupportedError, match="torch"):
         compile.compiler()
+
+
+def test_an_old_llvm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of emit.py needs LLVM 20; an older one is named, with the way out."""
+    if not compile.available():
+        pytest.skip(compile.why_not() or "")
+    import llvmlite.binding
+
+    monkeypatch.setattr(llvmlite.binding, "llvm_version_info", (15, 0, 7))
+    with pytest.raises(UnsupportedError, match=r"LLVM 15, which is too old(.|\n)*pip install"):
+        compile.Compiler()
 
 
 # -- random segments -------------------------------------------------------------------------------------------------
