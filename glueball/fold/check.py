@@ -21,13 +21,13 @@ from ..base import aten
 from ..base.errors import MXNetError, explain
 from ..base.tree import unflatten
 from ..dispatch import CURRENT
-from ..executor.interpret import interpret, run_operator
+from ..executor.interpret import interpret
 from ..ndarray import zeros
 from ..ops.opdef import OpDef
 from .functions import Sink
 from .future import OFFSET, OFFSET_MASK
 from .kinds import Pool
-from .steps import Program
+from .verify import run_program
 
 __all__ = ["Checker", "blame"]
 
@@ -43,8 +43,8 @@ class _Difference(MXNetError):
 @final
 @dataclass(slots=True)
 class _Totals:
-    """Gradients of one work that are still being added up: by pool, rows; by identity, weights. seen: rows compared;
-    owner: by (pool, row), the number of a call that reads it.
+    """Gradients of one work that are still being added up: by pool, rows; by identity, weights. owner: by (pool, row),
+    the number of a call that reads it.
     """
 
     expected: dict[Pool, Tensor] = field(default_factory=dict)
@@ -65,6 +65,7 @@ class Checker:
         self.tensor_of = tensor_of  # of a shared array or Parameter, on a device
         self.graphs: dict[Any, Any] = {}
         self.open: dict[int, _Totals] = {}  # by identity of a work that runs in two halves
+        self.shared: dict[int, list[Tensor]] = {}  # by identity of a work, what it ran with; see _expect
 
     # -- values --------------------------------------------------------------------------------------------------------
     def values(self, work: Any, calls: Any) -> None:
@@ -78,6 +79,7 @@ class Checker:
         token = CURRENT.set(None)
         try:
             with torch.no_grad():
+                self.shared[id(work)] = self._shared(signature)
                 for call in calls:
                     arguments, expected = self.alone(work, int(call))
                     for index, value in enumerate(expected):
@@ -138,7 +140,9 @@ class Checker:
                 structure = signature.reference[1]
                 data = dict(zip(graph.data, _flat(_placed(structure, arguments))))
                 return interpret(graph.outputs, {**data, **dict(zip(own, shared))}, signature.training)
-        return _run(signature.program, arguments, shared, signature.training)
+        results = run_program(signature.program, arguments, shared, signature.training)
+        # rows of children that are a result as they are: one after the other
+        return [torch.cat(r) if isinstance(r, list) else r for r in results]
 
     def _graph(self, signature: Any, arguments: Sequence[Any]) -> Any:
         """Return the block's graph, traced on arrays of just these shapes."""
@@ -218,10 +222,12 @@ class Checker:
         return found
 
     def _expect(self, work: Any, call: int, totals: _Totals) -> None:
-        """Add the gradients of one call, computed alone."""
+        """Add the gradients of one call, computed alone from the weights that the group ran with: by now a Parameter may
+        hold another tensor (its grad_req or dtype was set anew).
+        """
         signature, store, tape = work.signature, self.engine.store, self.engine.tape
         arguments = self._arguments(work, call)
-        originals = self._shared(signature)
+        originals = self.shared[id(work)]
         shared = [t.detach().requires_grad_(t.requires_grad) for t in originals]
         leaves: list[tuple[Tensor, Pool, int, int]] = []
         for position, argument in enumerate(signature.arguments):
@@ -356,39 +362,6 @@ def _placed(structure: Any, arguments: Sequence[Any]) -> list[Any]:
         else:
             found.append(marker(next(lists)) if isinstance(marker, type) else marker[0])
     return found
-
-
-def _run(program: Program, arguments: Sequence[Any], shared: Sequence[Tensor], training: bool) -> list[Tensor]:
-    """Interpret a program on the arguments of one call; a slot of level "edge" holds a list."""
-    values: dict[int, Any] = dict(zip(program.arguments, arguments))
-    values.update(zip(program.shared, shared))
-    edges = next((len(a) for a in arguments if isinstance(a, list)), 0)
-    for step in program.steps:
-        if isinstance(step.op, str):
-            values[step.outputs[0]] = _moved(step.op, values[step.inputs[0] or 0], edges)  # they have one input
-            continue
-        names = [name for name, slot in zip(step.op.input_names, step.inputs) if slot is not None]
-        slots = [slot for slot in step.inputs if slot is not None]
-        rounds = range(edges) if step.level == "edge" else [None]
-        results = [run_operator(step.op, [values[s][k] if k is not None and isinstance(values[s], list) else values[s]
-                                          for s in slots], step.attrs, training,
-                                None if step.op.variadic else names) for k in rounds]
-        for index, slot in enumerate(step.outputs):
-            values[slot] = [r[index] for r in results] if step.level == "edge" else results[0][index]
-    # rows of children that are a result as they are: one after the other
-    return [torch.cat(values[slot]) if isinstance(values[slot], list) else values[slot] for slot in program.results]
-
-
-def _moved(word: str, value: Any, edges: int) -> Any:
-    """Spread a value over children, or reduce theirs one after the other."""
-    if word == "spread":
-        return [value] * edges
-    if word == "max":
-        return torch.stack(value).amax(0)
-    total = value[0]
-    for one in value[1:]:
-        total = total + one
-    return total / edges if word == "mean" else total
 
 
 def _size(tensors: Sequence[Tensor]) -> float:

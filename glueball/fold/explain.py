@@ -165,8 +165,9 @@ class Report:
     def seconds(self) -> dict[str, float]:
         """Seconds by phase; on a GPU computing runs beside the program, so these are times of the program."""
         end = self.closed or perf_counter()
-        flushed = sum((flush.ended or end) - flush.clocks[0] for flush in self.flushes)
-        found = {"recording": end - self.opened - flushed, "scheduling": 0.0, "preparing": 0.0, "gathering": 0.0,
+        flushed = sum(flush.end - flush.clocks[0] for flush in self.flushes)
+        # floats: a scope that did nothing but flush may come out at a negative rounding error
+        found = {"recording": max(end - self.opened - flushed, 0.0), "scheduling": 0.0, "preparing": 0.0, "gathering": 0.0,
                  "computing": 0.0, "backward": 0.0}
         for flush in self.flushes:
             begin, stored, planned = flush.clocks
@@ -359,7 +360,7 @@ def draw(path: str | PathLike[str]) -> None:
     Raises
     ------
     MXNetError
-        When nothing has been folded yet, or the file's name has another ending.
+        When nothing has been folded yet, `path` is no name of a file, or the name has another ending.
 
     >>> import os, tempfile
     >>> from glueball import fold, nd

@@ -47,6 +47,11 @@ class Flush:
     ended: float = 0.0
 
     @property
+    def end(self) -> float:
+        """When it ended or, when it failed, the last that is known of it."""
+        return self.ended or (self.marks[-1] if self.marks else self.clocks[2])
+
+    @property
     def groups(self) -> int:
         """Number of groups."""
         return len(self.planned.groups)

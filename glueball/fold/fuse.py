@@ -19,7 +19,7 @@ from ..executor.native import EXPRESSIONS, Expr, Rows, Split, available, compile
 from ..ops.opdef import OpDef
 from .steps import Program, Step
 
-__all__ = ["Segment", "Placed", "fuse", "column_slices"]
+__all__ = ["Segment", "fuse", "column_slices"]
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -82,8 +82,6 @@ class Segment:
 
 
 _TOGETHER: dict[tuple[Leaf, ...], list[tuple[Sequence[Leaf], bool]]] = {}
-
-Placed = "Step | Segment"
 
 
 def column_slices(step: Step, size: int) -> list[tuple[int, int, int]] | None:

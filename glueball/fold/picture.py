@@ -76,11 +76,17 @@ class Words:
 
 def draw_groups(report: Any, path: str | os.PathLike[str]) -> None:
     """Draw a report's schedule into a file; the ending says how (svg, png)."""
+    given: object = path
+    if not isinstance(given, (str, os.PathLike)):
+        raise errors.ArgumentError(errors.explain("fold.draw", "The picture goes into a file.",
+                                                  expected="a name that ends in .svg or .png", received=repr(given),
+                                                  fix='fold.draw("schedule.svg")'))
     target = Path(path)
     ending = target.suffix.lower()
     if ending not in (".svg", ".png"):
         raise errors.MXNetError(errors.explain("fold.draw", "The ending of the file's name says what is drawn.",
-                                               expected="a name that ends in .svg or .png", received=str(path)))
+                                               expected="a name that ends in .svg or .png", received=str(path),
+                                               fix="name it schedule.svg, which every browser shows"))
     shapes, height = _Schedule(report).shapes()
     if ending == ".svg":
         target.write_text(_as_svg(shapes, height, report), encoding="utf-8")
@@ -129,7 +135,7 @@ class _Schedule:
             spans.append(_Span(before - start, begin - start, -1, "recording"))
             spans.append(_Span(begin - start, planned - start, -1, "scheduling"))
             spans += [_Span(a - start, b - start, -1, "preparing") for a, b in flush.prepared]
-            before = flush.ended or (flush.marks[-1] if flush.marks else planned)
+            before = flush.end
         spans.append(_Span(before - start, (report.closed or before) - start, -1, "recording"))
         for group in report.runs:
             spans.append(_Span(group.begin - start, group.end - start, self.lanes[id(group.signature)], "group", group))

@@ -296,9 +296,10 @@ class Parameter:
 
     def cast(self, dtype: Any) -> None:
         """Change the element type of values and gradients."""
+        if self._data is not None:
+            announce_writes(self._data.values())  # who still has to read the old values declares their type, too
         self._dtype = dtypes.as_numpy(dtype) if dtypes.name_of(dtype) != "bfloat16" else "bfloat16"
         if self._data is not None:
-            announce_writes(self._data.values())
             for ctx, array in list(self._data.items()):
                 self._data[ctx] = cast = array.detach().astype(dtype).detach()
                 if self._grad_req != "null":

@@ -237,3 +237,34 @@ def test_only_check_pays_for_it() -> None:
     with fold.batching() as scope:
         y = nd.tanh(nd.ones((1, 2)))
     assert scope.mode == "on" and y.folder.engine.checker is None and y.folder.engine.tape.checker is None
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_parameters_that_are_set_anew_before_backward_pass(dtype: str) -> None:
+    """What a group ran with is compared, not what its parameters hold by the time of backward."""
+    x, net = nd.array([[1.0, 2.0]], dtype=dtype), nn.Dense(2, in_units=2)
+    net.initialize()
+    net.cast(dtype)
+    x.attach_grad()
+    with autograd.record(), fold.batching("check"):
+        total = nd.add_n(*[net(x * i).sum() for i in range(4)])
+    net.weight.grad_req = "null"
+    net.weight.grad_req = "write"
+    total.backward()
+    np.testing.assert_allclose(x.grad.asnumpy(), 6 * net.weight.data().asnumpy().sum(0, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(net.bias.grad().asnumpy(), [4.0, 4.0])
+
+
+@pytest.mark.parametrize("mode", ["on", "check"])
+def test_a_cast_inside_a_scope_comes_after_what_was_recorded(mode: str) -> None:
+    x, net = nd.array([[1.0, 2.0]]), nn.Dense(2, in_units=2)
+    net.initialize()
+    net.hybridize()
+    expected = net(x).asnumpy()
+    with fold.batching(mode):
+        single = [net(x) for _ in range(3)]
+        net.cast("float64")
+        double = [net(x.astype("float64")) for _ in range(3)]
+    assert {y.dtype for y in single} == {np.float32} and {y.dtype for y in double} == {np.float64}
+    for y in (*single, *double):
+        np.testing.assert_allclose(y.asnumpy(), expected, rtol=1e-5)

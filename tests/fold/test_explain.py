@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import random
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -520,3 +521,18 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MXNetError, match=r"\.svg or \.png"):
         fold.draw(tmp_path / "schedule.pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_time_of_a_flush_that_failed_ends_with_it() -> None:
+    """What is recorded behind it, and later flushes, are no part of its time."""
+    net = layer()
+    with fold.batching() as scope:
+        late = net(nd.ones((1, H)))
+        held, net.weight._data = net.weight._data, {}
+        with pytest.raises(MXNetError):
+            late.asnumpy()
+        net.weight._data = held
+        time.sleep(0.02)
+        net(nd.ones((1, H))).asnumpy()
+    seconds = fold.last_report().seconds
+    assert scope.mode == "on" and seconds["recording"] >= 0.02, seconds
