@@ -19,29 +19,20 @@ from ..dispatch import apply_own_rule, needs_own_rule
 from ..ops.opdef import OpDef, Unsupported
 from ..ops.rules.batch import has_stack_rule, keeps_rows, refused
 
-__all__ = ["run_stacked", "run_rows", "why_not_stacked", "why_not_rows"]
+__all__ = ["run_stacked", "run_rows", "why_not_stacked"]
 
 Shape = tuple[int, ...]
 
 
-def why_not_rows(op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Shape | None], batched: Sequence[bool],
-                 training: bool = False) -> str | None:
-    """Say why samples may not be concatenated along axis 0, or None when they may.
+def why_not_stacked(op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Shape | None], batched: Sequence[bool],
+                    training: bool = False) -> str | None:
+    """Say why a stack of samples would be computed one by one, or None when one call does it.
 
     Parameters
     ----------
-    shapes : shape of each input of one sample (axis 0: its rows); None for an absent input
+    shapes : shape of each input of one sample; None for an absent input
     batched : whether an input differs from sample to sample; the others are shared
     """
-    why = refused(op, training)
-    if why is not None or keeps_rows(op, attrs, shapes, batched, training):
-        return why
-    return "axis 0 is no axis of independent rows in this call"
-
-
-def why_not_stacked(op: OpDef, attrs: Mapping[str, Any], shapes: Sequence[Shape | None], batched: Sequence[bool],
-                    training: bool = False) -> str | None:
-    """Say why a stack of samples would be computed one by one, or None when one call does it."""
     why = refused(op, training)
     if why is not None or has_stack_rule(op, batched) or keeps_rows(op, attrs, shapes, batched, training):
         return why
@@ -81,7 +72,8 @@ def run_stacked(op: OpDef, tensors: Sequence[torch.Tensor | None], batched: Sequ
     rule = op.batch
     if not any(batched):
         raise ArgumentError(explain(op.name, "No input carries an axis of samples.", expected="at least one",
-                                    received=f"batched={list(batched)}"))
+                                    received=f"batched={list(batched)}",
+                                    fix="run the operator itself: its result is that of every sample"))
     if isinstance(rule, Unsupported):
         return _one_by_one(op, tensors, batched, attrs, training)
 

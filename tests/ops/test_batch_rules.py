@@ -22,10 +22,10 @@ from glueball import autograd
 from glueball.base.errors import ArgumentError, MXNetError
 from glueball.dispatch import run_kernel
 from glueball.fold import operators
-from glueball.fold.operators import run_rows, run_stacked, why_not_rows, why_not_stacked
+from glueball.fold.operators import run_rows, run_stacked, why_not_stacked
 from glueball.ops import TABLE, lookup
 from glueball.ops.opdef import OpDef, Unsupported, freeze
-from glueball.ops.rules.batch import never, refused
+from glueball.ops.rules.batch import keeps_rows, never, refused
 from glueball.ops.rules.batch_table import _CLASSES, broadcasting, constant
 from glueball.ops.rules.check import A, ArraySpec, S, Sample
 from glueball.ops.rules.grad import zero
@@ -199,7 +199,7 @@ class Comparison:
         counts = [len(r) for r in rows]
         for k in range(SAMPLES):  # a promise for any numbers of rows
             shapes = [(counts[k], *s[1:]) if flag else s for s, flag in zip(self.shapes, self.flags)]
-            assert why_not_rows(self.op, self.attrs, shapes, self.flags, self.sample.training) is None, shapes
+            assert keeps_rows(self.op, self.attrs, shapes, self.flags, self.sample.training), shapes
         joined = [None if a is None else np.concatenate([s[i][r] for s, r in zip(self.arrays, rows)]) if flag else a
                   for i, (a, flag) in enumerate(zip(self.arrays[0], self.flags))]
 
@@ -235,7 +235,7 @@ def test_folded_calls_are_single_calls(op: OpDef, monkeypatch: pytest.MonkeyPatc
                 if why_not_stacked(*call) is None:
                     slopes += comparison.stacked()
                     stacks += 1
-                if why_not_rows(*call) is None:
+                if keeps_rows(*call):
                     slopes += comparison.in_rows()
                     rows += 1
             except Exception as error:
@@ -259,15 +259,21 @@ def _has_gradient(op: OpDef) -> bool:
 def test_dropout_decides_for_each_sample() -> None:
     op, ones = lookup("Dropout"), torch.ones(3, 40, 50)
     shared = op.typed({"axes": (0,)})  # one decision for a column of a sample
-    assert why_not_rows(op, shared, [(40, 50)], [True], training=True) is not None
+    assert not keeps_rows(op, shared, [(40, 50)], [True], training=True)
     kept = run_stacked(op, [ones], [True], shared, training=True)[0] != 0
     assert (kept == kept[:, :1]).all()
     assert not torch.equal(kept[0], kept[1])
     plain = op.typed({"axes": (1,)})
-    assert why_not_rows(op, plain, [(40, 50)], [True], training=True) is None
+    assert keeps_rows(op, plain, [(40, 50)], [True], training=True)
     kept = run_rows(op, [ones.flatten(0, 1)], plain, training=True)[0] != 0
     assert (kept == kept[:, :1]).all()
     assert not torch.equal(kept[:40], kept[40:80])
+
+
+def test_a_stack_without_samples_is_refused() -> None:
+    op = lookup("relu")
+    with pytest.raises(MXNetError, match="No input carries an axis of samples"):
+        run_stacked(op, [torch.ones(2, 3)], [False], op.typed({}))
 
 
 def test_random_operators_of_arrays_draw_for_each_sample() -> None:
@@ -287,14 +293,14 @@ def test_random_operators_of_arrays_draw_for_each_sample() -> None:
 def test_what_is_not_batched_says_why(name: str, words: str) -> None:
     op = lookup(name)
     assert words in (why_not_stacked(op, {}, [(2, 2)], [True]) or "")
-    assert words in (why_not_rows(op, {}, [(2, 2)], [True]) or "")
+    assert not keeps_rows(op, {}, [(2, 2)], [True])
 
 
 def test_batch_norm_is_batched_in_predict_mode_only() -> None:
     op = lookup("BatchNorm")
     call = (op, op.typed({}), [(2, 3), (3,), (3,), (3,), (3,)], [True, False, False, False, False])
-    assert why_not_rows(*call) is None
-    assert "statistics" in (why_not_rows(*call, training=True) or "")
+    assert keeps_rows(*call)
+    assert not keeps_rows(*call, training=True)
     assert "statistics" in (why_not_stacked(*call, training=True) or "")
 
 
@@ -500,7 +506,7 @@ def test_drawn_calls_are_single_calls(name: str) -> None:
                 if why_not_stacked(*call) is None:
                     comparison.stacked()
                     stacks += 1
-                if why_not_rows(*call) is None:
+                if keeps_rows(*call):
                     comparison.in_rows()
                     rows += 1
             except Exception as error:

@@ -19,7 +19,7 @@ from .infer import broadcasting as broadcasting_shapes
 from .infer import elementwise as equal_shapes
 from .infer import same_shape
 
-__all__ = ["assign", "elementwise", "broadcasting", "by_rows", "by_vmap", "constant"]
+__all__ = ["assign", "elementwise", "broadcasting", "by_rows", "constant"]
 
 
 def _kept_by_reshape(attrs: Attrs, shapes: Shapes) -> bool:
@@ -181,7 +181,7 @@ _CLASSES: tuple[tuple[Batching | Unsupported, str], ...] = (
      "sum mean prod nansum nanprod _square_sum max min norm"),
     (Batching("reduction", rows_of(0, when=off("axes")), stacking.reducing("axes")), "moments"),
     (Batching("reduction", rows_of(0, when=off()), stacking.positions), "argmax argmin"),
-    (Batching("along an axis", rows_of(0, when=off()), stacking.cumulating), "_np_cumsum"),
+    (Batching("along an axis", rows_of(0, when=off()), stacking.along_or_flat), "_np_cumsum"),
     (_shifting("along an axis", "axis"), "softmax softmin log_softmax _softmax_backward _log_softmax_backward reverse "
                                          "SliceChannel _split_v2 slice_axis _gather_rows"),
     (_shifting("along an axis", "axis", least=1, more=1), "stack"),
@@ -201,7 +201,7 @@ _CLASSES: tuple[tuple[Batching | Unsupported, str], ...] = (
     (Batching("slice", rows_of(0, when=_kept_by_slice), stacking.cut), "slice _slice_assign_scalar"),
     (Batching("slice", rows_of(when=_kept_by_slice), stacking.cut), "_slice_assign"),
     (Batching("slice", rows_of(0, when=off("axes")), stacking.cut_like), "slice_like"),
-    (Batching("repetition", rows_of(0, when=off()), stacking.repeated), "repeat"),
+    (Batching("repetition", rows_of(0, when=off()), stacking.along_or_flat), "repeat"),
     (Batching("product", rows_of(0, when=_dense_rows), stacking.dense), "FullyConnected"),
     (Batching("product", _rows_of_dot, stacking.product), "dot"),
     (Batching("product", rows_of(0, 1, least=3), stacking.pairwise), "batch_dot"),

@@ -103,8 +103,8 @@ def positions(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any
     return found.reshape(-1, *(1,) * (data.dim() - 1 if attrs["keepdims"] else 1))
 
 
-def cumulating(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
-    """cumsum along an axis, or along the flattened sample."""
+def along_or_flat(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
+    """cumsum, repeat and their like along an axis, or along the flattened sample."""
     data = tensors[0]
     assert data is not None
     if attrs["axis"] is None:
@@ -361,21 +361,10 @@ def ordered(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
     """sort and its like along an axis, or of the flattened sample."""
     data = tensors[0]
     assert data is not None
-    if attrs["axis"] is not None:
-        return call(tensors, {**attrs, "axis": _behind(attrs["axis"])})
-    found = call([data.reshape(data.shape[0], -1)], {**attrs, "axis": 1})
-    if attrs.get("ret_typ") != "mask":
+    found = along_or_flat(call, tensors, batched, attrs)
+    if attrs["axis"] is not None or attrs.get("ret_typ") != "mask":
         return found
     return tuple(t.reshape(data.shape) for t in (found if isinstance(found, (tuple, list)) else (found,)))
-
-
-def repeated(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
-    """repeat along an axis, or of the flattened sample."""
-    data = tensors[0]
-    assert data is not None
-    if attrs["axis"] is None:
-        return call([data.reshape(data.shape[0], -1)], {**attrs, "axis": 1})
-    return call(tensors, {**attrs, "axis": _behind(attrs["axis"])})
 
 
 def tiled(call: Call, tensors: Tensors, batched: Flags, attrs: Attrs) -> Any:
