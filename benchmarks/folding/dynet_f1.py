@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 H = 150
 
@@ -26,7 +26,7 @@ def configure(autobatch: int, memory: str = "1536") -> Any:
     return dynet
 
 
-class DyNetSide(Side):
+class DyNetSide(GradientSide):
     """The program of one pair; the losses of a batch are summed and evaluated once."""
 
     exact_update = False  # its Adagrad has another epsilon, and its weight decay is multiplicative

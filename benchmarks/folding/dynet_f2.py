@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from dynet_f1 import configure
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 H = 256
 
 
-class DyNetSide(Side):
+class DyNetSide(GradientSide):
     """The program of one sentence; the losses of all phrases of a batch are summed and evaluated once."""
 
     exact_update = False  # its Adam corrects the bias in another place

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from dynet_f1 import configure
 from gluon_f3 import LSTMS
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 
-class DyNetSide(Side):
+class DyNetSide(GradientSide):
     """The program of one sentence; the losses of a batch are summed and evaluated once."""
 
     exact_update = False  # one bias where others have two, and its Adam corrects the bias in another place

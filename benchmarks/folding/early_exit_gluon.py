@@ -89,8 +89,6 @@ class Classifier(gluon.Block):
 class Gluon(Side):
     """The side: `folded` says whether a batch is a `fold.map` or a loop."""
 
-    modes = ("infer",)
-
     def __init__(self, parameters: Arrays, samples: list[Sentence], folded: bool, hybridized: bool) -> None:
         self._folded = folded
         self._net = Classifier()

@@ -117,8 +117,6 @@ def packed(w: Weights, batch: list[Sentence]) -> np.ndarray:
 class Torch(Side):
     """The side, of any of the programs."""
 
-    modes = ("infer",)
-
     def __init__(self, parameters: Arrays, program: Any, sizes: tuple[int, ...] = Side.sizes) -> None:
         self._weights = {name: torch.from_numpy(value) for name, value in parameters.items()}
         self._program, self.sizes = program, sizes

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 EMBEDDING, HIDDEN, SIMILARITY, CLASSES = 300, 150, 50, 5
 
@@ -137,7 +137,7 @@ class Example:
         self.target = nd.array([pair.target])
 
 
-class GluonSide(Side):
+class GluonSide(GradientSide):
     """F1 by the program above: `fold` is "on", "off", or "" for MXNet, which has none."""
 
     def __init__(self, mx: Any, parameters: Arrays, samples: list[Any], hybridize: bool, fold: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 EMBEDDING = HIDDEN = 256
 CLASSES = 5
@@ -86,7 +86,7 @@ class Example:
         self.labels = [nd.array([label]) for label in review.labels]
 
 
-class GluonSide(Side):
+class GluonSide(GradientSide):
     """F2 by the program above: `fold` is "on", "off", or "" for MXNet, which has none."""
 
     def __init__(self, mx: Any, parameters: Arrays, samples: list[Any], hybridize: bool, fold: str) -> None:

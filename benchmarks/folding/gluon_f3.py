@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 WORD, CHARACTER, CHARACTER_HIDDEN, HIDDEN, MLP = 256, 64, 128, 256, 256
 LSTMS = {  # name: (input, hidden) of the four LSTMs
@@ -86,7 +86,7 @@ class Example:
         self.tags = nd.array(sentence.tags)
 
 
-class GluonSide(Side):
+class GluonSide(GradientSide):
     """F3 by the program above: `fold` is "on", "off", or "" for MXNet, which has none."""
 
     def __init__(self, mx: Any, parameters: Arrays, samples: list[Any], hybridize: bool, fold: str) -> None:

@@ -11,13 +11,11 @@ from typing import Any
 import dynet_config
 import numpy as np
 from lattice import CHARACTERS, EMBEDDING, HIDDEN, RATE, WORDS, Lattice
-from remote import Arrays, Side
+from remote import Arrays, TrainingSide
 
 
-class Dynet(Side):
-    """The side."""
-
-    checks_gradients = False  # DyNet's are read row by row; the loss after a step of training is compared instead
+class Dynet(TrainingSide):
+    """The side. DyNet's gradients are read row by row; the loss after a step of training is compared instead."""
 
     def __init__(self, parameters: Arrays, autobatch: int, sizes: tuple[int, ...]) -> None:
         dynet_config.set(mem=3000, autobatch=autobatch, random_seed=1)

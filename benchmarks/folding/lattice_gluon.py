@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from lattice import CHARACTERS, EMBEDDING, HIDDEN, RATE, TAGS, WORDS, Lattice
-from remote import Arrays, Side
+from remote import Arrays, GradientSide
 
 try:
     from glueball import autograd, gluon, nd
@@ -77,7 +77,7 @@ class Tagger(gluon.Block):
         return scores
 
 
-class Gluon(Side):
+class Gluon(GradientSide):
     """The side: `folded` says whether the loop over a batch stands in a fold."""
 
     def __init__(self, parameters: Arrays, samples: list[Lattice], folded: bool, sizes: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lattice import HIDDEN, RATE, Lattice
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 from torch import Tensor
 from torch.nn import functional
 
@@ -129,7 +129,7 @@ def by_hand(w: Weights, batch: list[Lattice]) -> tuple[Tensor, Tensor, Tensor]:
     return functional.linear(torch.cat(states), w["output.weight"], w["output.bias"]), plan.tags, plan.places
 
 
-class Torch(Side):
+class Torch(GradientSide):
     """The side, of either program."""
 
     def __init__(self, parameters: Arrays, scores: Any, sizes: tuple[int, ...] = Side.sizes) -> None:

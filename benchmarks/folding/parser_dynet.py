@@ -14,15 +14,13 @@ from typing import Any
 import dynet_config
 import numpy as np
 from parser_data import DIRECTION, EMBEDDING, HIDDEN, RATE, REDUCE, SHIFT, VOCABULARY, Sentence
-from remote import Arrays, Side
+from remote import Arrays, Side, TrainingSide
 
 Program = Generator[Any, np.ndarray, tuple[list[int], list[Any]]]
 
 
-class Dynet(Side):
+class Dynet(TrainingSide):
     """The side. The gradients of DyNet are compared by what a step of training does."""
-
-    checks_gradients = False
 
     def __init__(self, parameters: Arrays, in_step: bool, sizes: tuple[int, ...]) -> None:
         dynet_config.set(mem=3000, autobatch=1, random_seed=1)

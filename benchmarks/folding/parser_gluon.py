@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from parser_data import DIRECTION, EMBEDDING, ENCODED, HIDDEN, RATE, REDUCE, SCORER, SHIFT, VOCABULARY, Sentence
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 
 try:
     from glueball import autograd, gluon, nd
@@ -115,7 +115,7 @@ class Parser(gluon.Block):
         return actions, losses
 
 
-class Gluon(Side):
+class Gluon(GradientSide):
     """The side: `folded` says whether a batch is a `fold.map` or a loop."""
 
     def __init__(self, parameters: Arrays, samples: list[Sentence], folded: bool, sizes: tuple[int, ...]) -> None:

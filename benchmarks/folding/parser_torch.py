@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from parser_data import DIRECTION, EMBEDDING, HIDDEN, RATE, REDUCE, SHIFT, Sentence
-from remote import Arrays, Side
+from remote import Arrays, GradientSide, Side
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
@@ -207,7 +207,7 @@ def by_hand(model: Model, batch: list[Sentence], learn: bool) -> Outcome:
     return functional.cross_entropy(scores, advice, reduction="sum"), actions
 
 
-class Torch(Side):
+class Torch(GradientSide):
     """The side, of either program."""
 
     def __init__(self, parameters: Arrays, parse: Any, sizes: tuple[int, ...] = Side.sizes) -> None:

@@ -6,6 +6,7 @@ so neither start-up nor the pipe is counted. `Side` is what every side offers, h
 imported, and nothing newer than Python 3.8 is used, so that old peers can run it. What is asked when: common.py.
 """
 
+import abc
 import dataclasses
 import importlib
 import json
@@ -15,47 +16,59 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple  # noqa: UP035 - Python 3.8 is among the readers
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-Arrays = Dict[str, np.ndarray]  # noqa: UP006
+Arrays = Dict[str, np.ndarray]
 
 
-class Side:
+class Side(abc.ABC):
     """What a benchmark asks of a side. One is made from exported parameters, and gets batches as lists of samples.
 
-    A side that lacks something leaves it out and says so: `modes` names what can be timed, `sizes` the batch sizes
-    worth timing (slow sides: small ones), `checks_gradients` whether `gradients` is there.
+    `modes` names what can be timed, `sizes` the batch sizes worth timing (slow sides: small ones), `checks_gradients`
+    whether `gradients` is there.
     """
 
-    modes: Tuple[str, ...] = ("train", "infer")  # noqa: UP006
-    sizes: Tuple[int, ...] = (1, 16, 64, 256)  # noqa: UP006
-    checks_gradients = True
+    modes: Tuple[str, ...] = ("infer",)
+    sizes: Tuple[int, ...] = (1, 16, 64, 256)
+    checks_gradients = False
     exact_update = True  # whether a step of the optimizer is the same as the other sides' to rounding
 
-    def loss(self, batch: List[Any]) -> float:  # noqa: UP006
-        """Return the sum of the losses of a batch, without changing anything."""
-        raise NotImplementedError
-
-    def gradients(self, batch: List[Any]) -> Arrays:  # noqa: UP006
-        """Return the gradients of that sum, named and shaped like the exported parameters."""
-        raise NotImplementedError
-
-    def train(self, batch: List[Any]) -> None:  # noqa: UP006
-        """One training step: forward, backward, optimizer. Must have finished when it returns."""
-        raise NotImplementedError
-
-    def infer(self, batch: List[Any]) -> np.ndarray:  # noqa: UP006
+    @abc.abstractmethod
+    def infer(self, batch: List[Any]) -> np.ndarray:
         """Return what the program says of each sample: an array whose axis 0 is the samples."""
-        raise NotImplementedError
 
     def explain(self) -> str:
         """Return a report on where the time goes, or nothing."""
         return ""
 
 
-def timed(side: Side, what: str, batches: Sequence[List[Any]]) -> float:  # noqa: UP006
+class TrainingSide(Side):
+    """A side that trains as well."""
+
+    modes = ("train", "infer")
+
+    @abc.abstractmethod
+    def loss(self, batch: List[Any]) -> float:
+        """Return the sum of the losses of a batch, without changing anything."""
+
+    @abc.abstractmethod
+    def train(self, batch: List[Any]) -> None:
+        """One training step: forward, backward, optimizer. Must have finished when it returns."""
+
+
+class GradientSide(TrainingSide):
+    """A side that trains and shows its gradients, so that they can be compared."""
+
+    checks_gradients = True
+
+    @abc.abstractmethod
+    def gradients(self, batch: List[Any]) -> Arrays:
+        """Return the gradients of that sum, named and shaped like the exported parameters."""
+
+
+def timed(side: Side, what: str, batches: Sequence[List[Any]]) -> float:
     """Return the seconds that `what` ("train" or "infer") takes for some batches."""
     call = getattr(side, what)
     start = time.perf_counter()
@@ -71,7 +84,7 @@ def _plain(value: Any) -> Any:
 class Remote:
     """A side that lives in another process; offers what the driver of common.py asks, by numbers of samples."""
 
-    def __init__(self, python: str, module: str, parameters: Arrays, samples: List[Any], options: Dict[str, Any]):  # noqa: UP006
+    def __init__(self, python: str, module: str, parameters: Arrays, samples: List[Any], options: Dict[str, Any]):
         self._folder = tempfile.TemporaryDirectory(prefix="folding-")
         folder = Path(self._folder.name)
         np.savez(folder / "parameters.npz", **parameters)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from gluon_f1 import HIDDEN as H
 from levels import Plan, heights
-from remote import Arrays, Side
+from remote import Arrays, GradientSide
 from torch import Tensor
 
 
@@ -39,7 +39,7 @@ class Adagrad:
             parameter.grad = None
 
 
-class PerSample(Side):
+class PerSample(GradientSide):
     """One pair after the other, node by node."""
 
     def __init__(self, parameters: Arrays, samples: list[Any]) -> None:

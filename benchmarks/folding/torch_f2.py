@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from gluon_f2 import HIDDEN as H
 from levels import Plan, heights
-from remote import Arrays, Side
+from remote import Arrays, GradientSide
 from torch import Tensor
 
 
-class PerSample(Side):
+class PerSample(GradientSide):
     """One sentence after the other, phrase by phrase."""
 
     def __init__(self, parameters: Arrays, samples: list[Any]) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gluon_f3 import CHARACTER, CHARACTER_HIDDEN, HIDDEN, LSTMS, WORD
-from remote import Arrays, Side
+from remote import Arrays, GradientSide
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
 ENDS = {"W": "weight_ih_l0", "U": "weight_hh_l0", "b": "bias_ih_l0", "d": "bias_hh_l0"}
 
 
-class PerSample(Side):
+class PerSample(GradientSide):
     """One sentence after the other, a rare word at a time."""
 
     def __init__(self, parameters: Arrays, samples: list[Any]) -> None:

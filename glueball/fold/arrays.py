@@ -250,6 +250,7 @@ def _guarded(unit: Unit, where: str, find: Callable[[], Call]) -> Call:
 
 def _untraceable(unit: Unit, where: str, why: str) -> MXNetError:
     return UnsupportedError(explain(where, "The cell cannot run as one unit for many nodes at once.", received=why,
+                                    expected="hybrid_forward that computes without looking at values",
                                     fix="write the recursion as a function of one sample and run it with "
                                         "fold.map(fn, samples), where values can be read"))
 
@@ -305,7 +306,8 @@ def _form_of(folder: Folder, cell: HybridBlock, lists: int | None, kind: Kind, n
             raise ShapeError(explain(where, "A cell must return states of the same shapes for every node.",
                                      expected=f"{[k.shape for k in kinds]}, as for nodes that read no others",
                                      received=f"{[k.shape for k in call.kinds]} for nodes that read {size}, such as "
-                                              f"node {int(np.flatnonzero(nodes.counts == size)[0])}"))
+                                              f"node {int(np.flatnonzero(nodes.counts == size)[0])}",
+                                     fix="bring what is read to one shape, such as by F.add_n or a Dense layer"))
         form.calls[size] = call
     return form
 
@@ -370,12 +372,14 @@ def _call_of_step(folder: Folder, cell: HybridBlock, x: Rows, states: Sequence[R
     if not fitting:
         raise ShapeError(explain(where, "A recurrent cell returns its output and a list of new states.",
                                  expected=f"(output, [{width} states])",
-                                 received=f"{len(call.kinds)} arrays, put together as {call.structure or 'one array'}"))
+                                 received=f"{len(call.kinds)} arrays, put together as {call.structure or 'one array'}",
+                                 fix="return out, [state, ...] with as many states as it is given"))
     for rows, kind in zip(states, call.kinds[1:]):
         if kind is not rows.kind:
             raise ShapeError(explain(where, "A cell's new states must have the shapes of those that it is given.",
                                      expected=repr([rows.kind for rows in states]),
-                                     received=repr(list(call.kinds[1:]))))
+                                     received=repr(list(call.kinds[1:])),
+                                     fix="give first states of that shape and type, or mend what the cell returns"))
     return call
 
 

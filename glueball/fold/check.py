@@ -222,8 +222,8 @@ class Checker:
         return found
 
     def _expect(self, work: Any, call: int, totals: _Totals) -> None:
-        """Add the gradients of one call, computed alone from the weights that the group ran with: by now a Parameter may
-        hold another tensor (its grad_req or dtype was set anew).
+        """Add the gradients of one call, computed alone from the weights that the group ran with: by now a Parameter
+        may hold another tensor (its grad_req or dtype was set anew).
         """
         signature, store, tape = work.signature, self.engine.store, self.engine.tape
         arguments = self._arguments(work, call)

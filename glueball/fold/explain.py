@@ -167,8 +167,8 @@ class Report:
         end = self.closed or perf_counter()
         flushed = sum(flush.end - flush.clocks[0] for flush in self.flushes)
         # floats: a scope that did nothing but flush may come out at a negative rounding error
-        found = {"recording": max(end - self.opened - flushed, 0.0), "scheduling": 0.0, "preparing": 0.0, "gathering": 0.0,
-                 "computing": 0.0, "backward": 0.0}
+        found = {"recording": max(end - self.opened - flushed, 0.0), "scheduling": 0.0, "preparing": 0.0,
+                 "gathering": 0.0, "computing": 0.0, "backward": 0.0}
         for flush in self.flushes:
             begin, stored, planned = flush.clocks
             found["gathering"] += stored - begin

@@ -61,10 +61,11 @@ class FoldNode:
             return tuple(self._part(("item", i)) for i in range(key.stop)[key])
         raise ArgumentError(explain("Fold", "A part of a result that is not computed yet is taken by its place.",
                                     expected="an integer, or a slice with an end, counted from the front",
-                                    received=repr(key)))
+                                    received=repr(key), fix="node[0], node[:2], or node.split(2) for all of two"))
 
     def __iter__(self) -> Iterator[Any]:
         raise TypeError(explain("Fold", "How many parts a result has is not known before it is computed.",
+                                expected="a number of parts", received=repr(self),
                                 fix="say how many: `h, c = node.split(2)`"))
 
     def split(self, num: int) -> tuple[FoldNode, ...]:
@@ -78,7 +79,8 @@ class FoldNode:
         """
         if type(num) is not int or num < 1:
             raise ArgumentError(explain("Fold", "A result is split into a number of parts.",
-                                        expected="an integer of at least 1", received=repr(num)))
+                                        expected="an integer of at least 1", received=repr(num),
+                                        fix="say how many values the operator returns"))
         return tuple(self._part(("item", i)) for i in range(num))
 
     def expand_dims(self, axis: int) -> FoldNode:
@@ -126,7 +128,7 @@ class Fold:
     def __init__(self, ctx: Context | None = None) -> None:
         if ctx is not None and not isinstance(ctx, Context):
             raise ArgumentError(explain("Fold", "`ctx` is a device.", expected="a Context such as mx.cpu()",
-                                        received=repr(ctx)))
+                                        received=repr(ctx), fix="leave it out for the current device"))
         self.ctx = ctx
         self._records: list[_Record] = []
 
@@ -153,10 +155,12 @@ class Fold:
         """
         if type(batch_axis) is not int or batch_axis < 0:
             raise ArgumentError(explain("Fold.record", "The batch axis is counted from the front.",
-                                        expected="an integer of at least 0", received=repr(batch_axis)))
+                                        expected="an integer of at least 0", received=repr(batch_axis),
+                                        fix="0 where each sample's result is a row: record(0, op, *args)"))
         if not callable(op):
             raise ArgumentError(explain("Fold.record", "The operator comes second.",
-                                        expected="record(batch_axis, op, *args) with a callable op", received=repr(op)))
+                                        expected="record(batch_axis, op, *args) with a callable op",
+                                        received=repr(op)[:200], fix="put the block or function before its arguments"))
         nodes = flatten(args, FoldNode)[0]
         for node in nodes:
             self._check(node, "Fold.record")
@@ -213,9 +217,11 @@ class Fold:
     def _check(self, node: FoldNode, where: str) -> None:
         if node.fold is not self:
             raise ArgumentError(explain(where, "A result belongs to the Fold that recorded it.",
-                                        expected="results of this Fold", received=f"{node!r} of another one"))
+                                        expected="results of this Fold", received=f"{node!r} of another one",
+                                        fix="compute it there first, and give the array"))
         if node.records is not self._records:
-            raise ArgumentError(explain(where, "What led to this result was forgotten by reset().", received=repr(node),
+            raise ArgumentError(explain(where, "What led to this result was forgotten by reset().",
+                                        expected="a result recorded since", received=repr(node),
                                         fix="ask for all results in one call, or call fold(nodes, reset=False)"))
 
     def _check_list(self, part: Any, number: int) -> None:
@@ -225,7 +231,8 @@ class Fold:
             received = "an empty list" if isinstance(part, (list, tuple)) and not part else repr(part)
             raise ArgumentError(explain("Fold", "What is to be computed is given as lists of results.",
                                         expected="fold([[node, ...], ...]), each list joined into one array",
-                                        received=f"{where}: {received[:200]}"))
+                                        received=f"{where}: {received[:200]}",
+                                        fix="put results that belong together into one list, and leave out empty ones"))
         for node in part:
             self._check(node, "Fold")
         axes = {node.records[node.number].axis for node in part}
@@ -262,12 +269,15 @@ class Fold:
                     (node.number, node.path) != (part[0].number, part[0].path) for node in part):
                 raise ArgumentError(explain("Fold", "A result marked with no_batch() is asked for once.",
                                             expected="the same result throughout its list",
-                                            received=f"{len(part)} results: {list(part)!r}"[:300]))
+                                            received=f"{len(part)} results: {list(part)!r}"[:300],
+                                            fix="give it a list of its own"))
             return found[0]
         axis = part[0].records[part[0].number].axis
         flat = [flatten(value, NDArray) for value in found]
         if any(structure != flat[0][1] for _, structure in flat) or not flat[0][0]:
             raise MXNetError(explain("Fold", "Results that are joined must be arrays, or alike structures of them.",
+                                     expected="arrays, or tuples or lists of as many arrays each",
+                                     fix="ask for results of different kinds in different lists",
                                      received=", ".join(sorted({type(value).__name__ for value in found}))))
         return unflatten(flat[0][1], [_concat([arrays[i] for arrays, _ in flat], axis)
                                       for i in range(len(flat[0][0]))])
@@ -297,7 +307,8 @@ def _value(node: FoldNode, values: dict[int, Any]) -> Any:
         except (IndexError, TypeError) as error:
             raise ArgumentError(explain("Fold", "The result of a call has no such part.",
                                         expected=f"{node!r}, recorded at {node.records[node.number].origin}",
-                                        received=f"{type(value).__name__}: {error}")) from error
+                                        received=f"{type(value).__name__}: {error}",
+                                        fix="split it into as many parts as the operator returns")) from error
     return value
 
 
@@ -352,12 +363,14 @@ def fold_unroll(cell: Any, fold: Fold, length: int, inputs: Any, begin_state: An
     """
     if type(length) is not int or length < 1:
         raise ArgumentError(explain("fold_unroll", "A sequence has at least one step.",
-                                    expected="an integer of at least 1", received=repr(length)))
+                                    expected="an integer of at least 1", received=repr(length),
+                                    fix="leave empty sequences out, or use fold.scan, which takes them"))
     axis = time_axis_of(layout, "fold_unroll")
     if isinstance(inputs, NDArray) and (inputs.ndim <= axis or inputs.shape[axis] != length):
         raise ArgumentError(explain("fold_unroll", f"The sequence does not have the length to unroll ({layout}).",
                                     expected=f"{length} steps on axis {axis}",
-                                    received=f"inputs of shape {inputs.shape}"))
+                                    received=f"inputs of shape {inputs.shape}",
+                                    fix="give its own length for each sequence, and layout as the axes lie"))
     steps: Any = steps_of(inputs, length, layout, "fold_unroll") if isinstance(inputs, (list, tuple)) else (
         fold.record(0, steps_of, inputs, length, layout, "fold_unroll"))
     count = len(cell.state_info()) if begin_state is None else len(begin_state)

@@ -1,7 +1,7 @@
 """Fibers: many per-sample programs that stop where they read a value and go on together once all values are there.
 
 The one idea: exactly one fiber runs at a time, in an order that depends on nothing but the program. A fiber runs until
-it ends or `park`s; when every fiber is parked, the hub asks the flusher once for everything that is waited for, and
+it ends or `park`s; when every fiber is parked, the hub asks the flusher once, which runs all that was recorded, and
 wakes the fibers in the order of their samples. So a batch of value-dependent loops costs one flush per round instead
 of one per sample and step, and a run can be repeated exactly.
 
@@ -20,7 +20,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, final
 
-from ..base.errors import MXNetError, explain
+from ..base.errors import ArgumentError, MXNetError, explain
 from ..base.modes import set_torch_grad, torch_grad_enabled
 from .switch import (
     CURRENT_FIBER,
@@ -46,7 +46,7 @@ class Flusher(Protocol):
     """What computes values."""
 
     def flush(self, demanded: Sequence[Any]) -> None:
-        """Compute at least these futures, and what can ride along."""
+        """Compute these futures; the engine runs all that is recorded, asked for or not."""
         ...
 
 
@@ -186,6 +186,8 @@ class Hub:
                 return self._flush()
             else:
                 raise MXNetError(explain("fold.fork", "The fibers wait for each other, so none can go on.",
+                                         expected="functions of which one at least can end",
+                                         received="calls of result() or join() that form a ring",
                                          fix="call result() only on handles forked by the same function"))
         if fiber is not None and not fiber.done:
             self._enter(fiber)
@@ -419,8 +421,10 @@ class Handle(Generic[T]):
             fiber.taken = True
             raise fiber.error
         if fiber.stopping:
-            raise MXNetError(explain("fold.fork", "The forked function was stopped before it had a result, because "
-                                     "the function that forked it failed."))
+            raise MXNetError(explain("fold.fork", "The forked function was stopped before it had a result.",
+                                     expected="a function that ran to its end",
+                                     received="one that was stopped because another failed",
+                                     fix="mend what failed, and ask for results inside the function that forked"))
         return fiber.result
 
 
@@ -436,6 +440,11 @@ def fork(function: Callable[..., T], *args: Any, **kwargs: Any) -> Handle[T]:
     Handle
         `result()` waits and returns the result; `join()` only waits; `done` says whether it has ended.
 
+    Raises
+    ------
+    ArgumentError
+        When `function` cannot be called.
+
     >>> from glueball import fold, nd
     >>> def total(tree):                     # the children of a node wait for their values together
     ...     handles = [fold.fork(total, child) for child in tree[1:]]
@@ -444,6 +453,11 @@ def fork(function: Callable[..., T], *args: Any, **kwargs: Any) -> Handle[T]:
     >>> fold.map(total, [(1, (2,), (3, (4,))), (5,)])
     [20.0, 10.0]
     """
+    if not callable(function):
+        raise ArgumentError(explain("fold.fork", "The first argument is the function to run.",
+                                    expected="fork(function, *args) with a function", received=repr(function)[:200],
+                                    fix="give the function and its arguments, not its result: fork(f, x), "
+                                        "not fork(f(x))"))
     fiber = here()
     if fiber is None:
         return Handle(None, function(*args, **kwargs))

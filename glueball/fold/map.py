@@ -1,7 +1,7 @@
 """`fold.map`: the program of one sample, run on many samples that wait for each other at every value they read.
 
 The one idea: each sample is a fiber (fiber.py). Where a sample reads a value (`int(x.argmax())`, `if float(p) > t`)
-it waits until every other sample also waits or has ended; then one flush computes what all of them want. With `width`
+it waits until every other sample also waits or has ended; then one flush runs all that they recorded. With `width`
 only so many samples are alive at a time, and when one ends the next begins, so that flushes stay wide to the end.
 
 Not here: scopes and modes (scope.py), what a flush does (folder.py, execute.py).
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -34,8 +34,8 @@ def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) ->
     """Run ``fn(sample)`` for every sample, batching what they compute although each may look at its own values.
 
     Each sample runs until it reads a value (``int(x.argmax())``, ``if float(p) > t``, ``x.asnumpy()``); when all wait,
-    one flush computes what they wait for, and they go on in their order. Without a `batching()` scope around it, the
-    map is its own scope. Where folding is off it is a plain loop.
+    one flush runs all that they recorded until then, and they go on in their order. Without a `batching()` scope around
+    it, the map is its own scope. Where folding is off it is a plain loop.
 
     Samples run in turn, never at the same time, but between two reads of a sample others may have run: what they share
     (a list, a counter, an array that is written in place) may have changed: return results and add them up outside.
@@ -61,7 +61,7 @@ def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) ->
         What a sample raised, its type and traceback as they were, with the sample's number as a note. The other
         samples are stopped; their `finally` blocks run.
     ArgumentError
-        When `fn` is no plain function or `width` no positive integer.
+        When `fn` is no plain function, `samples` are not iterable, or `width` is no positive integer.
 
     Warns
     -----
@@ -81,8 +81,8 @@ def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) ->
     with nullcontext() if current_folder() is not None else batching():
         folder = current_folder()
         if folder is None:
-            return _one_by_one(fn, samples)
-        results, hub = run_fibers((partial(fn, sample) for sample in samples), width, folder)
+            return _one_by_one(fn, _each(samples))
+        results, hub = run_fibers((partial(fn, sample) for sample in _each(samples)), width, folder)
     if current_hub() is None:  # a map inside a map shares its hub and leaves the judgement to the outer one
         _warn_if_narrow(hub, len(results), width)
     return results
@@ -91,18 +91,35 @@ def map(fn: Callable[[S], T], samples: Iterable[S], width: int | None = None) ->
 def _check(fn: Any, width: Any) -> None:
     if not callable(fn):
         raise ArgumentError(explain("fold.map", "The first argument is the program of one sample.",
-                                    expected="a function of one argument", received=repr(fn)))
+                                    expected="fold.map(fn, samples) with fn a function of one argument",
+                                    received=repr(fn)[:200], fix="put the function first, the samples second"))
     target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004  # the method is looked at
     while isinstance(fn, partial):
         target = fn = fn.func
     if inspect.isgeneratorfunction(target) or inspect.iscoroutinefunction(target):
         raise ArgumentError(explain(
             "fold.map", "The program of a sample must be a plain function: calling this one only makes a generator or "
-            "coroutine and runs nothing.", received=repr(fn), fix="use `return` for the result, and read values with "
-            "int(x), float(x) or x.asnumpy(); waiting for the other samples needs no `yield` or `await`"))
+            "coroutine and runs nothing.", expected="a function of one argument that returns its result",
+            received=repr(fn), fix="use `return` for the result, and read values with int(x), float(x) or x.asnumpy(); "
+                                   "waiting for the other samples needs no `yield` or `await`"))
+    if width is not None and hasattr(type(width), "__iter__") and not isinstance(width, str):
+        raise ArgumentError(explain("fold.map", "There is one list of samples; what follows it is `width`, a number.",
+                                    expected="fold.map(fn, samples)", received=f"two: the second a "
+                                    f"{type(width).__name__}", fix="fold.map(lambda both: fn(*both), zip(a, b))"))
     if width is not None and (isinstance(width, bool) or not isinstance(width, int) or width < 1):
         raise ArgumentError(explain("fold.map", "`width` is how many samples are alive at a time.",
-                                    expected="an integer of at least 1, or None for all", received=repr(width)))
+                                    expected="an integer of at least 1, or None for all", received=repr(width),
+                                    fix="leave it out, unless the samples do not fit into memory together"))
+
+
+def _each(samples: Iterable[S]) -> Iterator[S]:
+    kind = type(samples)
+    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        raise ArgumentError(explain("fold.map", "The second argument is the samples, which are taken one by one.",
+                                    expected="a list, an array, a generator or another iterable",
+                                    received=repr(samples)[:200],
+                                    fix="fold.map(fn, [sample]) for one sample, range(n) to count"))
+    return iter(samples)
 
 
 def _one_by_one(fn: Callable[[S], T], samples: Iterable[S]) -> list[T]:

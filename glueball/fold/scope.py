@@ -1,22 +1,28 @@
 """The scope `fold.batching()`, and the modes in which it can be left on.
 
 The one idea: the scope makes a Folder the current interpreter; leaving it runs what was recorded. Scopes inside a scope
-are part of it. An error leaves no trace: what was recorded is forgotten, and the next scope starts clean.
+are part of it. An error leaves no trace: what was recorded is forgotten, and the next scope starts clean. As a
+decorator the scope is opened anew around every call of a function.
 """
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from ..base import config
-from ..base.errors import MXNetError, explain
+from ..base.errors import ArgumentError, MXNetError, explain
 from ..base.modes import is_recording, no_tape
 from ..dispatch import CURRENT
 from .explain import Report, last_report
 from .folder import Folder
 
 __all__ = ["batching", "current_folder"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _MODES = ("on", "off", "check")
 _OFF: ContextVar[bool] = ContextVar("glueball_fold_off", default=False)  # inside a scope with mode="off"
@@ -25,6 +31,8 @@ _OFF: ContextVar[bool] = ContextVar("glueball_fold_off", default=False)  # insid
 @final
 class batching:  # a scope is written like a function, as autograd.record is
     """A scope in which calls are recorded and run together, sample with sample.
+
+    ``@fold.batching()`` above a function runs each of its calls in such a scope.
 
     Parameters
     ----------
@@ -52,10 +60,13 @@ class batching:  # a scope is written like a function, as autograd.record is
         mode = config.get("GLUEBALL_FOLD") if mode is None else mode
         if mode not in _MODES:
             raise MXNetError(explain("fold.batching", "There is no such mode.",
-                                     expected=" or ".join(map(repr, _MODES)), received=repr(mode)))
+                                     expected=" or ".join(map(repr, _MODES)), received=repr(mode)[:200],
+                                     fix="as a decorator write @fold.batching(), with brackets" if callable(mode)
+                                     else "leave it out for 'on', or look at GLUEBALL_FOLD"))
         if statistics not in ("refuse", "sample"):
             raise MXNetError(explain("fold.batching", "There is no such treatment of statistics.",
-                                     expected="'refuse' or 'sample'", received=repr(statistics)))
+                                     expected="'refuse' or 'sample'", received=repr(statistics),
+                                     fix="leave it out to be told where BatchNorm in train mode is called"))
         self.mode, self.statistics = mode, statistics
         self._open: list[tuple[Any, Any, Any, bool]] = []
         self._report: Report | None = None
@@ -103,6 +114,22 @@ class batching:  # a scope is written like a function, as autograd.record is
                 gc.enable()
             report = self._report = folder.engine.report
             report.close(folder.engine.store.rows)
+
+    def __call__(self, function: F) -> F:
+        """Return the function with a scope like this one around each call."""
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function) or not callable(function):
+            raise ArgumentError(explain("fold.batching", "A scope is put around the calls of a plain function.",
+                                        expected="@fold.batching() above a function that returns its result",
+                                        received=repr(function)[:200],
+                                        fix="write `with fold.batching():` where the computing is done"))
+        mode, statistics = self.mode, self.statistics
+
+        @functools.wraps(function)
+        def scoped(*args: Any, **kwargs: Any) -> Any:
+            with batching(mode, statistics):
+                return function(*args, **kwargs)
+
+        return scoped  # type: ignore[return-value]  # same signature
 
     def explain(self, times: bool = True) -> str:
         """Return what this scope did, as text; see fold.explain."""

@@ -178,7 +178,8 @@ def scan(cell: HybridBlock, x: Any, lengths: Any = None, state: Any = None, reve
     for number, array in enumerate(first or ()):
         if array.ndim < 1 or array.shape[0] != len(sizes):
             raise ShapeError(explain(where, "A first state has one row per sequence.",
-                                     expected=f"state[{number}] of shape ({len(sizes)}, ...)", received=array.shape))
+                                     expected=f"state[{number}] of shape ({len(sizes)}, ...)", received=array.shape,
+                                     fix="nd.repeat one row, or nd.concat the rows of all, along axis 0"))
 
     def record(folder: Folder) -> tuple[Any, Any, Any]:
         steps = steps_of(sizes.tobytes(), bool(reverse))
@@ -230,7 +231,8 @@ def _graph(where: str, cell: Any, x: Any, numbers: Any, structure_of: Callable[[
         ring = " -> ".join(map(str, nodes.cycle if len(nodes.cycle) < 12 else [*nodes.cycle[:10], "...",
                                                                               nodes.cycle[-1]]))
         raise ArgumentError(explain(where, "Nodes wait for each other in a ring.", expected="no cycles",
-                                    received=f"{ring}{given.place(nodes.cycle[0])}"))
+                                    received=f"{ring}{given.place(nodes.cycle[0])}",
+                                    fix="take one of these edges out; a root has no parent: -1 for fold.tree"))
     lists = _lists_taken(cell)
 
     def record(folder: Folder) -> tuple[Any, Any, Any]:
@@ -263,17 +265,20 @@ class _Given:
         for i, array in enumerate(self.arrays):
             if array.ndim < 1:
                 raise ShapeError(explain(where, "Every node has a row of its own.", expected="x of shape (nodes, ...)",
-                                         received="an array without axes"))
+                                         received="an array without axes",
+                                         fix="x.reshape((1,)) for a single node that is a number"))
             first = self.arrays[0]
             if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype or array.context != first.context:
                 raise ShapeError(explain(
                     where, "Rows must be of the same shape, element type and device in all arrays.",
                     expected=f"(nodes{''.join(f', {s}' for s in first.shape[1:])}) {first.dtype_name} on "
                              f"{first.context}, as x[0]",
-                    received=f"x[{i}]: {array.shape} {array.dtype_name} on {array.context}"))
+                    received=f"x[{i}]: {array.shape} {array.dtype_name} on {array.context}",
+                    fix="bring them to one form first: reshape, astype or as_in_context"))
         if listed and not self.arrays:
             raise ArgumentError(explain(where, "There is no array in the list, so the shape of a row is not known.",
-                                        expected="at least one array", received="[]"))
+                                        expected="at least one array", received="[]",
+                                        fix="skip empty batches, or give one array of shape (0, ...)"))
         self.vectors = self.arrays[0].ndim == 1  # each number then is a node's array (1,)
         if self.vectors:
             self.arrays = [array.reshape((-1, 1)) for array in self.arrays]
@@ -321,7 +326,7 @@ class _Given:
 def _array(where: str, value: Any, name: str) -> NDArray:
     if isinstance(value, Symbol):
         raise UnsupportedError(explain(where, "Structure is data, so it cannot be part of a traced network.",
-                                       received=f"{name}: a symbol",
+                                       expected="arrays", received=f"{name}: a symbol",
                                        fix="call it in a gluon.Block, or do not hybridize the block around it"))
     return to_array(value)
 
@@ -333,16 +338,20 @@ def _whole(where: str, values: Any, name: str, ndim: int) -> Ints:
         found = found.reshape((0, 2) if ndim == 2 else (0,)).astype(np.int64)
     if found.ndim != ndim or (ndim == 2 and found.shape[1] != 2):
         raise ShapeError(explain(where, f"`{name}` has the wrong shape.",
-                                 expected="(edges, 2)" if ndim == 2 else "one axis", received=found.shape))
+                                 expected="(edges, 2)" if ndim == 2 else "one axis", received=found.shape,
+                                 fix="edges are pairs: [(from, to), ...]" if ndim == 2 else
+                                 "give a flat list, one number per node or sequence"))
     if found.dtype.kind == "f":  # what nd.array makes of a list
         broken = np.argwhere(found != np.floor(found))
         if len(broken):
             place = tuple(int(i) for i in broken[0])
             raise ArgumentError(explain(where, f"`{name}` must be whole numbers.", expected="integers",
-                                        received=f"{found[place]} at {name}[{', '.join(map(str, place))}]"))
+                                        received=f"{found[place]} at {name}[{', '.join(map(str, place))}]",
+                                        fix="they are numbers of nodes or of steps: round them where they are made"))
     elif found.dtype.kind not in "iu":
         raise ArgumentError(explain(where, f"`{name}` must be whole numbers.", expected="integers",
-                                    received=f"an array of {found.dtype}"))
+                                    received=f"an array of {found.dtype}",
+                                    fix="np.flatnonzero makes numbers of a mask; -1 stands for no parent"))
     return np.ascontiguousarray(found, dtype=np.int64)
 
 
@@ -355,7 +364,8 @@ def _numbers(where: str, given: _Given, numbers: Any, name: str, ndim: int, low:
     if not isinstance(numbers, (list, tuple)) or len(numbers) != len(given.sizes):
         received = f"{len(numbers)} arrays" if isinstance(numbers, (list, tuple)) else type(numbers).__name__
         raise ShapeError(explain(where, f"Where x is a list, `{name}` is a list of as many arrays.",
-                                 expected=f"{len(given.sizes)} arrays", received=received))
+                                 expected=f"{len(given.sizes)} arrays", received=received,
+                                 fix="give one for each array of x, or nd.concat x and count through all its rows"))
     parts: list[Any] = []
     start = 0
     for i, (part, size) in enumerate(zip(numbers, given.sizes)):
@@ -370,7 +380,8 @@ def _numbers(where: str, given: _Given, numbers: Any, name: str, ndim: int, low:
 
 def _differ(where: str, name: str, count: int, other: str, size: int) -> ShapeError:
     return ShapeError(explain(where, f"`{name}` and `{other}` differ in length.",
-                              expected=f"{size} numbers, one per row of {other}", received=count))
+                              expected=f"{size} numbers, one per row of {other}", received=count,
+                              fix="a root counts too: its number is -1"))
 
 
 def _check_range(where: str, found: Ints, name: str, low: int, size: int) -> None:
@@ -380,7 +391,8 @@ def _check_range(where: str, found: Ints, name: str, low: int, size: int) -> Non
         raise ArgumentError(explain(
             where, f"`{name}` names a node that there is not.",
             expected=f"numbers from {low} to {size - 1}" + (" (-1: a root)" if low < 0 else ""),
-            received=f"{int(found[place])} at {name}[{', '.join(map(str, place))}]"))
+            received=f"{int(found[place])} at {name}[{', '.join(map(str, place))}]",
+            fix="count the nodes from 0, in a list of trees each tree by itself"))
 
 
 def _of_parents(where: str, given: _Given, parents: Any) -> Nodes:
@@ -397,18 +409,21 @@ def _of_edges(where: str, given: _Given, edges: Any) -> Nodes:
 
 def _lengths(where: str, given: _Given, lengths: Any) -> Ints:
     if lengths is None or given.sizes is not None:
-        if lengths is not None and [int(n) for n in lengths] != given.sizes:
+        if lengths is not None and _whole(where, lengths, "lengths", 1).tolist() != given.sizes:
             raise ShapeError(explain(where, "x is a list of sequences, whose lengths are those of its arrays.",
-                                     expected=f"lengths=None, or {given.sizes}", received=lengths))
+                                     expected=f"lengths=None, or {given.sizes}", received=lengths,
+                                     fix="leave lengths out"))
         return np.array(given.each, np.int64)
     found = _whole(where, lengths, "lengths", 1)
     if (found < 0).any():
         place = int(np.flatnonzero(found < 0)[0])
-        raise ArgumentError(explain(where, "A length cannot be negative.",
-                                    received=f"{int(found[place])} at lengths[{place}]"))
+        raise ArgumentError(explain(where, "A length cannot be negative.", expected="numbers from 0 on",
+                                    received=f"{int(found[place])} at lengths[{place}]",
+                                    fix="0 stands for a sequence without steps"))
     if int(found.sum()) != given.total:
         raise ShapeError(explain(where, "The lengths do not add up to the rows of x.", expected=given.total,
-                                 received=f"{int(found.sum())}, the sum of {len(found)} lengths"))
+                                 received=f"{int(found.sum())}, the sum of {len(found)} lengths",
+                                 fix="take padding out of x: its rows are the steps of one sequence after the other"))
     return found
 
 
@@ -423,7 +438,7 @@ def _check_cell(where: str, cell: Any, form: str) -> None:
                 "code inside `with fold.batching():`, where any Block can be called"))
     if cell._forward_hooks or cell._forward_pre_hooks:
         raise UnsupportedError(explain(where, "Hooks would have to run once per node.",
-                                       received=f"hooks of {cell.name}",
+                                       expected="a cell without hooks", received=f"hooks of {cell.name}",
                                        fix="detach them, or write the recursion inside `with fold.batching():`"))
 
 
@@ -431,10 +446,12 @@ def _check_steps(where: str, cell: Any) -> None:
     """Refuse cells that remember more than their states."""
     if isinstance(cell, BidirectionalCell):
         raise UnsupportedError(explain(where, "A BidirectionalCell is not stepped.", received=repr(cell.name),
+                                       expected="a cell called as cell(x, states)",
                                        fix="scan each of its two cells, one of them with reverse=True, and nd.concat"))
     for part in _parts(cell):
         if isinstance(part, VariationalDropoutCell) or (isinstance(part, ZoneoutCell) and part.zoneout_outputs):
             raise UnsupportedError(explain(where, "The cell keeps values from step to step beside its states.",
+                                           expected="a cell that keeps all in its states",
                                            received=repr(part.name), fix="use cell.unroll inside `fold.batching()`"))
 
 

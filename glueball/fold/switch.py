@@ -51,9 +51,11 @@ def backend() -> str:
     wanted = config.get("GLUEBALL_FIBERS")
     if wanted not in ("auto", "greenlet", "threads"):
         raise ArgumentError(explain("GLUEBALL_FIBERS", "No such kind of fiber.", received=repr(wanted),
-                                    expected="'auto', 'greenlet' or 'threads'"))
+                                    expected="'auto', 'greenlet' or 'threads'",
+                                    fix="unset the variable to take what is installed"))
     if wanted == "greenlet" and _greenlet() is None:
         raise ArgumentError(explain("GLUEBALL_FIBERS", "The package greenlet is not installed.", received=repr(wanted),
+                                    expected="'auto' or 'threads' where it is missing",
                                     fix="pip install greenlet, or GLUEBALL_FIBERS=threads"))
     if wanted == "auto":
         return "threads" if _greenlet() is None else "greenlet"
@@ -287,7 +289,10 @@ def wait_for(fiber: Fiber) -> None:
     caller = here()
     if caller is None or caller.hub is not fiber.hub:
         raise MXNetError(explain("fold.fork", "The result of a forked function is not there yet, and only a fiber of "
-                                 "the same map can wait for it.", fix="call result() inside the function that forked"))
+                                 "the same map can wait for it.",
+                                 expected="result() or join() inside the map that is running",
+                                 received="a call in another thread, in another map, or while the sample is stopped",
+                                 fix="call result() inside the function that forked"))
     while not fiber.done:
         fiber.waiters.append(caller)
         caller.hand_over()

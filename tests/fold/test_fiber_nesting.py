@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from glueball.base.errors import MXNetError
+from glueball.base.errors import ArgumentError, MXNetError
 from glueball.fold.fiber import Hub, fork, park
 
 from .fibers import Flushes, Special, fail_after, inner, notes, run, steps
@@ -53,6 +53,16 @@ def test_a_fork_begins_at_once(kind: str) -> None:
 
     run(kind, [program])
     assert log == ["before", "child begins", "after", "child ends", "joined"]
+
+
+def test_only_what_can_be_called_is_forked(kind: str) -> None:
+    def program() -> None:
+        fork(3)  # type: ignore[arg-type]
+
+    with pytest.raises(ArgumentError, match="function to run(?s:.*)not fork"):
+        run(kind, [program])
+    with pytest.raises(ArgumentError, match="function to run"):
+        program()
 
 
 def test_forks_do_not_count_for_the_width(kind: str) -> None:

@@ -307,6 +307,36 @@ def test_the_program_is_a_plain_function() -> None:
         fold.map([1, 2], float)  # type: ignore[arg-type]  # the arguments the wrong way round
 
 
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_samples_are_one_iterable(mode: str) -> None:
+    with batching(mode=mode):
+        for wrong in (5, None, 2.5):
+            with pytest.raises(ArgumentError, match="taken one by one(?s:.*)a list, an array, a generator"):
+                fold.map(float, wrong)  # type: ignore[arg-type]
+        for second in ([3, 4], (3, 4), range(2), nd.ones((2,))):
+            with pytest.raises(ArgumentError, match=r"one list of samples(?s:.*)zip\(a, b\)"):
+                fold.map(max, [1, 2], second)  # type: ignore[arg-type]
+        assert fold.map(lambda both: max(*both), zip([1, 5], [3, 4])) == [3, 5]
+
+
+def test_samples_are_iterated_over_once(kind: str) -> None:
+    """A data loader starts its workers when it is asked for an iterator."""
+    asked: list[str] = []
+
+    class Loader:
+        def __iter__(self) -> Iterator[int]:
+            asked.append("iterator")
+            return iter([1, 2])
+
+    class Items:
+        def __getitem__(self, place: int) -> int:
+            return [3, 4][place]
+
+    assert fold.map(float, Loader()) == [1, 2]
+    assert asked == ["iterator"]
+    assert fold.map(float, Items()) == [3, 4]  # type: ignore[arg-type]  # the older protocol will do
+
+
 # -- failures ----------------------------------------------------------------------------------------------------------
 def noted(error: BaseException) -> str:
     """All that an error says."""

@@ -33,6 +33,9 @@ X = nd.ones((3, SIZE), dtype="float64")
     (lambda c: fold.tree(c, [X, X], [[-1, 0, 0]]), ShapeError, "2 arrays"),
     (lambda c: fold.tree(c, [X, X], np.array([-1, 0, 0])), ShapeError, "ndarray"),
     (lambda c: fold.tree(c, [X, nd.ones((2, 5), dtype="float64")], [[-1, 0, 0], [-1, 0]]), ShapeError, r"x\[1\]"),
+    (lambda c: fold.tree(c, nd.ones(()), [-1]), ShapeError, "a row of its own"),
+    (lambda c: fold.scan(c, [X, X], [3, 2]), ShapeError, "lengths are those of its arrays"),
+    (lambda c: fold.scan(c, [X, X], 3), ShapeError, "one axis"),
     (lambda c: fold.tree(c, [], []), ArgumentError, "no array in the list"),
     (lambda c: fold.tree(c, nd.ones((3, 5), dtype="float64"), [-1, 0, 0]), Exception, "in_units|raised by the cell"),
     (lambda c: fold.dag(c, X, [(0, 1), (1, 2), (2, 0)]), ArgumentError, "-> .* -> "),
@@ -62,6 +65,12 @@ def test_mistakes_in_sequences_are_named() -> None:
         def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:
             return x, [F.concat(states[0], x, dim=1)]
 
+    class Forgets(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:
+            return x + states[0]
+
+    with pytest.raises(ShapeError, match="its output and a list of new states"):
+        fold.scan(Forgets(), X, state=[nd.ones((1, SIZE), dtype="float64")])
     with pytest.raises(ShapeError, match="shapes of those that it is given"):
         fold.scan(Grows(), X, state=[nd.ones((1, SIZE), dtype="float64")])
 
