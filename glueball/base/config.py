@@ -38,6 +38,8 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
               "0 makes hybridize() a no-op, for debugging with plain imperative code"),
     ConfigVar("GLUEBALL_FOLD", str, "on",
               "the mode of fold.batching() scopes that name none: 'on', 'off' (the same code, eagerly) or 'check'"),
+    ConfigVar("GLUEBALL_CORE", _flag, True,
+              "0 runs the Python twins of the parts that are compiled where a C compiler was at hand"),
     ConfigVar("GLUEBALL_PASSES", _flag, True,
               "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen",

@@ -1,59 +1,37 @@
 """The folder: the interpreter that writes down calls instead of running them, for one scope.
 
-The one idea: recording must cost a microsecond or two, so a call is looked up by the kinds of its arguments, its
-references are appended to its signature's queue, and futures are returned; everything else (dependencies, groups,
-rows) is worked out for all calls at once when values are wanted (`flush`).
+The one idea: what is recorded is only written down (recording.py); everything else (dependencies, groups, rows) is
+worked out for all calls at once when values are wanted (`flush`). The folder knows what a scope needs beside that:
+arrays from outside, writes in place, values that are read.
 
 Not here: what a call means (operator_calls.py, units.py), schedules and execution (schedule.py, execute.py).
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from ..base.errors import MXNetError, explain, user_frame
 from ..base.modes import is_recording, is_training
-from ..dispatch import precise, watched
 from ..ndarray.ndarray import NDArray, to_array
-from ..ops.opdef import OpDef
-from . import operator_calls, units
+from . import operator_calls
 from .execute import Engine, Work
 from .fiber import park
 from .future import OFFSET, Future
 from .kinds import Kind, kind_of
-from .signature import Call, Signature
+from .recording import Queue, Recorder
+from .signature import Signature
 
-__all__ = ["Folder", "Queue"]
-
-_new = object.__new__
-
-
-@final
-class Queue:
-    """The recorded, not yet executed calls of one signature."""
-
-    __slots__ = ("ids", "refs", "children", "rows", "blocks")
-
-    def __init__(self) -> None:
-        self.ids: list[int] = []  # number of the first result
-        self.refs: list[int] = []  # references of all arguments, call after call; those of children last
-        self.children: list[int] = []  # how many children, where there are lists
-        self.rows: list[int] = []  # rows per sample, where they differ
-        self.blocks: list[Work] = []  # calls given as arrays
+__all__ = ["Folder"]
 
 
 @final
-class Folder:
-    """Records calls; see the module's text."""
+class Folder(Recorder):
+    """A scope: what it has recorded, and the engine that runs it; see the module's text."""
 
     def __init__(self, statistics: str = "refuse", check: bool = False) -> None:
-        self.queues: dict[Signature, Queue] = {}
-        self.next = 0  # number of the next value
-        self.waiting = 0  # recorded and not executed calls
+        super().__init__()
         self.statistics, self.check = statistics, check
-        self.externals: dict[int, tuple[int, Kind, NDArray]] = {}
-        self.strangers: dict[int, tuple[int, Kind, NDArray]] = {}
-        self.fresh: list[tuple[int, Kind, NDArray]] = []  # external arrays not stored in the arenas yet
         self.origins: dict[int, str] = {}  # with check: the user's line that made a value
         if check:
             self.invoke = self._noting(Folder.invoke)  # type: ignore[method-assign]  # nobody else pays for it
@@ -64,15 +42,7 @@ class Folder:
         self.closed: str | None = None
         self.constants: dict[Any, tuple[int, Kind]] = {}
 
-    # -- the interpreter -----------------------------------------------------------------------------------------------
-    def invoke(self, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None) -> Any:
-        """Record an operator call."""
-        if watched(op):  # mixed precision
-            inputs = precise(op, inputs, attrs)
-        return operator_calls.record(self, op, inputs, attrs)
-
-    call = units.record  # calls of blocks; no method of its own, for its call would cost a tenth of a recording
-
+    # -- the interpreter, beside what the recorder does --------------------------------------------------------------
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a way to record that notes the user's lines."""
         def noted(*arguments: Any) -> Any:
@@ -104,38 +74,7 @@ class Folder:
             self.indexed = -1
 
     # -- recording -----------------------------------------------------------------------------------------------------
-    def add(self, call: Call, refs: list[int], children: int = 0) -> Any:
-        """Append a call; return its results as futures."""
-        queue = self.queues.get(call.signature)
-        if queue is None:
-            queue = self._queue(call.signature)
-        number = self.next
-        queue.ids.append(number)
-        queue.refs.extend(refs)
-        if children:
-            queue.children.append(children)
-        if call.rows or call.signature.ragged:
-            queue.rows.append(call.rows)
-        kinds = call.kinds
-        self.next = number + len(kinds)
-        self.waiting += 1
-        structure = call.structure
-        if structure is None:
-            return Future.make(self, number << OFFSET, kinds[0])
-        futures = []
-        for kind in kinds:
-            made = _new(Future)  # as Future.make, whose call would cost as much again
-            made.folder = self
-            made.ref = number << OFFSET
-            made.kind = kind
-            made._value = made._ag = None
-            futures.append(made)
-            number += 1
-        if structure == "list":
-            return futures
-        return tuple(futures) if structure == "tuple" else call.together(futures)
-
-    def _queue(self, signature: Signature) -> Queue:
+    def _queue(self, signature: Signature) -> Any:
         """Begin the queue of a signature; the report wants to know where its first call in this scope was."""
         origins = self.engine.report.origins
         if signature not in origins:

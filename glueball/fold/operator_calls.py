@@ -26,12 +26,12 @@ from .ragged import to_program
 from .signature import Argument, Call, Output, Signature
 from .steps import REDUCTIONS, Program, Step
 
-__all__ = ["record", "record_part", "signature_of"]
+__all__ = ["record", "record_part", "signature_of", "class_of", "CALLS"]
 
 _WEIGHTS = frozenset({"weight", "bias", "gamma", "beta", "moving_mean", "moving_var", "running_mean", "running_var",
                       "parameters"})
 _INDEXED = frozenset({"Embedding", "one_hot"})  # read vectors of indices, whose length is nobody's business
-_calls: dict[Any, Call] = {}
+CALLS: dict[Any, Call] = {}
 _LIMIT = 1024  # calls kept; beyond, the table is emptied: they hold weights, also of models that nobody else holds
 
 
@@ -42,6 +42,15 @@ def _plain(value: Any) -> Any:
 def _attributes(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the attributes as a key: 1, 1.0 and True are three different values."""
     return tuple([(k, type(v), _plain(v)) for k, v in attrs.items()]) if attrs else ()
+
+
+def class_of(op: OpDef) -> int:
+    """Return how the compiled recorder (recorder.c) may look calls of an operator up: 0 not at all, 1 by the kinds of
+    its inputs, 2 the same where the inputs may come as one list, 3 as a sum of any number of arrays of one kind.
+    """
+    if not op.inputs or op.dynamic or op.mutates or op.name in REDUCTIONS:
+        return 0
+    return 3 if op.name == "add_n" else 2 if op.variadic else 1
 
 
 def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
@@ -95,11 +104,11 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
     key: Any = (*parts[:4], parts[4].children, 0 if op.name == "add_n" else len(refs)) if sized else tuple(parts)
     if sized and op.name == "add_n" and len(refs) == 1:
         return Future.make(folder, refs[0], parts[4])  # the sum of one array is the array
-    call = _calls.get(key)
+    call = CALLS.get(key)
     if call is None:
-        if len(_calls) > _LIMIT:
-            _calls.clear()
-        call = _calls[key] = _build(folder, op, attrs, parts[4:], shared, recording, training, sized)
+        if len(CALLS) > _LIMIT:
+            CALLS.clear()
+        call = CALLS[key] = _build(folder, op, attrs, parts[4:], shared, recording, training, sized)
     return folder.add(call, refs, len(refs) if sized else 0)
 
 
@@ -112,12 +121,12 @@ def _over_rows(folder: Any, op: OpDef, value: Any, attrs: Mapping[str, Any]) -> 
     row = value.kind.part(-1)
     recording, training = folder.modes()
     key = (op, "rows", recording, training, row)
-    call = _calls.get(key)
+    call = CALLS.get(key)
     if call is None:
         of = TensorType(row.shape, row.dtype)
         program = Program((of, of), ("edge", "node"), (0,), (), (Step(op.name, {}, (0,), (1,), "node"),), (1,))
         signature = signature_of(op.name, program, (row,), (True,), (row,), (), (recording, training), user_frame(3))
-        call = _calls[key] = Call(signature, (row,), 0, None)
+        call = CALLS[key] = Call(signature, (row,), 0, None)
     return folder.add(call, [value.ref + i for i in range(value.shape[0])], value.shape[0])
 
 

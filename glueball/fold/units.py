@@ -119,6 +119,8 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
 class Unit:
     """What is known of one block: its calls, by exact form."""
 
+    __slots__ = ("block", "hybridized", "changes", "calls", "loose", "forms", "refused", "not_one", "__weakref__")
+
     def __init__(self, block: HybridBlock) -> None:
         self.block = block
         self.hybridized = block._active

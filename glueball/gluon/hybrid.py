@@ -25,10 +25,10 @@ from ..symbol.tracer import Tracer
 from .block import Block, as_arrays, not_a_block
 from .parameter import Parameter, tracer_symbol
 
-__all__ = ["HybridBlock", "structural_changes"]
+__all__ = ["Changes", "HybridBlock", "structural_changes"]
 
 
-class _Changes:
+class Changes:
     """Counts structural changes of hybridized blocks (a child added, a cast): graphs traced before may hold what is
     no longer there.
     """
@@ -38,7 +38,7 @@ class _Changes:
 
 def structural_changes() -> int:
     """Return how many structural changes there have been: what was traced before a change may be out of date."""
-    return _Changes.count
+    return Changes.count
 
 
 _TRANSIENT = ("_cached", "_fold_unit", "_fold_whole")  # of one process and one block
@@ -77,7 +77,7 @@ class HybridBlock(Block):
     def _clear_cached_op(self) -> None:
         self.__dict__["_cached"] = None
         if self.__dict__.get("_active"):
-            _Changes.count += 1
+            Changes.count += 1
 
     def _copied(self, key: str, value: Any, memo: dict[int, Any], made: Block) -> Any:
         return None if key in _TRANSIENT else super()._copied(key, value, memo, made)
@@ -160,10 +160,10 @@ class HybridBlock(Block):
 
     def _run_cached(self, args: tuple[Any, ...]) -> Any:
         cached = self._cached
-        if cached is None or cached.changes != _Changes.count:
+        if cached is None or cached.changes != Changes.count:
             from .trace import make_cached_op
             cached = self.__dict__["_cached"] = make_cached_op(self)
-            cached.changes = _Changes.count
+            cached.changes = Changes.count
         return cached(args)
 
     def forward(self, x: Any, *args: Any) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 from ... import gluon
 from ...base.errors import ArgumentError, MXNetError, explain
 from ...dispatch import set_precision
-from ...gluon.hybrid import _Changes
+from ...gluon.hybrid import Changes
 from ...ndarray import NDArray, namespace
 from ...symbol import Symbol
 from . import lists
@@ -74,7 +74,7 @@ def reset() -> None:
 def _install(casts: Casts | None) -> None:
     set_precision(casts, frozenset() if casts is None else casts.operators)
     namespace.rebuild("glueball.ndarray")
-    _Changes.count += 1  # every hybridized block compiles anew
+    Changes.count += 1  # every hybridized block compiles anew
 
 
 def init_trainer(optimizer_or_trainer: Any) -> None:

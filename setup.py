@@ -1,0 +1,16 @@
+"""The compiled parts, which are optional: where there is no C compiler, their Python twins do the same work.
+
+Everything else about the package is in pyproject.toml.
+"""
+from __future__ import annotations
+
+import sys
+
+from setuptools import Extension, setup
+
+FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-fno-math-errno"]
+
+setup(ext_modules=[
+    Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], optional=True, extra_compile_args=FLAGS)
+    for name in ("recorder", "runner", "planner", "placer")
+])
