@@ -12,5 +12,5 @@ FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-fno-math-e
 
 setup(ext_modules=[
     Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], optional=True, extra_compile_args=FLAGS)
-    for name in ("recorder", "runner", "planner", "placer")
+    for name in ("recorder", "planner", "placer")
 ])

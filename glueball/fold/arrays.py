@@ -21,7 +21,6 @@ from ..gluon.rnn.rnn_cell import RecurrentCell
 from ..ndarray.ndarray import NDArray, from_torch
 from ..ops.opdef import TensorType
 from .arena import spans
-from .execute import Work
 from .folder import Folder
 from .future import OFFSET, Future
 from .kinds import NO_CHILDREN, Kind, kind_of
@@ -30,6 +29,7 @@ from .signature import Argument, Call, Output, Signature
 from .steps import Program
 from .switch import add_note
 from .units import Unit, is_unit
+from .work import Work
 
 __all__ = ["Nodes", "Steps", "Rows", "nodes_of_edges", "nodes_of_parents", "steps_of", "record_nodes", "record_steps",
            "run", "unit_of", "cycle_of", "joined_later", "joined_now", "joined_rows"]

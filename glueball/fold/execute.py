@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..base.aten import set_grad_mode
-from .arena import Store, spans
+from .arena import Store
 from .backward import Entry, Tape, attach
 from .body import Body, Run
 from .check import Checker, blame
@@ -27,93 +27,14 @@ from .functions import Segments
 from .future import OFFSET, OFFSET_MASK, Future
 from .hoist import Halves, split
 from .kinds import Kind, Pool
-from .layout import Layout, lay_out
+from .layout import ALL, Layout, lay_out
 from .schedule import Planned, schedule
 from .signature import Signature
+from .work import Work
 
 __all__ = ["Engine", "Work"]
 
 Tensor = torch.Tensor
-
-
-@final
-class Work:
-    """The recorded calls of one signature, as arrays. Calls are numbered 0 … count-1 in the order of the program."""
-
-    __slots__ = ("signature", "ids", "count", "fixed", "children", "ends", "lists", "rows")
-
-    children: Any
-    rows: Any
-
-    def __init__(self, signature: Signature, queue: Any) -> None:
-        self.signature = signature
-        self.ids = np.array(queue.ids, dtype=np.int64)
-        self.count = len(self.ids)
-        self.rows = np.array(queue.rows, dtype=np.int64) if signature.ragged else None
-        listed = sum(a.children for a in signature.arguments)
-        plain = len(signature.arguments) - listed
-        self.lists: list[Any] = []
-        if not listed:
-            flat = np.array(queue.refs, dtype=np.int64)
-            self.children, self.ends = None, None
-            self.fixed = flat.reshape(self.count, plain)
-            return
-        children = np.array(queue.children, dtype=np.int64)
-        self.children, self.ends = children, np.cumsum(children)
-        lengths = plain + listed * children
-        flat = np.array(queue.refs, dtype=np.int64)
-        starts = np.cumsum(lengths) - lengths
-        self.fixed = flat[starts[:, None] + np.arange(plain)] if plain else np.empty((self.count, 0), np.int64)
-        self.lists = [flat[spans(starts + plain + j * children, children)] for j in range(listed)]
-
-    @classmethod
-    def of(cls, signature: Signature, ids: Any, fixed: Any, children: Any = None, lists: Sequence[Any] = (),
-           rows: Any = None) -> Work:
-        """Return calls given as arrays (see arrays.py), in the order of their ids.
-
-        fixed : (calls, single arguments); children : (calls,); lists : per list argument, the references of all
-        children; rows : (calls,), where the signature is ragged
-        """
-        made = cls.__new__(cls)
-        made.signature, made.ids, made.count, made.fixed = signature, ids, len(ids), fixed
-        made.children, made.ends = children, None if children is None else np.cumsum(children)
-        made.lists, made.rows = list(lists), rows
-        return made
-
-    @classmethod
-    def merged(cls, parts: Sequence[Work]) -> Work:
-        """Return the calls of several works of one signature as one, in the order of their ids."""
-        if len(parts) == 1:
-            return parts[0]
-        first = parts[0]
-        ids = np.concatenate([part.ids for part in parts])
-        order = np.argsort(ids)
-        rows = None if first.rows is None else np.concatenate([part.rows for part in parts])[order]
-        fixed = np.concatenate([part.fixed for part in parts])[order]
-        if first.children is None:
-            return cls.of(first.signature, ids[order], fixed, rows=rows)
-        children = np.concatenate([part.children for part in parts])
-        picked = spans((np.cumsum(children) - children)[order], children[order])
-        lists = [np.concatenate(refs)[picked] for refs in zip(*[part.lists for part in parts])]
-        return cls.of(first.signature, ids[order], fixed, children[order], lists, rows)
-
-    def references(self, argument: int, calls: Any) -> Any:
-        """Return the references of one argument for some calls; for a list of children those of all children."""
-        number = self.signature.numbers[argument]
-        if not self.signature.arguments[argument].children:
-            return self.fixed[calls, number]
-        assert self.children is not None and self.ends is not None
-        counts = self.children[calls]
-        return self.lists[number][spans(self.ends[calls] - counts, counts)]
-
-    def all_references(self) -> list[tuple[Any, Any]]:
-        """Return (references, number of the call) pairs of all arguments, in order: lists of children come last."""
-        own = np.arange(self.count)
-        pairs = [(self.fixed[:, i], own) for i in range(self.fixed.shape[1])]
-        if self.children is not None:
-            owner = np.repeat(own, self.children)
-            pairs += [(refs, owner) for refs in self.lists]
-        return pairs
 
 
 @final
@@ -249,7 +170,7 @@ class Engine:
         self._store_externals(folder.fresh)
         stored = time.perf_counter()
         folder.fresh = []
-        works = [Work.merged([*queue.blocks, Work(signature, queue)] if queue.ids else queue.blocks)
+        works = [Work.merged([*queue.blocks, Work.queued(signature, queue)] if queue.ids else queue.blocks)
                  for signature, queue in folder.queues.items()]
         folder.queues = {}
         folder.waiting = 0
@@ -257,17 +178,20 @@ class Engine:
         planned = plan(works, folder.next)
         always = [w.signature.recording and any(tensor_of(s, w.signature.arguments[0].pool.ctx).requires_grad
                                                 for s in w.signature.shared) for w in works]
-        layouts = lay_out(works, planned.groups, self.store, always)
+        layouts = lay_out(works, planned, self.store, always)
         self.report.begin(reason, works, planned, (begin, stored, time.perf_counter()))
         self._hoist(layouts, planned)
         self.tape.open()
         try:
-            for index, calls in planned.groups:
+            for index in planned.turns:
                 layout = layouts[index]
                 assert layout is not None  # every group's work has one
+                group = layout.group
                 try:
                     self._run(layout)
                 except Exception as error:
+                    begins = sum(layout.sizes[:group])
+                    calls = layout.calls[begins:begins + layout.sizes[group]]
                     raise blame(self.checker or Checker(self, tensor_of), layout.work, calls, error) from error
         finally:
             self.token = self.tape.close(self.token)
@@ -315,7 +239,7 @@ class Engine:
         """Run the first half for all calls of a signature; its results are arenas of their own."""
         work, ahead, begin = layout.work, layout.ahead, time.perf_counter()
         count = len(layout.calls)
-        gathered = [self._gather(layout, position, 0, count) for position in ahead.halves.given]
+        gathered = [self._gather(layout, position, 0, count, ALL) for position in ahead.halves.given]
         filled, known = time.perf_counter(), _Known(work.signature, ahead.first)
         made = _compute(self.tape, work.signature, ahead.first, gathered, count, None, known)
         self.report.ahead(work, ahead.halves, begin, filled)
@@ -330,11 +254,13 @@ class Engine:
             self._note(layout, gathered, made, written, ahead.first, 0, count, None, known)
 
     # -- one group -----------------------------------------------------------------------------------------------------
-    def _gather(self, layout: Layout, position: int, begin: int, end: int) -> _Gathered:
-        """Return the rows of one argument of calls begin to end."""
+    def _gather(self, layout: Layout, position: int, begin: int, end: int, group: int) -> _Gathered:
+        """Return the rows of one argument of a group, which is calls begin to end."""
         reads = layout.reads[position]
-        tensor, place = reads.take(begin, end)
+        tensor, place = reads.take(group)
         need, children = reads.need, layout.work.signature.arguments[position].children
+        if need is False:
+            return _Gathered(tensor, reads.arena.pool, place, need)
         low, high = (begin, end) if layout.edges is None or not children else (
             int(layout.edges[begin]), int(layout.edges[end]))
         values = reads.values[low:high]
@@ -352,12 +278,12 @@ class Engine:
                 started = time.perf_counter()
                 body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
                 self.report.prepared(started)
-            gathered = [self._gather(layout, i, begin, end) for i in range(len(layout.reads))]
+            gathered = [self._gather(layout, i, begin, end, layout.group) for i in range(len(layout.reads))]
         else:
             if not begin:
                 self._run_ahead(layout)
             body = ahead.second
-            gathered = [self._gather(layout, i, begin, end) for i in ahead.halves.kept]
+            gathered = [self._gather(layout, i, begin, end, layout.group) for i in ahead.halves.kept]
             gathered += self._crossing(ahead, begin, end)
         known = layout.known
         if known is None:

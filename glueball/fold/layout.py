@@ -1,8 +1,9 @@
 """Where everything lies before anything runs: rows of results and of arguments, for all groups of a flush at once.
 
 The one idea: the schedule says in which order calls run, so the rows of all results are known beforehand, and with them
-the rows from which every group will read. They are worked out for whole signatures with a few NumPy calls; a group then
-only cuts its stretch out. A stretch of consecutive rows is a view, any other is gathered.
+the rows from which every group will read. They are worked out for all groups in one pass (placer.c) or, by its twin
+here, for whole signatures with a few NumPy calls; a group then only looks up where its stretch begins. A stretch of
+consecutive rows is a view, any other is gathered.
 
 Not here: the schedule (schedule.py), running groups (execute.py).
 """
@@ -16,48 +17,35 @@ import numpy as np
 import torch
 
 from .arena import Arena, Store, spans
+from .core import compiled
 from .functions import Segments
 from .future import OFFSET, OFFSET_MASK
 from .kinds import Pool
+from .schedule import Planned
 
 __all__ = ["Layout", "Reads", "lay_out"]
 
 Ints = Any  # arrays of int64
 Tensor = torch.Tensor
+ALL = -1  # stands for the number of a group: all calls at once
 
 
 @final
 class Table:
-    """The rows that are read in a flush, argument after argument.
+    """The numbers of the rows that are read in a flush, argument after argument."""
 
-    rows : their numbers. breaks : how many times up to here a row did not follow the one before
-    """
+    __slots__ = ("rows", "_index")
 
-    __slots__ = ("rows", "breaks", "_index")
-
-    rows: Ints
-    breaks: Ints
-
-    def __init__(self) -> None:
+    def __init__(self, rows: Ints) -> None:
+        self.rows = rows
         self._index: dict[Any, Tensor] = {}
 
-    def fill(self, rows: Ints) -> None:
-        """Take the rows of all arguments."""
-        self.rows = rows
-        self.breaks = np.zeros(len(rows), np.int64)
-        np.cumsum(rows[1:] - rows[:-1] != 1, out=self.breaks[1:])
-
-    def take(self, arena: Arena, low: int, high: int) -> tuple[Tensor, Any]:
-        """Return the rows of an arena that a stretch of the table names, and where they lie: a slice or row numbers."""
-        if high > low and self.breaks[high - 1] == self.breaks[low]:
-            first = int(self.rows[low])
-            return arena.view(first, high - low), slice(first, first + high - low)
-        device = arena.data.device
+    def index(self, device: Any) -> Tensor:
+        """Return them as a tensor."""
         index = self._index.get(device)
         if index is None:
             index = self._index[device] = torch.from_numpy(self.rows).to(device, non_blocking=True)
-        index = index[low:high]
-        return arena.data.index_select(0, index), index
+        return index
 
 
 @final
@@ -65,24 +53,28 @@ class Table:
 class Reads:
     """The rows that one argument of all calls reads, in the order of the calls.
 
-    values : the values read, per call or child. table, first : their rows are in the table from here on. bounds : where
-    the rows of each call begin (None: every call has `size` of them). need : whether its gradient is wanted; None: to
-    be looked at group by group
+    values : the values read, per call or child. lows : where the rows of each group begin in the table, and where the
+    last ones end. starts : per group, its first row where its rows follow each other, else -1; the last one is for all
+    calls at once. need : whether its gradient is wanted; None: to be looked at group by group
     """
 
     arena: Arena
     values: Ints
     table: Table
-    first: int
-    bounds: Ints | None
-    size: int
+    lows: list[int]
+    starts: list[int]
     need: bool | None = False
 
-    def take(self, begin: int, end: int) -> tuple[Tensor, Any]:
-        """Return the rows of calls begin to end, and where they lie: a slice or row numbers."""
-        if self.bounds is None:
-            return self.table.take(self.arena, self.first + begin * self.size, self.first + end * self.size)
-        return self.table.take(self.arena, self.first + int(self.bounds[begin]), self.first + int(self.bounds[end]))
+    def take(self, group: int) -> tuple[Tensor, Any]:
+        """Return the rows of a group, or of ALL, and where they lie: a slice or row numbers."""
+        start = self.starts[group]
+        low, high = (self.lows[group], self.lows[group + 1]) if group >= 0 else (self.lows[0], self.lows[-1])
+        if start >= 0:
+            count = high - low
+            return self.arena.view(start, count), slice(start, start + count)
+        data = self.arena.data
+        index = self.table.index(data.device).narrow(0, low, high - low)
+        return data.index_select(0, index), index
 
 
 @final
@@ -107,49 +99,95 @@ class Layout:
     children: Ints | None = None
     rows: Ints | None = None
     always: bool = False
+    counts: tuple[list[int], list[int | None]] | None = None
     begin: int = 0
     group: int = 0
     ahead: Any = None
     known: Any = None
-    counts: tuple[list[int], list[int | None]] | None = None
+    bound: Any = None
 
     def segments(self, begin: int, end: int, device: Any) -> Segments | None:
         """Return which children belong to which call of the group that runs."""
-        if self.children is None or self.edges is None:
-            return None
         if self.counts is None:
-            sizes = np.array(self.sizes, dtype=np.int64)
-            ends = np.cumsum(sizes)
-            starts = ends - sizes
-            low, high = (f.reduceat(self.children, starts) for f in (np.minimum, np.maximum))
-            same = [a if a == b else None for a, b in zip(low.tolist(), high.tolist())]
-            self.counts = (self.edges[ends] - self.edges[starts]).tolist(), same
+            return None
+        assert self.children is not None  # they come together
         edges, same = self.counts
         return Segments(self.children[begin:end], device, (edges[self.group], same[self.group]))
 
 
-def lay_out(works: Sequence[Any], groups: Sequence[tuple[int, Ints]], store: Store,
-            always: Sequence[bool]) -> list[Layout | None]:
+def lay_out(works: Sequence[Any], planned: Planned, store: Store, always: Sequence[bool]) -> list[Layout | None]:
     """Give every result its rows and find the rows of every argument.
 
     Parameters
     ----------
-    groups : (number of a work, numbers of its calls), in the order to run them
     always : per work, whether its results always depend on something with a gradient
+
+    Returns
+    -------
+    list
+        per work; None where it has no calls
     """
-    parts: dict[int, list[Ints]] = {}
-    for index, calls in groups:
-        parts.setdefault(index, []).append(calls)
+    placer = compiled("placer")
+    return twin(works, planned, store, always) if placer is None else _placed(placer, works, planned, store, always)
+
+
+def _placed(placer: Any, works: Sequence[Any], planned: Planned, store: Store,
+            always: Sequence[bool]) -> list[Layout | None]:
+    """Return what `lay_out` returns, worked out by placer.c."""
+    pools: dict[Pool, int] = {}
+    specs: list[Any] = []
+    for work, flows in zip(works, always):
+        signature = work.signature
+        if signature.rows is None:
+            signature.rows = (
+                tuple([a.rows for a in signature.arguments]),
+                tuple([signature.recording and a.pool.floating for a in signature.arguments]),
+                tuple([o.rows for o in signature.outputs]), tuple([o.pool.floating for o in signature.outputs]))
+        specs.append((*signature.rows, tuple([pools.setdefault(o.pool, len(pools)) for o in signature.outputs]), flows))
+    arenas = [store.arena(pool) for pool in pools]
+    table, space, found, used = placer.lay_out(
+        [work.parts for work in works], specs, planned.order, planned.turns, planned.sizes, store.rows, store.gradient,
+        [arena.used for arena in arenas])
+    for arena, count in zip(arenas, used):
+        arena.room(count)
+    rows, numbers = Table(np.frombuffer(table, np.int64)), np.frombuffer(space, np.int64)
+    layouts: list[Layout | None] = []
+    first = 0
+    for index, (work, parts) in enumerate(zip(works, found)):
+        count, made = work.count, None
+        if parts is not None:
+            ids, children, edges, bounds, writes, counts, reads = parts
+            made = Layout(
+                work, planned.order[first:first + count], numbers[ids:ids + count], planned.sizes[index],
+                [Reads(store.arena(argument.pool), numbers[low:high], rows, lows, starts, need)
+                 for argument, (low, high, lows, starts, need) in zip(work.signature.arguments, reads)],
+                [(store.arena(output.pool), firsts) for output, firsts in zip(work.signature.outputs, writes)],
+                None if counts is None else numbers[edges:edges + count + 1],
+                None if counts is None else numbers[children:children + count],
+                None if work.rows is None else numbers[bounds:bounds + count + 1], always[index], counts)
+        layouts.append(made)
+        first += count
+    return layouts
+
+
+# -- the same without a compiler ---------------------------------------------------------------------------------------
+def twin(works: Sequence[Any], planned: Planned, store: Store, always: Sequence[bool]) -> list[Layout | None]:
+    """Return what `lay_out` returns, without the compiled placer."""
     layouts: list[Layout | None] = [None] * len(works)
-    for index, some in parts.items():
-        work, calls = works[index], some[0] if len(some) == 1 else np.concatenate(some)
-        layouts[index] = made = Layout(work, calls, work.ids[calls], [len(p) for p in some], always=always[index])
+    first = 0
+    for index, work in enumerate(works):
+        if not work.count:
+            continue
+        calls, sizes = planned.order[first:first + work.count], planned.sizes[index]
+        first += work.count
+        layouts[index] = made = Layout(work, calls, work.ids[calls], sizes, always=always[index])
         if work.children is not None:
             made.children = work.children[calls]
             made.edges = _begins(made.children)
+            made.counts = _counts(made.children, made.edges, sizes)
         if work.rows is not None:
             made.rows = _begins(work.rows[calls])
-    _place_results(layouts, groups, store)
+    _place_results(layouts, planned.turns, store)
     present = [made for made in layouts if made is not None]
     for made in present:
         if made.always:
@@ -161,6 +199,14 @@ def lay_out(works: Sequence[Any], groups: Sequence[tuple[int, Ints]], store: Sto
     return layouts
 
 
+def _counts(children: Ints, edges: Ints, sizes: Sequence[int]) -> tuple[list[int], list[int | None]]:
+    """Return Layout.counts."""
+    ends: Ints = np.cumsum(sizes)
+    starts = ends - sizes
+    low, high = (function.reduceat(children, starts) for function in (np.minimum, np.maximum))
+    return (edges[ends] - edges[starts]).tolist(), [a if a == b else None for a, b in zip(low.tolist(), high.tolist())]
+
+
 def _begins(counts: Ints) -> Ints:
     return np.concatenate((_ZERO, np.cumsum(counts)))
 
@@ -168,24 +214,26 @@ def _begins(counts: Ints) -> Ints:
 _ZERO = np.zeros(1, np.int64)
 
 
-def _place_results(layouts: Sequence[Layout | None], groups: Sequence[tuple[int, Ints]], store: Store) -> None:
+def _place_results(layouts: Sequence[Layout | None], turns: Sequence[int], store: Store) -> None:
     """Give the results of every group consecutive rows, group after group."""
     total: dict[Pool, int] = {}
-    done = [0] * len(layouts)
-    for index, calls in groups:
+    done, groups = [0] * len(layouts), [0] * len(layouts)
+    for index in turns:
         made = layouts[index]
         assert made is not None  # every group's work has a layout
         if not made.writes:
             made.writes = [(store.arena(o.pool), []) for o in made.work.signature.outputs]
-        low, high = done[index], done[index] + len(calls)
+        size = made.sizes[groups[index]]
+        low, high = done[index], done[index] + size
         done[index] = high
+        groups[index] += 1
         count = 0 if made.rows is None else int(made.rows[high] - made.rows[low])
         for output, (arena, firsts) in zip(made.work.signature.outputs, made.writes):
             used = total.get(output.pool)
             if used is None:
                 used = arena.used
             firsts.append(used)
-            total[output.pool] = used + (output.rows * len(calls) if made.rows is None else count)
+            total[output.pool] = used + (output.rows * size if made.rows is None else count)
     numbers: list[Ints] = []  # of values, group after group for one result after the other
     firsts, sizes, widths = [], [], []  # of each group: its first row and calls; of each number: its rows
     for made in layouts:
@@ -236,26 +284,45 @@ def _find_reads(layouts: Sequence[Layout], store: Store) -> None:
     refs = np.concatenate(parts)
     values = refs >> OFFSET
     rows = store.rows[values] + (refs & OFFSET_MASK)
-    table, pieces = Table(), []
-    begin = first = number = 0
-    several = False  # whether any value takes another number of rows than one
+    pieces: list[Ints] = []
+    found: list[tuple[Layout, Any, Ints, Ints]] = []  # per argument: (layout, argument, values, where each call begins)
+    begin = number = 0
     for made in layouts:
-        signature = made.work.signature
-        for argument in signature.arguments:
+        count = len(made.calls)
+        for argument in made.work.signature.arguments:
             end = begin + len(parts[number])
-            own, piece, bounds = values[begin:end], rows[begin:end], None
-            if argument.children:
-                bounds = made.edges if argument.rows == 1 or made.edges is None else made.edges * argument.rows
-            elif made.rows is not None:
-                bounds = made.rows
-            if bounds is made.rows and bounds is not None:
-                several, piece = True, spans(piece, np.diff(bounds))
+            piece, bounds = rows[begin:end], np.arange(count + 1) * argument.rows
+            if argument.children and made.edges is not None:
+                bounds = made.edges * argument.rows
+            if made.rows is not None and not argument.children:
+                bounds, piece = made.rows, spans(piece, np.diff(made.rows))
             elif argument.rows != 1:
-                several, piece = True, spans(piece, argument.rows)
-            need: bool | None = False
-            if signature.recording and argument.pool.floating:
-                need = True if made.always and store.gradient[own].any() else None
-            made.reads.append(Reads(store.arena(argument.pool), own, table, first, bounds, argument.rows, need))
+                piece = spans(piece, argument.rows)
             pieces.append(piece)
-            begin, first, number = end, first + len(piece), number + 1
-    table.fill(np.concatenate(pieces) if several else rows)
+            found.append((made, argument, values[begin:end], bounds))
+            begin, number = end, number + 1
+    _add_reads(found, np.concatenate(pieces), store)
+
+
+def _add_reads(found: Sequence[tuple[Layout, Any, Ints, Ints]], rows: Ints, store: Store) -> None:
+    """Give every layout the reads of its arguments."""
+    table, first = Table(rows), 0
+    breaks = np.zeros(len(rows), np.int64)  # how many times up to here a row did not follow the one before
+    np.cumsum(rows[1:] - rows[:-1] != 1, out=breaks[1:])
+    for made, argument, values, bounds in found:
+        lows = first + bounds[np.cumsum([0, *made.sizes])]
+        first = int(lows[-1])
+        starts = _starts(rows, breaks, np.append(lows[:-1], lows[0]), np.append(lows[1:], lows[-1]))
+        need: bool | None = False
+        if made.work.signature.recording and argument.pool.floating:
+            need = True if made.always and store.gradient[values].any() else None
+        made.reads.append(Reads(store.arena(argument.pool), values, table, lows.tolist(), starts.tolist(), need))
+
+
+def _starts(rows: Ints, breaks: Ints, lows: Ints, highs: Ints) -> Ints:
+    """Return the first row of stretches of the table whose rows follow each other; -1 for others."""
+    if not len(rows):
+        return np.full(len(lows), -1, np.int64)
+    some = highs > lows
+    low, high = np.where(some, lows, 0), np.where(some, highs - 1, 0)
+    return np.where(some & (breaks[high] == breaks[low]), rows[low], -1)

@@ -4,38 +4,57 @@ The one idea: signatures form a graph (an edge where a call of one reads a resul
 components are run in topological order, so that what nobody in a loop waits for (a classifier per node) is put off
 until it can run for all samples at once; inside a component the signature whose ready calls are the largest part of
 its remaining ones goes first. For one signature that feeds itself (a tree's cell) this gives one group per level, the
-least there can be. Where there are many calls all of it is done on arrays, with a few NumPy calls per group; for a few
-hundred calls, of which a NumPy call would take no more than a handful at a time, on lists.
+least there can be. The compiled planner (planner.c) does it in one pass over all references; its twin here on arrays,
+with a few NumPy calls per group.
+
+Not here: where everything lies (layout.py).
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
 
 from .arena import spans
+from .core import compiled
 from .future import OFFSET
 
 __all__ = ["Planned", "schedule", "components"]
 
 Ints = Any  # arrays of int64
 
-FEW = 600  # up to so many calls lists cost less than arrays
-
 
 @final
 @dataclass(slots=True)
 class Planned:
-    """Groups in the order to run them: (number of the work, numbers of its calls); and, per work, whether it feeds
-    itself through its component, the component, and per argument whether its values come from other components.
+    """Which groups there are, and in which order they run.
+
+    order : the calls of each work in the order they run, work after work. turns : per group, the number of its work.
+    sizes : per work, how many calls each of its groups has. component, recurrent, outside : per work, its component,
+    whether it feeds itself through it, and per argument whether its values come from other components
     """
 
-    groups: list[tuple[int, Ints]]
+    order: Ints
+    turns: list[int]
+    sizes: list[list[int]]
     component: list[int]
     recurrent: list[bool]
     outside: list[list[bool]]
+    _groups: list[tuple[int, Ints]] | None = field(default=None, repr=False)
+
+    @property
+    def groups(self) -> list[tuple[int, Ints]]:
+        """The groups in the order to run them: (number of the work, numbers of its calls)."""
+        if self._groups is None:
+            done = np.cumsum([0, *map(sum, self.sizes)]).tolist()
+            following = [iter(sizes) for sizes in self.sizes]
+            self._groups = []
+            for index in self.turns:
+                begin, done[index] = done[index], done[index] + next(following[index])
+                self._groups.append((index, self.order[begin:done[index]]))
+        return self._groups
 
 
 @final
@@ -128,11 +147,24 @@ def components(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
 
 def schedule(works: Sequence[Any], values: int) -> Planned:
     """Return the groups for all calls of some works; `values`: one past the greatest number of a value."""
-    if sum(work.count for work in works) <= FEW:
-        return _schedule_few(works, values)
+    planner = compiled("planner")
+    if planner is None:
+        return twin(works, values)
+    order, turns, sizes, component, recurrent, outside = planner.schedule([work.parts for work in works], values)
+    return Planned(np.frombuffer(order, np.int64), turns, sizes, component, recurrent, outside)
+
+
+def twin(works: Sequence[Any], values: int) -> Planned:
+    """Return what `schedule` returns, without the compiled planner."""
     edges = _edges(works, values)
     component, recurrent, outside = _classify(edges.makers)
-    return Planned(_run(works, edges, component), component, recurrent, outside)
+    groups = _run(works, edges, component)
+    parts: list[list[Ints]] = [[] for _ in works]
+    for index, calls in groups:
+        parts[index].append(calls)
+    order = [calls for own in parts for calls in own]
+    return Planned(np.concatenate(order) if order else np.empty(0, np.int64), [index for index, _ in groups],
+                   [[len(calls) for calls in own] for own in parts], component, recurrent, outside)
 
 
 def _classify(makers: Sequence[Sequence[set[int]]]) -> tuple[list[int], list[bool], list[list[bool]]]:
@@ -223,87 +255,3 @@ def _choose(inside: Sequence[int], ready: Mapping[int, int], remaining: Sequence
             if rank > best:
                 best, chosen = rank, index
     return chosen
-
-
-# -- few calls ---------------------------------------------------------------------------------------------------------
-def _schedule_few(works: Sequence[Any], values: int) -> Planned:
-    """Return what `schedule` returns, worked out on lists."""
-    begins, kinds, owner, base = _owners(works, values)
-    makers: list[list[set[int]]] = []
-    waiting = [0] * len(kinds)
-    successors: dict[int, list[int]] = {}
-    limit = base << OFFSET
-    for work, begin in zip(works, begins):
-        found: list[set[int]] = [set() for _ in range(work.fixed.shape[1] + len(work.lists))]
-        makers.append(found)
-        for position, refs, calls in _columns(work):
-            for call, ref in zip(calls, refs):
-                if ref < limit:  # computed in an earlier flush
-                    continue
-                producer = owner[(ref >> OFFSET) - base]
-                if producer >= 0:
-                    found[position].add(kinds[producer])
-                    waiting[begin + call] += 1
-                    after = successors.get(producer)
-                    if after is None:
-                        successors[producer] = [begin + call]
-                    else:
-                        after.append(begin + call)
-    component, recurrent, outside = _classify(makers)
-    return Planned(_run_few(works, begins, kinds, component, waiting, successors), component, recurrent, outside)
-
-
-def _owners(works: Sequence[Any], values: int) -> tuple[list[int], list[int], list[int], int]:
-    """Return where each work's calls begin, the work of each call, the call of each value from the first that is not
-    computed yet (-1: comes from outside), and the number of that value.
-    """
-    base = min((int(work.ids[0]) for work in works if work.count), default=values)
-    owner = [-1] * (values - base)
-    begins: list[int] = []
-    kinds: list[int] = []
-    for index, work in enumerate(works):
-        begins.append(len(kinds))
-        results = range(len(work.signature.outputs))
-        for call, number in enumerate(work.ids.tolist(), len(kinds)):
-            for result in results:
-                owner[number - base + result] = call
-        kinds += [index] * work.count
-    return begins, kinds, owner, base
-
-
-def _columns(work: Any) -> Iterator[tuple[int, list[int], Iterable[int]]]:
-    """Return (argument, its references, their calls) for all arguments; lists of children come last."""
-    columns = work.fixed.T.tolist()
-    for position, refs in enumerate(columns):
-        yield position, refs, range(work.count)
-    if work.lists:
-        calls = [call for call, children in enumerate(work.children.tolist()) for _ in range(children)]
-        for position, refs in enumerate(work.lists, len(columns)):
-            yield position, refs.tolist(), calls
-
-
-def _run_few(works: Sequence[Any], begins: Sequence[int], kinds: Sequence[int], component: Sequence[int],
-             waiting: list[int], successors: Mapping[int, list[int]]) -> list[tuple[int, Ints]]:
-    """Return what `_run` returns."""
-    ready: dict[int, list[int]] = {}
-    for call, needs in enumerate(waiting):
-        if not needs:
-            ready.setdefault(kinds[call], []).append(call)
-    remaining = [work.count for work in works]
-    groups: list[tuple[int, Ints]] = []
-    for inside in _members(component):
-        while True:
-            chosen = inside[0] if len(inside) == 1 else _choose(
-                inside, {index: len(ready[index]) for index in inside if index in ready}, remaining)
-            if chosen not in ready:
-                break
-            calls = ready.pop(chosen)
-            calls.sort()
-            remaining[chosen] -= len(calls)
-            groups.append((chosen, np.array(calls) - begins[chosen]))
-            for call in calls:
-                for after in successors.get(call, ()):
-                    waiting[after] -= 1
-                    if not waiting[after]:
-                        ready.setdefault(kinds[after], []).append(after)
-    return groups

@@ -64,8 +64,9 @@ class Signature:
     remarks: list[str] = field(default_factory=list)
     compiled: dict[Any, Any] = field(default_factory=dict)  # bodies, made by execute.py
     numbers: tuple[int, ...] = field(init=False)  # per argument, its number among those of its sort (lists or not)
+    counts: tuple[int, int] = field(init=False)  # of single arguments, and of lists
     reference: Any = None  # for mode="check": (unit, structure of its arguments), see check.py
-
+    rows: Any = None  # what placing its rows needs to know, see layout.py
 
     def __post_init__(self) -> None:
         counts = [0, 0]
@@ -74,6 +75,7 @@ class Signature:
             numbers.append(counts[argument.children])
             counts[argument.children] += 1
         self.numbers = tuple(numbers)
+        self.counts = counts[False], counts[True]
 
 
 @final
