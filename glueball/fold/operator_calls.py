@@ -36,7 +36,14 @@ _LIMIT = 1024  # calls kept; beyond, the table is emptied: they hold weights, al
 
 
 def _plain(value: Any) -> Any:
-    return value if type(value) in (int, str, bool, type(None)) else repr(value)
+    if type(value) in _EXACT:
+        return value
+    if type(value) is tuple and all([type(v) is int for v in value]):
+        return value
+    return repr(value)
+
+
+_EXACT = frozenset({int, str, bool, type(None)})
 
 
 def _attributes(attrs: Mapping[str, Any]) -> tuple[Any, ...]:

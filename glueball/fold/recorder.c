@@ -481,14 +481,25 @@ static int class_of(PyObject *op)
     return (int)PyLong_AsLong(found);
 }
 
+/* Whether equal values of this class are the same to an operator: True == 1.0 is not. */
+static int exact(PyObject *value)
+{
+    if (PyTuple_CheckExact(value)) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); i++)
+            if (!PyLong_CheckExact(PyTuple_GET_ITEM(value, i)))
+                return 0;
+        return 1;
+    }
+    return value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyUnicode_CheckExact(value);
+}
+
 /* Return the attributes as a part of the key: 1, 1.0 and True are three different values. */
 static PyObject *attributes_of(PyObject *attrs)
 {
     PyObject *made = PyTuple_New(PyDict_Size(attrs)), *key, *value;
     Py_ssize_t place = 0, index = 0;
     while (made != NULL && PyDict_Next(attrs, &place, &key, &value)) {
-        int plain = value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyUnicode_CheckExact(value);
-        PyObject *shown = plain ? Py_NewRef(value) : PyObject_Repr(value);
+        PyObject *shown = exact(value) ? Py_NewRef(value) : PyObject_Repr(value);
         PyObject *part = shown == NULL ? NULL : PyTuple_Pack(3, key, (PyObject *)Py_TYPE(value), shown);
         Py_XDECREF(shown);
         if (part == NULL)

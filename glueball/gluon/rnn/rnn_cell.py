@@ -13,11 +13,21 @@ from typing import Any
 
 from ... import ndarray, symbol
 from ...base.errors import ArgumentError, MXNetError, explain
-from ...dispatch import Symbolic
+from ...dispatch import CURRENT, Symbolic, invoke
+from ...ops.opdef import lookup
+from ...symbol.tracer import Tracer
 from ..block import Block
 from ..hybrid import HybridBlock
 
 __all__ = ["RecurrentCell", "HybridRecurrentCell", "RNNCell", "LSTMCell", "GRUCell"]
+
+
+def _zeros_through_the_door(shape: Any, **options: Any) -> Any:
+    """Return zeros that whoever listens at the door may share: in a fold those of all samples are one array."""
+    return invoke(_ZEROS, (), {"shape": shape, **options} if options else {"shape": shape})
+
+
+_ZEROS = lookup("_zeros")
 
 
 def is_symbol(value: Any) -> bool:
@@ -164,11 +174,15 @@ class RecurrentCell(Block):
                     received="batch_size=0",
                 )
             )
+        interpreter = CURRENT.get()
+        if func is ndarray.zeros and interpreter is not None and not isinstance(interpreter, Tracer):
+            func = _zeros_through_the_door
+        symbolic = getattr(func, "__module__", "").startswith(symbol.__name__)
         states = []
         for info in infos:
-            self._init_counter += 1
+            self.__dict__["_init_counter"] += 1  # past __setattr__: once per state of every sample in a fold
             given = {**{k: v for k, v in info.items() if not k.startswith("__")}, **kwargs}
-            if getattr(func, "__module__", "").startswith(symbol.__name__):
+            if symbolic:
                 given["name"] = f"{self.prefix}begin_state_{self._init_counter}"
             states.append(func(**given))
         return states
