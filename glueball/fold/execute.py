@@ -149,16 +149,17 @@ class Engine:
 
     def numbers(self, futures: Sequence[Future]) -> None:
         """Give every future of one element its number: one copy for all of a pool instead of one each."""
-        by_pool: dict[Pool, list[Future]] = {}
+        by_kind: dict[Kind, list[Future]] = {}
         for future in futures:
-            if future.ref >= 0 and future._value is None and future.size == 1:
-                by_pool.setdefault(future.kind.pool, []).append(future)
-        for pool, some in by_pool.items():
-            refs = np.array([future.ref for future in some])
-            starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
-            rows = self.store.arena(pool).data[torch.from_numpy(starts)]
-            for future, number in zip(some, rows.reshape(-1).tolist()):
-                future._value = number
+            if future._value is None and future.ref >= 0:
+                by_kind.setdefault(future.kind, []).append(future)
+        for kind, some in by_kind.items():
+            if kind.size == 1:
+                refs = np.array([future.ref for future in some])
+                starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
+                rows, _ = self.store.arena(kind.pool).take(starts, 1)
+                for future, number in zip(some, rows.reshape(-1).tolist()):
+                    future._value = number
 
     # -- running -------------------------------------------------------------------------------------------------------
     def flush(self, reason: str, plan: Any = schedule) -> None:

@@ -14,7 +14,6 @@ Not here: what a flush does (the folder behind `Flusher`), and `fold.map` (map.p
 """
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import copy_context
 from functools import partial
@@ -30,6 +29,7 @@ from .switch import (
     ThreadFiber,
     add_note,
     backend,
+    greenlets,
     here,
     wait_for,
     without_own_frames,
@@ -113,17 +113,21 @@ class Hub:
     (4, 6)
     """
 
-    __slots__ = ("flusher", "kind", "make", "flushes", "parked", "_ready", "_urgent", "_open", "_waiting")
+    __slots__ = ("flusher", "kind", "make", "greenlets", "grad", "flushes", "parked", "running", "ready", "urgent",
+                 "_open", "waiting")
 
     def __init__(self, flusher: Flusher, kind: str | None = None) -> None:
         self.flusher = flusher
         self.kind = backend() if kind is None else kind
-        self.make: Callable[..., Fiber] = GreenletFiber if self.kind == "greenlet" else ThreadFiber
+        self.make: Callable[..., Any] = GreenletFiber if self.kind == "greenlet" else ThreadFiber
+        self.greenlets: Any = greenlets() if self.kind == "greenlet" else None
+        self.grad = torch_grad_enabled()  # torch's grad mode wherever control is handed over
         self.flushes = self.parked = 0
-        self._ready: list[tuple[tuple[int, ...], Fiber]] = []  # a heap by key
-        self._urgent: list[Fiber] = []  # a fiber that forked and the forked one, which runs first
+        self.running: Any = None  # the fiber that was entered last
+        self.ready: list[Any] = []  # fibers that may go on, by descending key: the last is next
+        self.urgent: list[Fiber] = []  # a fiber that forked and the forked one, which runs first
         self._open: list[Group] = []  # groups with samples that have not begun; the innermost is last
-        self._waiting: list[tuple[Fiber, Sequence[Any], Flusher]] = []  # parked
+        self.waiting: list[tuple[tuple[int, ...], Fiber, Sequence[Any], Flusher]] = []  # parked, by their keys
 
     def run(self, functions: Iterable[Callable[[], T]], width: int | None = None) -> list[T]:
         """Run every function as a fiber, at most `width` at a time, and return the results in order.
@@ -134,6 +138,7 @@ class Hub:
             What a function raised, with the number of its sample; all others are stopped, their `finally` blocks run.
         """
         group = self._group(functions, width, (), None)
+        self.grad = group.grad
         self._open.append(group)
         try:
             while not group.finished:
@@ -147,7 +152,8 @@ class Hub:
             raise
         finally:
             group.error = None  # no reference from an error's traceback back to the error
-            for kept in (self._ready, self._urgent, self._open, self._waiting):
+            self.running = None
+            for kept in (self.ready, self.urgent, self._open, self.waiting):
                 kept.clear()
 
     def run_inside(self, fiber: Fiber, functions: Iterable[Callable[[], T]], width: int | None) -> list[T]:
@@ -173,16 +179,16 @@ class Hub:
 
     # -- rounds --------------------------------------------------------------------------------------------------------
     def _step(self) -> None:
-        """Run one fiber until it waits, or begin a sample, or flush."""
-        if self._urgent:
-            fiber = self._urgent.pop()
-        elif self._ready:
-            fiber = heapq.heappop(self._ready)[1]
+        """Run fibers until none is ready, or begin a sample, or flush."""
+        if self.urgent:
+            fiber = self.urgent.pop()
+        elif self.ready:
+            fiber = self.ready.pop()
         else:
             group = next((group for group in reversed(self._open) if group.has_room), None)
             if group is not None:
                 fiber = self._begin(group)
-            elif self._waiting:
+            elif self.waiting:
                 return self._flush()
             else:
                 raise MXNetError(explain("fold.fork", "The fibers wait for each other, so none can go on.",
@@ -193,21 +199,19 @@ class Hub:
             self._enter(fiber)
 
     def _enter(self, fiber: Fiber) -> None:
-        grad = torch_grad_enabled()
         fiber.begun = True
-        try:
-            fiber.enter()
-        finally:
-            if torch_grad_enabled() != grad:
-                set_torch_grad(grad)
-        if fiber.done:
-            self._ended(fiber)
+        self.running = fiber
+        fiber.enter()
+        last = self.running  # greenlets hand over among themselves
+        if last.done:
+            self._ended(last)
 
     def _begin(self, group: Group) -> Fiber | None:
         """Take the next sample of a group and make its fiber; None when there is none."""
-        grad = torch_grad_enabled()
+        own = group.pulling_grad is self.grad
         try:
-            set_torch_grad(group.pulling_grad)
+            if not own:
+                set_torch_grad(group.pulling_grad)
             function = group.pulling.run(next, group.functions, None)
         except Exception as error:
             add_note(error, f"fold.map: raised while sample {len(group.results)} was taken from `samples`")
@@ -215,7 +219,8 @@ class Hub:
             return None
         finally:
             group.pulling_grad = torch_grad_enabled()
-            set_torch_grad(grad)
+            if group.pulling_grad is not self.grad:
+                set_torch_grad(self.grad)
         if function is None:
             group.exhausted = True
             self._open.remove(group)
@@ -229,25 +234,32 @@ class Hub:
         return fiber
 
     def _flush(self) -> None:
-        waiting = sorted(self._waiting, key=lambda row: row[0].key)
-        self._waiting = []
-        waiting = [row for row in waiting if not row[0].done]
+        waiting = [row for row in self.waiting if not row[1].done]
+        waiting.sort()  # by key; no two are equal
+        self.waiting = []
         self.flushes += 1
         self.parked += len(waiting)
-        flushers = {id(flusher): flusher for _, _, flusher in waiting}
+        flushers = {id(row[3]): row[3] for row in waiting}
         try:
             for flusher in flushers.values():
-                flusher.flush([future for _, demanded, its in waiting if its is flusher for future in demanded])
+                flusher.flush([future for _, _, demanded, its in waiting if its is flusher for future in demanded])
         except Exception as error:
-            samples = list(dict.fromkeys(str(fiber.key[0]) for fiber, _, _ in waiting))
+            samples = list(dict.fromkeys(str(key[0]) for key, _, _, _ in waiting))
             add_note(error, f"fold.map: raised while values were computed that {_numbered(samples)} waited for")
             raise
-        for fiber, _, _ in waiting:
-            self.wake(fiber)
+        self.ready = [row[1] for row in reversed(waiting)]  # none was ready, or there had been no flush
 
     def wake(self, fiber: Fiber) -> None:
         """Let a fiber go on when its turn comes."""
-        heapq.heappush(self._ready, (fiber.key, fiber))
+        ready, key = self.ready, fiber.key
+        first, end = 0, len(ready)
+        while first < end:
+            middle = (first + end) // 2
+            if ready[middle].key > key:
+                first = middle + 1
+            else:
+                end = middle
+        ready.insert(first, fiber)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
     def _ended(self, fiber: Fiber) -> None:
@@ -322,20 +334,12 @@ class Hub:
             fiber.error = None
 
     # -- inside fibers -------------------------------------------------------------------------------------------------
-    def hold(self, fiber: Fiber, demanded: Sequence[Any], flusher: Flusher | None) -> None:
-        """Keep a fiber until the next flush has computed what it wants."""
-        self._waiting.append((fiber, demanded, self.flusher if flusher is None else flusher))
-        fiber.hand_over()
-        signal = fiber.interrupted()
-        if signal is not None:
-            raise signal
-
     def start(self, parent: Fiber, function: Callable[[], Any]) -> Fiber:
         """Run a function as a fiber that belongs to `parent`, until it waits for the first time."""
         child = self.make(self, function, parent.next_key(), None, copy_context(), torch_grad_enabled())
         child.parent = parent
         parent.children[child] = None
-        self._urgent += [parent, child]
+        self.urgent += [parent, child]
         parent.hand_over()
         return child
 
@@ -379,7 +383,13 @@ def park(*demanded: Any, flusher: Flusher | None = None) -> bool:
         if given_up is not None and given_up.stop:
             raise Stop
         return False
-    fiber.hub.hold(fiber, demanded, flusher)
+    hub = fiber.hub
+    hub.waiting.append((fiber.key, fiber, demanded, hub.flusher if flusher is None else flusher))
+    fiber.hand_over()
+    signal = fiber.interrupt
+    if signal is not None:
+        fiber.interrupt = None
+        raise signal
     return True
 
 

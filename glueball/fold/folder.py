@@ -40,6 +40,7 @@ class Folder(Recorder):
         self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in
         self.indexed = -1  # how many of them `memories` knows
         self.closed: str | None = None
+        self.computed = 0  # what was recorded later, references from here on, waits for the next flush
         self.constants: dict[Any, tuple[int, Kind]] = {}
 
     # -- the interpreter, beside what the recorder does --------------------------------------------------------------
@@ -123,6 +124,7 @@ class Folder(Recorder):
         """Run all that is recorded, and read the numbers of the futures that samples wait for in one go."""
         if self.waiting or self.fresh:
             self.engine.flush(reason)
+            self.computed = self.next << OFFSET
         if demanded is not None:
             self.engine.numbers(demanded)
 
@@ -144,11 +146,13 @@ class Folder(Recorder):
         return self.engine.value(future)
 
     def number(self, future: Future) -> Any:
-        """Return the only element of a future's value."""
-        if future.size != 1:
+        """Return the only element of a future's value, or None when there are more."""
+        if future.kind.size != 1:
             return None
-        self.demand(future)
-        return self.engine.number(future) if future._value is None else future._value  # given in the flush
+        if future.ref < self.computed or self.closed is not None or not park(future):
+            self.demand(future)
+        number = future._value  # given in the flush
+        return self.engine.number(future) if number is None else number
 
     def abandon(self, reason: str) -> None:
         """Forget what was recorded and not run: the scope was left by an error."""

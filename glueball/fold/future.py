@@ -30,6 +30,8 @@ OFFSET = 24
 OFFSET_MASK = (1 << OFFSET) - 1
 _new = object.__new__
 _current = CURRENT.get
+_NUMBERS = frozenset({bool, int, float})
+_SCALARS = {row.torch: row.numpy for row in dtypes.TABLE}
 
 
 @final
@@ -85,7 +87,7 @@ class Future(NDArray):
     def asscalar(self) -> Any:
         """Return the only element as a NumPy scalar."""
         number = self._as_number()
-        return super().asscalar() if number is None else dtypes.as_numpy(self.kind.dtype)(number)
+        return super().asscalar() if number is None else _SCALARS[self.kind.dtype](number)
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
@@ -94,9 +96,10 @@ class Future(NDArray):
 
     def _as_number(self) -> Any:
         """Return the only element without making a tensor of it; None when there is one already, or more elements."""
-        if self._value is None and self.ref >= 0:
-            self._value = self.folder.number(self)
-        return None if isinstance(self._value, Tensor) else self._value
+        value = self._value
+        if value is None and self.ref >= 0:
+            value = self._value = self.folder.number(self)
+        return value if type(value) in _NUMBERS else None
 
     def __bool__(self) -> bool:
         return bool(self.item()) if self.size == 1 else super().__bool__()
@@ -131,10 +134,7 @@ class Future(NDArray):
     @property
     def size(self) -> int:
         """Number of elements."""
-        total = 1
-        for size in self.kind.shape:
-            total *= size
-        return total
+        return self.kind.size
 
     def __len__(self) -> int:
         if not self.kind.shape:

@@ -9,6 +9,7 @@ Not here: the tensors (arena.py).
 """
 from __future__ import annotations
 
+from math import prod
 from typing import Any, final
 
 from ..ops.opdef import TensorType
@@ -36,13 +37,14 @@ class Pool:
 class Kind:
     """Device, dtype and shape of one value, and how it lies in its pool.
 
-    rows : how many rows it takes; ragged : whether calls that differ only in that number may be run together
+    rows : how many rows it takes; ragged : whether calls that differ only in that number may be run together;
+    size : how many elements it has
     """
 
-    __slots__ = ("ctx", "dtype", "shape", "pool", "rows", "ragged", "children", "_parts")
+    __slots__ = ("ctx", "dtype", "shape", "size", "pool", "rows", "ragged", "children", "_parts")
 
     def __init__(self, ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool) -> None:
-        self.ctx, self.dtype, self.shape = ctx, dtype, shape
+        self.ctx, self.dtype, self.shape, self.size = ctx, dtype, shape, prod(shape)
         rows_apart = len(shape) >= 2 or ragged
         self.rows: int = shape[0] if rows_apart and len(shape) > 0 else 1
         self.ragged = rows_apart and (ragged or self.rows != 1)
