@@ -2,10 +2,10 @@
 #
 #   make demo         make .venv, install, train on real data         make test    the test suite
 #   make lint         ruff and the import rules                       make types   pyright
-#   make docs         build the documentation into site/              make bench-smoke   every benchmark, very short
-#   make examples     every example with --smoke                      make ci      what .ci/run runs
+#   make test-twins   fold without its compiled parts                make bench-smoke   every benchmark, very short
+#   make examples     every example with --smoke                      make docs    the documentation into site/
 #
-# PYTHON=/path/to/python3 chooses the interpreter; otherwise 3.11 is preferred, then any other >= 3.10.
+# `make ci` is what .ci/run runs. PYTHON=/path/to/python3 chooses the interpreter; otherwise 3.11 is preferred, then any other >= 3.10.
 
 TORCH := torch==2.13.0
 VENV := .venv
@@ -14,7 +14,7 @@ STAMP := $(VENV)/.stamp
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo install test lint types docs examples bench-smoke ci clean
+.PHONY: help demo install test test-twins lint types docs examples bench-smoke ci clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,9 @@ install: $(STAMP)-dev
 
 test: $(STAMP)-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+
+test-twins: $(STAMP)-dev
+	GLUEBALL_CORE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/fold
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
@@ -61,7 +64,7 @@ $(STAMP)-torch:
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(TORCH)
 	@touch $@
 
-$(STAMP)-package: $(STAMP)-torch pyproject.toml
+$(STAMP)-package: $(STAMP)-torch pyproject.toml setup.py $(wildcard glueball/fold/*.[ch])
 	@echo "Installing glueball ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all]'
 	@touch $@

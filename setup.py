@@ -5,12 +5,14 @@ Everything else about the package is in pyproject.toml.
 from __future__ import annotations
 
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 
 FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-fno-math-errno"]
 
 setup(ext_modules=[
-    Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], optional=True, extra_compile_args=FLAGS)
-    for name in ("recorder", "planner", "placer")
+    Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], depends=glob("glueball/fold/*.h"), optional=True,
+              extra_compile_args=FLAGS)
+    for name in ("recorder", "runner", "planner", "placer")
 ])

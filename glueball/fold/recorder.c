@@ -4,211 +4,24 @@
    are the twin's own dictionaries, so whatever is unusual (a new form, an array of an unusual class, hooks, mixed
    precision) is given to the twin, and both may record into the same scope in turn. References go to buffers of int64.
 
-   Objects of Python classes with __slots__ (Future, Call, Kind, Unit, Signature) are read by the offsets of their slots.
-   Futures are not tracked by the garbage collector: they are many, and nothing that they lead to leads back to them.
-
-   Not here: what a call means (units.py, operator_calls.py), what happens to the queues (execute.py). */
-#include "queue.h"
-
-#define OFFSET 24 /* future.py: a reference is number << OFFSET | row */
-
-/* What setup() was told, and names. One set for the process: the package is imported once. */
-static struct {
-    PyTypeObject *future, *array, *call, *kind, *unit, *signature;
-    PyObject *no_children, *part, *recording, *training, *current, *changes, *dispatch, *calls;
-    PyObject *record_block, *record_operator, *classify, *kind_of, *item;
-    PyObject *operators, *outside; /* op -> its class as an integer; (ctx, dtype, shape) -> Kind */
-} known;
-static struct { Py_ssize_t folder, ref, kind, value, state, tensor, ctx; } in_future;
-static struct { Py_ssize_t signature, kinds, rows, structure, together, sizes, vectors, others; } in_call;
-static struct { Py_ssize_t shape, children, parts; } in_kind;
-static struct { Py_ssize_t changes, hybridized, refused, calls; } in_unit;
-static Py_ssize_t ragged_in_signature;
-static struct {
-    PyObject *fold_unit, *active, *hooks, *pre_hooks, *count, *dtype, *shape, *queue, *external, *watched, *ctx, *part;
-} name;
-
-static inline PyObject *slot(PyObject *object, Py_ssize_t offset)
-{
-    return *(PyObject **)((char *)object + offset);
-}
-
-static inline void fill(PyObject *object, Py_ssize_t offset, PyObject *value)
-{
-    Py_INCREF(value);
-    *(PyObject **)((char *)object + offset) = value;
-}
-
-/* -------------------------------------------------------------------------------- references collected for a call */
-
-typedef struct {
-    int64_t *data;
-    Py_ssize_t size, room;
-    int64_t own[64];
-} Refs;
-
-static void refs_begin(Refs *refs)
-{
-    refs->data = refs->own;
-    refs->size = 0;
-    refs->room = 64;
-}
-
-static int refs_push(Refs *refs, int64_t value)
-{
-    if (refs->size == refs->room) {
-        int64_t *data = PyMem_Malloc((size_t)refs->room * 2 * sizeof(int64_t));
-        if (data == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        memcpy(data, refs->data, (size_t)refs->size * sizeof(int64_t));
-        if (refs->data != refs->own)
-            PyMem_Free(refs->data);
-        refs->data = data;
-        refs->room *= 2;
-    }
-    refs->data[refs->size++] = value;
-    return 0;
-}
-
-static void refs_end(Refs *refs)
-{
-    if (refs->data != refs->own)
-        PyMem_Free(refs->data);
-}
-
-/* ------------------------------------------------------------------------------------------------- the recorder */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *queues, *externals, *strangers, *fresh;
-    long long next, waiting;
-} Recorder;
-
-static PyObject *make_future(PyObject *folder, int64_t ref, PyObject *kind, PyObject *state)
-{
-    PyObject *number = PyLong_FromLongLong(ref);
-    if (number == NULL)
-        return NULL;
-    PyObject *made = known.future->tp_alloc(known.future, 0);
-    if (made == NULL) {
-        Py_DECREF(number);
-        return NULL;
-    }
-    PyObject_GC_UnTrack(made);
-    fill(made, in_future.folder, folder);
-    *(PyObject **)((char *)made + in_future.ref) = number;
-    fill(made, in_future.kind, kind);
-    fill(made, in_future.value, Py_None);
-    fill(made, in_future.state, state);
-    return made;
-}
-
-/* Return the kind and reference of a future of this scope; 0 when it is none, -1 after an error. */
-static inline int own_future(Recorder *self, PyObject *value, PyObject **kind, int64_t *ref)
-{
-    if (Py_TYPE(value) != known.future || slot(value, in_future.folder) != (PyObject *)self)
-        return 0;
-    long long number = PyLong_AsLongLong(slot(value, in_future.ref));
-    if (number == -1 && PyErr_Occurred())
-        return -1;
-    *ref = number;
-    *kind = slot(value, in_future.kind);
-    return number >= 0;
-}
-
-/* Return the results of a call that has got its number: one future, or a list or tuple of them, or what the call's own
-   function makes of them. */
-static PyObject *results_of(Recorder *self, PyObject *call, int64_t number)
-{
-    PyObject *kinds = slot(call, in_call.kinds), *structure = slot(call, in_call.structure);
-    PyObject **kind = PySequence_Fast_ITEMS(kinds);
-    if (structure == Py_None)
-        return make_future((PyObject *)self, number << OFFSET, kind[0], Py_None);
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(kinds);
-    int tuple = PyUnicode_Check(structure) && PyUnicode_CompareWithASCIIString(structure, "tuple") == 0;
-    PyObject *made = tuple ? PyTuple_New(count) : PyList_New(count);
-    if (made == NULL)
-        return NULL;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *future = make_future((PyObject *)self, (number + i) << OFFSET, kind[i], Py_None);
-        if (future == NULL) {
-            Py_DECREF(made);
-            return NULL;
-        }
-        if (tuple)
-            PyTuple_SET_ITEM(made, i, future);
-        else
-            PyList_SET_ITEM(made, i, future);
-    }
-    if (tuple) {
-        PyObject_GC_UnTrack(made); /* as the collector itself would: nothing in it is tracked */
-        return made;
-    }
-    if (PyUnicode_Check(structure))
-        return made;
-    PyObject *together = PyObject_CallOneArg(slot(call, in_call.together), made);
-    Py_DECREF(made);
-    return together;
-}
-
-/* Append a call to its signature's queue; return its results. */
-static PyObject *append(Recorder *self, PyObject *call, const Refs *refs, const Refs *lists, Py_ssize_t children)
-{
-    PyObject *signature = slot(call, in_call.signature), *kinds = slot(call, in_call.kinds);
-    PyObject *found = PyDict_GetItemWithError(self->queues, signature);
-    if (found == NULL) {
-        if (PyErr_Occurred() || (found = PyObject_CallMethodOneArg((PyObject *)self, name.queue, signature)) == NULL)
-            return NULL;
-        Py_DECREF(found); /* held by the dictionary of queues */
-        found = PyDict_GetItemWithError(self->queues, signature);
-    }
-    if (found == NULL || Py_TYPE(found) != &QueueType || !(PyList_Check(kinds) || PyTuple_Check(kinds))) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_TypeError, "a call has kinds in a list or tuple, and its signature a queue");
-        return NULL;
-    }
-    Queue *queue = (Queue *)found;
-    Py_ssize_t count = refs->size + (lists == NULL ? 0 : lists->size);
-    if (ints_reserve(queue->ids, 1) || ints_reserve(queue->refs, count) || ints_reserve(queue->children, 1) ||
-        ints_reserve(queue->rows, 1))
-        return NULL;
-    PyObject *rows = slot(call, in_call.rows);
-    long long own_rows = PyLong_AsLongLong(rows);
-    if (own_rows == -1 && PyErr_Occurred())
-        return NULL;
-    int64_t number = self->next;
-    queue->ids->data[queue->ids->size++] = number;
-    memcpy(queue->refs->data + queue->refs->size, refs->data, (size_t)refs->size * sizeof(int64_t));
-    queue->refs->size += refs->size;
-    if (lists != NULL) {
-        memcpy(queue->refs->data + queue->refs->size, lists->data, (size_t)lists->size * sizeof(int64_t));
-        queue->refs->size += lists->size;
-    }
-    if (children)
-        queue->children->data[queue->children->size++] = children;
-    if (own_rows || slot(signature, ragged_in_signature) == Py_True)
-        queue->rows->data[queue->rows->size++] = own_rows;
-    self->next += PySequence_Fast_GET_SIZE(kinds);
-    self->waiting++;
-    return results_of(self, call, number);
-}
+   Not here: how objects are read (objects.h), queues and futures (queue.h, append.h), what a call means (units.py, operator_calls.py). */
+#include "append.h"
 
 /* ------------------------------------------------------------------------------------------- arrays from outside */
 
-/* Return the kind of an array, borrowed. */
-static PyObject *kind_of_array(PyObject *array)
+/* Return the kind of an array, borrowed. `ragged`: a vector whose elements are rows. */
+static PyObject *kind_of_array(PyObject *array, int ragged)
 {
     PyObject *tensor = slot(array, in_future.tensor), *ctx = slot(array, in_future.ctx);
     if (tensor == NULL || ctx == NULL) {
         PyErr_SetString(PyExc_AttributeError, "an array without a value");
         return NULL;
     }
-    PyObject *key = PyTuple_New(3);
+    PyObject *key = PyTuple_New(4);
     if (key == NULL)
         return NULL;
     PyTuple_SET_ITEM(key, 0, Py_NewRef(ctx));
+    PyTuple_SET_ITEM(key, 3, Py_NewRef(ragged ? Py_True : Py_False));
     PyTuple_SET_ITEM(key, 1, PyObject_GetAttr(tensor, name.dtype));
     PyTuple_SET_ITEM(key, 2, PyTuple_GET_ITEM(key, 1) == NULL ? NULL : PyObject_GetAttr(tensor, name.shape));
     PyObject *kind = NULL;
@@ -235,18 +48,13 @@ static int external(Recorder *self, PyObject *array, PyObject *kind, int ragged,
     PyObject *found = PyDict_GetItemWithError(table, id), *made = NULL;
     int result = -1;
     if (found == NULL && !PyErr_Occurred()) {
-        if (ragged) {
-            PyObject *pair = PyObject_CallMethodObjArgs((PyObject *)self, name.external, array, Py_True, NULL);
-            Py_XDECREF(pair);
-            found = pair == NULL ? NULL : PyDict_GetItemWithError(table, id);
-        } else {
-            PyObject *number = PyLong_FromLongLong((long long)self->next << OFFSET);
-            made = number == NULL ? NULL : PyTuple_Pack(3, number, kind, array);
-            Py_XDECREF(number);
-            if (made != NULL && PyDict_SetItem(table, id, made) == 0 && PyList_Append(self->fresh, made) == 0) {
-                self->next++;
-                found = made;
-            }
+        kind = ragged ? kind_of_array(array, 1) : kind;
+        PyObject *number = kind == NULL ? NULL : PyLong_FromLongLong((long long)self->next << OFFSET);
+        made = number == NULL ? NULL : PyTuple_Pack(3, number, kind, array);
+        Py_XDECREF(number);
+        if (made != NULL && PyDict_SetItem(table, id, made) == 0 && PyList_Append(self->fresh, made) == 0) {
+            self->next++;
+            found = made;
         }
     }
     if (found != NULL) {
@@ -343,7 +151,7 @@ static int take(Recorder *self, Form *form, PyObject *value, Py_ssize_t index)
     } else if (Py_TYPE(value) == known.array) {
         ref = -1 - index;
         form->outside = 1;
-        if ((part = kind_of_array(value)) == NULL)
+        if ((part = kind_of_array(value, 0)) == NULL)
             return -1;
     } else if (value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyUnicode_CheckExact(value)) {
         PyObject *pair = PyTuple_Pack(2, (PyObject *)Py_TYPE(value), value);
@@ -622,6 +430,17 @@ twin:
 
 static PyMethodDef item_method = {"__getitem__", future_item, METH_O, "Return future[key]."};
 
+/* setup(**objects): be told what there is (see recording.py), and take rows of futures over. */
+static PyObject *set_up(PyObject *self, PyObject *args, PyObject *objects)
+{
+    PyObject *done = setup(self, args, objects);
+    PyObject *method = done == NULL ? NULL : PyDescr_NewMethod(known.future, &item_method);
+    if (method == NULL || PyObject_SetAttrString((PyObject *)known.future, "__getitem__", method) < 0)
+        Py_CLEAR(done);
+    Py_XDECREF(method);
+    return done;
+}
+
 /* ------------------------------------------------------------------------------------------------------- the module */
 
 static PyObject *recorder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -715,81 +534,8 @@ static PyTypeObject RecorderType = {
     .tp_members = recorder_members,
 };
 
-/* Find the offset of a slot of a Python class. */
-static int find_slot(PyTypeObject *type, const char *text, Py_ssize_t *offset)
-{
-    PyObject *found = PyObject_GetAttrString((PyObject *)type, text);
-    if (found == NULL)
-        return -1;
-    int fits = Py_TYPE(found) == &PyMemberDescr_Type;
-    if (fits)
-        *offset = ((PyMemberDescrObject *)found)->d_member->offset;
-    else
-        PyErr_Format(PyExc_TypeError, "%s.%s is no slot", type->tp_name, text);
-    Py_DECREF(found);
-    return fits ? 0 : -1;
-}
-
-static int find_slots(void)
-{
-    struct { PyTypeObject *type; const char *text; Py_ssize_t *offset; } wanted[] = {
-        {known.future, "folder", &in_future.folder}, {known.future, "ref", &in_future.ref},
-        {known.future, "kind", &in_future.kind}, {known.future, "_value", &in_future.value},
-        {known.future, "_ag", &in_future.state}, {known.array, "_t", &in_future.tensor},
-        {known.array, "_ctx", &in_future.ctx}, {known.call, "signature", &in_call.signature},
-        {known.call, "kinds", &in_call.kinds}, {known.call, "rows", &in_call.rows},
-        {known.call, "structure", &in_call.structure}, {known.call, "together", &in_call.together},
-        {known.call, "sizes", &in_call.sizes}, {known.call, "vectors", &in_call.vectors},
-        {known.call, "others", &in_call.others}, {known.kind, "shape", &in_kind.shape},
-        {known.kind, "children", &in_kind.children}, {known.kind, "_parts", &in_kind.parts},
-        {known.unit, "changes", &in_unit.changes}, {known.unit, "hybridized", &in_unit.hybridized},
-        {known.unit, "refused", &in_unit.refused}, {known.unit, "calls", &in_unit.calls},
-        {known.signature, "ragged", &ragged_in_signature},
-    };
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-        if (find_slot(wanted[i].type, wanted[i].text, wanted[i].offset))
-            return -1;
-    return 0;
-}
-
-/* setup(**objects): be told what there is; see recording.py. */
-static PyObject *setup(PyObject *self, PyObject *args, PyObject *objects)
-{
-    (void)self;
-    if (PyTuple_GET_SIZE(args) || objects == NULL) {
-        PyErr_SetString(PyExc_TypeError, "setup(**objects)");
-        return NULL;
-    }
-    struct { const char *text; PyObject **place; int is_type; } wanted[] = {
-        {"future", (PyObject **)&known.future, 1}, {"array", (PyObject **)&known.array, 1},
-        {"call", (PyObject **)&known.call, 1}, {"kind", (PyObject **)&known.kind, 1},
-        {"unit", (PyObject **)&known.unit, 1}, {"signature", (PyObject **)&known.signature, 1},
-        {"no_children", &known.no_children, 0}, {"part", &known.part, 0}, {"recording", &known.recording, 0},
-        {"training", &known.training, 0}, {"current", &known.current, 0}, {"changes", &known.changes, 0},
-        {"dispatch", &known.dispatch, 0}, {"calls", &known.calls, 0}, {"record_block", &known.record_block, 0},
-        {"record_operator", &known.record_operator, 0}, {"classify", &known.classify, 0},
-        {"kind_of", &known.kind_of, 0}, {"item", &known.item, 0},
-    };
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-        PyObject *given = PyDict_GetItemString(objects, wanted[i].text);
-        if (given == NULL || (wanted[i].is_type && !PyType_Check(given))) {
-            PyErr_Format(PyExc_TypeError, "setup() wants %s", wanted[i].text);
-            return NULL;
-        }
-        Py_XSETREF(*wanted[i].place, Py_NewRef(given));
-    }
-    if (find_slots())
-        return NULL;
-    PyObject *method = PyDescr_NewMethod(known.future, &item_method);
-    int failed = method == NULL || PyObject_SetAttrString((PyObject *)known.future, "__getitem__", method) < 0;
-    Py_XDECREF(method);
-    if (failed)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef module_methods[] = {
-    {"setup", (PyCFunction)(void (*)(void))setup, METH_VARARGS | METH_KEYWORDS, "Be told which objects there are."},
+    {"setup", (PyCFunction)(void (*)(void))set_up, METH_VARARGS | METH_KEYWORDS, "Be told which objects there are."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {
@@ -799,15 +545,8 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit__recorder(void)
 {
-    struct { PyObject **place; const char *text; } names[] = {
-        {&name.fold_unit, "_fold_unit"}, {&name.active, "_active"}, {&name.hooks, "_forward_hooks"},
-        {&name.pre_hooks, "_forward_pre_hooks"}, {&name.count, "count"}, {&name.dtype, "dtype"},
-        {&name.shape, "shape"}, {&name.queue, "_queue"}, {&name.external, "external"}, {&name.watched, "_watched"},
-        {&name.ctx, "ctx"}, {&name.part, "part"},
-    };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if ((*names[i].place = PyUnicode_InternFromString(names[i].text)) == NULL)
-            return NULL;
+    if (make_names())
+        return NULL;
     if ((known.operators = PyDict_New()) == NULL || (known.outside = PyDict_New()) == NULL ||
         PyType_Ready(&IntsType) < 0 || PyType_Ready(&QueueType) < 0 || PyType_Ready(&RecorderType) < 0)
         return NULL;
