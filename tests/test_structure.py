@@ -55,6 +55,7 @@ TORCH_ALLOWED = {
     "fold/functions": "the executing half of folding",
     "fold/fuse": "the executing half of folding",
     "fold/layout": "the executing half of folding",
+    "fold/outside": "the executing half of folding",
     "fold/operators": "the executing half of folding",
     "fold/verify": "it compares a program with a graph in numbers",
     "gluon/data": "worker processes of torch's loader",

@@ -15,16 +15,19 @@ from .kinds import Pool
 
 __all__ = ["Arena", "Store", "spans"]
 
+_AHEAD = 8  # so many times the rows that are needed are taken at most
+
 
 @final
 class Arena:
     """Rows of one pool."""
 
-    __slots__ = ("pool", "data", "used", "_of", "_read", "_written")
+    __slots__ = ("pool", "data", "used", "_expected", "_of", "_read", "_written")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.used = 0
+        self._expected = pool.used
         self.data = torch.empty((0, *pool.rest), dtype=pool.dtype, device=pool.ctx.torch_device)
         self._of: torch.Tensor | None = None
         self._read = self._written = self.data
@@ -52,7 +55,8 @@ class Arena:
         """Make room for `count` more rows."""
         needed = self.used + count
         if needed > self.data.shape[0]:
-            size = needed if self.used == 0 else max(needed, 2 * self.data.shape[0])
+            expected = min(self._expected, _AHEAD * needed)  # as in the scope before: every growth copies all there is
+            size = needed if self.used == 0 else max(needed, 2 * self.data.shape[0], expected)
             grown = torch.empty((size, *self.pool.rest), dtype=self.pool.dtype, device=self.data.device)
             grown[:self.used] = self.data[:self.used]
             self.data = grown
@@ -60,7 +64,7 @@ class Arena:
     def room(self, used: int) -> None:
         """Make room up to row `used`, which are taken from now on."""
         self.reserve(used - self.used)
-        self.used = used
+        self.used = self.pool.used = used
 
     def put(self, start: int, rows: torch.Tensor) -> None:
         """Store rows that have been given their place."""
@@ -74,12 +78,12 @@ class Arena:
         count = rows.shape[0]
         if self.used == 0 and self.data.shape[0] < count:
             self.data = rows.detach()  # the first and perhaps only group of this pool: no copy
-            self.used = count
+            self.used = self.pool.used = count
             return 0
         start = self.used
         self.reserve(count)
         self.data.data[start:start + count] = rows.detach()
-        self.used = start + count
+        self.used = self.pool.used = start + count
         return start
 
     def take(self, start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> tuple[torch.Tensor, Any]:

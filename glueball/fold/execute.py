@@ -28,6 +28,7 @@ from .future import OFFSET, OFFSET_MASK, Future
 from .hoist import Halves, split
 from .kinds import Kind, Pool
 from .layout import ALL, Layout, lay_out
+from .outside import take_in
 from .schedule import Planned, schedule
 from .signature import Signature
 from .work import Work
@@ -149,17 +150,16 @@ class Engine:
 
     def numbers(self, futures: Sequence[Future]) -> None:
         """Give every future of one element its number: one copy for all of a pool instead of one each."""
-        by_kind: dict[Kind, list[Future]] = {}
+        by_pool: dict[Pool, list[Future]] = {}
         for future in futures:
-            if future._value is None and future.ref >= 0:
-                by_kind.setdefault(future.kind, []).append(future)
-        for kind, some in by_kind.items():
-            if kind.size == 1:
-                refs = np.array([future.ref for future in some])
-                starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
-                rows, _ = self.store.arena(kind.pool).take(starts, 1)
-                for future, number in zip(some, rows.reshape(-1).tolist()):
-                    future._value = number
+            if future.ref >= 0 and future._value is None and future.size == 1:
+                by_pool.setdefault(future.kind.pool, []).append(future)
+        for pool, some in by_pool.items():
+            refs = np.array([future.ref for future in some])
+            starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
+            rows = self.store.arena(pool).data[torch.from_numpy(starts)]
+            for future, number in zip(some, rows.reshape(-1).tolist()):
+                future._value = number
 
     # -- running -------------------------------------------------------------------------------------------------------
     def flush(self, reason: str, plan: Any = schedule) -> None:
@@ -168,14 +168,14 @@ class Engine:
         plan : finds the groups; the doors that are given structure as arrays remember them
         """
         folder, begin = self.folder, time.perf_counter()
-        self._store_externals(folder.fresh)
+        self.store.fit(folder.next)
+        self.tape.sources += take_in(folder.fresh, self.store)
         stored = time.perf_counter()
         folder.fresh = []
         works = [Work.merged([*queue.blocks, Work.queued(signature, queue)] if queue.ids else queue.blocks)
                  for signature, queue in folder.queues.items()]
         folder.queues = {}
         folder.waiting = 0
-        self.store.fit(folder.next)
         planned = plan(works, folder.next)
         always = [w.signature.recording and any(tensor_of(s, w.signature.arguments[0].pool.ctx).requires_grad
                                                 for s in w.signature.shared) for w in works]
@@ -197,29 +197,6 @@ class Engine:
         finally:
             self.token = self.tape.close(self.token)
         self.report.end()
-
-    def _store_externals(self, fresh: Sequence[tuple[int, Kind, Any]]) -> None:
-        """Put arrays from outside into the arenas."""
-        by_pool: dict[Any, list[tuple[int, Kind, Any]]] = {}
-        for item in fresh:
-            by_pool.setdefault(item[1].pool, []).append(item)
-        self.store.fit(self.folder.next)
-        for pool, items in by_pool.items():
-            arena = self.store.arena(pool)
-            tensors = [array._t for _, _, array in items]
-            with torch.no_grad():
-                start = arena.append(_joined(tensors, items, pool))
-            sizes = np.array([kind.rows for _, kind, _ in items])
-            values = np.array([ref for ref, _, _ in items]) >> OFFSET
-            self.store.rows[values] = starts = start + np.cumsum(sizes) - sizes
-            if not pool.floating:
-                continue
-            if not any(t.requires_grad for t in tensors):
-                continue
-            for tensor, value, first, size in zip(tensors, values, starts, sizes):
-                if tensor.requires_grad:
-                    self.store.gradient[value] = True
-                    self.tape.sources.append((tensor, pool, int(first), int(size), int(value)))
 
     # -- what runs once for all levels ---------------------------------------------------------------------------------
     def _hoist(self, layouts: Sequence[Layout | None], planned: Planned) -> None:
@@ -384,16 +361,6 @@ def _compute(tape: Tape, signature: Signature, body: Body, gathered: Sequence[_G
     active = body.active(needs, known.wanted)
     trace = Trace(body, values, run, active, [i for i, need in enumerate(needs) if need])
     return _Computed(outputs, [active[slot] for slot in body.program.results], True, [], [], trace)
-
-
-def _joined(tensors: Sequence[Tensor], items: Sequence[tuple[int, Kind, Any]], pool: Pool) -> Tensor:
-    """Return arrays from outside as rows of a new tensor: their owners may write to them."""
-    ranks = {t.dim() for t in tensors}
-    if ranks == {1 + len(pool.rest)}:
-        return torch.cat(tensors)  # type: ignore[arg-type]  # a sequence is enough
-    if ranks == {len(pool.rest)} and not items[0][1].ragged:
-        return torch.stack(tensors)  # type: ignore[arg-type]
-    return torch.cat([t.reshape(kind.rows, *pool.rest) for t, (_, kind, _) in zip(tensors, items)])
 
 
 def tensor_of(shared: Any, ctx: Any) -> Tensor:

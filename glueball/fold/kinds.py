@@ -21,13 +21,14 @@ NO_CHILDREN = object()  # stands for an empty list in the key of a call
 
 @final
 class Pool:
-    """A family of rows that are stored together."""
+    """A family of rows that are stored together. used: how many rows the latest scope had, see arena.py."""
 
-    __slots__ = ("ctx", "dtype", "rest", "floating")
+    __slots__ = ("ctx", "dtype", "rest", "floating", "used")
 
     def __init__(self, ctx: Any, dtype: Any, rest: tuple[int, ...]) -> None:
         self.ctx, self.dtype, self.rest = ctx, dtype, rest
         self.floating: bool = dtype.is_floating_point
+        self.used = 0
 
     def __repr__(self) -> str:
         return f"<rows {self.rest} {str(self.dtype).removeprefix('torch.')} {self.ctx}>"
