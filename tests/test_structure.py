@@ -48,6 +48,7 @@ TORCH_ALLOWED = {
     "fold/arena": "the executing half of folding",
     "fold/backward": "the executing half of folding",
     "fold/body": "the executing half of folding",
+    "fold/commands": "the executing half of folding",
     "fold/check": "the executing half of folding",
     "fold/direct": "the executing half of folding",
     "fold/execute": "the executing half of folding",
@@ -57,6 +58,7 @@ TORCH_ALLOWED = {
     "fold/layout": "the executing half of folding",
     "fold/outside": "the executing half of folding",
     "fold/operators": "the executing half of folding",
+    "fold/stream": "the executing half of folding",
     "fold/verify": "it compares a program with a graph in numbers",
     "gluon/data": "worker processes of torch's loader",
 }

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from ..base import aten
-from ..base.errors import AutogradError, UnsupportedError, explain
+from ..base.errors import UnsupportedError, explain
 from ..base.modes import BACKWARD_PASS, RETAINING
 from .arena import Store
 from .functions import Sink
 from .kinds import Pool
 from .signature import Signature
+from .stream import Stream, changed
 
 __all__ = ["Entry", "Tape", "attach"]
 
@@ -63,10 +64,7 @@ class Entry:
         """Raise when a shared array whose values gradients are computed from was written to since."""
         for tensor, version in self.versions:
             if tensor._version != version:
-                raise AutogradError(explain(
-                    "backward", "An array that backward() needs was changed in place after it was recorded.",
-                    received=f"a parameter or weight of {self.signature.name}, recorded at {self.signature.origin}",
-                    fix="update parameters only after backward(), or record again"))
+                raise changed(self.signature)
 
 
 @final
@@ -75,7 +73,7 @@ class Tape:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.entries: list[Entry] = []
+        self.entries: list[Entry | Stream] = []
         self.sources: list[tuple[Tensor, Pool, int, int, int]] = []  # from outside: (tensor, pool, row, rows, value)
         self.shared: dict[int, Tensor] = {}  # shared tensors in use, by identity
         self.trigger = torch.zeros((), requires_grad=True)
@@ -138,6 +136,10 @@ class Tape:
         self.noted.append((None, time.perf_counter()))
         for index in range(end - 1, begin - 1, -1):
             entry = self.entries[index]
+            if isinstance(entry, Stream):
+                if self.gradients:
+                    entry.reverse(self, RETAINING.value)
+                continue
             if not any(pool in self.gradients for pool, _, _ in entry.written) or not self._reach(entry):
                 continue
             entry.check_unchanged()

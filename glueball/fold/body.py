@@ -19,7 +19,7 @@ import torch
 from ..executor.interpret import run_operator
 from ..ops.opdef import OpDef
 from ..ops.rules.batch import keeps_rows
-from .explicit_steps import LinearStep, MoveStep, SegmentStep
+from .explicit_steps import ConcatStep, LinearStep, MoveStep, SegmentStep
 from .functions import Segments
 from .fuse import Segment, column_slices, fuse
 from .operators import run_rows, run_stacked
@@ -137,7 +137,7 @@ class Body:
         self.steps: list[Runner] = [SegmentStep(item) if isinstance(item, Segment) else
                                     self._runner(item, mode_of[id(item)]) for item in self.placed]
         # every step knows its own gradient: no tape is needed
-        self.explicit = all(isinstance(step, (SegmentStep, LinearStep)) or (isinstance(step, MoveStep) and
+        self.explicit = all(isinstance(step, (SegmentStep, LinearStep, ConcatStep)) or (isinstance(step, MoveStep) and
                                                                             step.word != "max") for step in self.steps)
         self.explicit = self.explicit and all(self.batched[slot] for slot in program.results)
         # results that segments can write where they are to be stored: one row each
@@ -154,6 +154,9 @@ class Body:
         self.watched = [i for i in self.used if program.shared[i] in needed]
         self.direct = [i for i in self.used if self._used_directly(program.shared[i])]
         self.size = len(program.types)
+        # as commands (commands.py): whether it can be written so; by whether what backward needs is kept
+        self.writable: bool | None = None
+        self.forwards: dict[bool, Any] = {}
 
     def _mode(self, step: Step) -> Mode:
         mode = choose(self.program, step, self.batched, self.training)
@@ -218,6 +221,9 @@ class Body:
                 slots = [slot for slot, _, _ in self.parts[outputs[0]]]
                 parts = [(begin, end) for _, begin, end in self.parts[outputs[0]]]
             return LinearStep(inputs[0] or 0, inputs[1] or 0, inputs[2] if len(inputs) > 2 else None, slots, parts)
+        widths = _joined_columns(self.program, step, self.batched, self.ragged)
+        if widths:
+            return ConcatStep([s for s in inputs if s is not None], widths, outputs[0])
         if mode == "plain":
             names = [spec for spec, slot in zip(op.input_names, inputs) if slot is not None]
 
@@ -265,6 +271,21 @@ class Body:
 def _to_rows(stacked: Tensor, rank: int) -> Tensor:
     """Return (N, *shape) as rows: (N·b, *rest) for values of two or more axes."""
     return stacked.flatten(0, 1) if rank >= 2 else stacked
+
+
+def _joined_columns(program: Program, step: Step, batched: Sequence[bool], ragged: bool) -> list[int]:
+    """Return the widths of what a step puts side by side; empty where it does something else."""
+    if getattr(step.op, "name", None) != "Concat":
+        return []
+    slots = [s for s in step.inputs if s is not None]
+    shapes = [program.shape(s) for s in slots]
+    rank = len(shapes[0])
+    if rank not in ((2,) if ragged else (1, 2)) or int(step.attrs["dim"]) not in (rank - 1, -1):
+        return []
+    if not all(batched[s] for s in slots):
+        return []
+    alike = {(shape[:-1], program.types[s].dtype) for shape, s in zip(shapes, slots)}
+    return [shape[-1] for shape in shapes] if len(alike) == 1 else []
 
 
 def _taken(program: Program, parts: Mapping[int, Sequence[tuple[int, int, int]]]) -> set[int]:

@@ -9,6 +9,7 @@ Not here: which groups there are (schedule.py), how a program runs on rows (body
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -31,6 +32,7 @@ from .layout import ALL, Layout, lay_out
 from .outside import take_in
 from .schedule import Planned, schedule
 from .signature import Signature
+from .stream import Part, Stream, bind, usable
 from .work import Work
 
 __all__ = ["Engine", "Work"]
@@ -76,9 +78,10 @@ class _Known:
     the body reads, and of those that torch's tape differentiates. watched : see Entry
     """
 
-    __slots__ = ("shared", "wanted", "used", "direct", "watched")
+    __slots__ = ("body", "shared", "wanted", "used", "direct", "watched")
 
     def __init__(self, signature: Signature, body: Body) -> None:
+        self.body = body
         self.shared = shared = [tensor_of(s, signature.arguments[0].pool.ctx) for s in signature.shared]
         self.wanted = tuple([t.requires_grad for t in shared])
         self.used = [shared[i] for i in body.used if self.wanted[i]]
@@ -150,16 +153,17 @@ class Engine:
 
     def numbers(self, futures: Sequence[Future]) -> None:
         """Give every future of one element its number: one copy for all of a pool instead of one each."""
-        by_pool: dict[Pool, list[Future]] = {}
+        by_kind: dict[Kind, list[Future]] = {}
         for future in futures:
-            if future.ref >= 0 and future._value is None and future.size == 1:
-                by_pool.setdefault(future.kind.pool, []).append(future)
-        for pool, some in by_pool.items():
-            refs = np.array([future.ref for future in some])
-            starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
-            rows = self.store.arena(pool).data[torch.from_numpy(starts)]
-            for future, number in zip(some, rows.reshape(-1).tolist()):
-                future._value = number
+            if future._value is None and future.ref >= 0:
+                by_kind.setdefault(future.kind, []).append(future)
+        for kind, some in by_kind.items():
+            if kind.size == 1:
+                refs = np.array([future.ref for future in some])
+                starts = self.store.rows[refs >> OFFSET] + (refs & OFFSET_MASK)
+                rows, _ = self.store.arena(kind.pool).take(starts, 1)
+                for future, number in zip(some, rows.reshape(-1).tolist()):
+                    future._value = number
 
     # -- running -------------------------------------------------------------------------------------------------------
     def flush(self, reason: str, plan: Any = schedule) -> None:
@@ -184,19 +188,59 @@ class Engine:
         self._hoist(layouts, planned)
         self.tape.open()
         try:
-            for index in planned.turns:
-                layout = layouts[index]
-                assert layout is not None  # every group's work has one
-                group = layout.group
-                try:
-                    self._run(layout)
-                except Exception as error:
-                    begins = sum(layout.sizes[:group])
-                    calls = layout.calls[begins:begins + layout.sizes[group]]
-                    raise blame(self.checker or Checker(self, tensor_of), layout.work, calls, error) from error
+            self._run_all(layouts, planned.turns)
         finally:
             self.token = self.tape.close(self.token)
         self.report.end()
+
+    def _run_all(self, layouts: Sequence[Layout | None], turns: Sequence[int]) -> None:
+        """Run groups in their order; those that follow each other and can be written as commands in one native call."""
+        waiting: list[int] = []
+        native = self.checker is None and usable()
+        for index in turns:
+            layout = layouts[index]
+            assert layout is not None  # every group's work has one
+            group = layout.group
+            try:
+                if layout.known is None:
+                    if layout.ahead is not None and waiting:
+                        self._stream(layouts, waiting)
+                        waiting = []
+                    self._prepare(layout, native)
+                if layout.bound is not None:
+                    waiting.append(index)
+                    continue
+                if waiting:
+                    self._stream(layouts, waiting)
+                    waiting = []
+                self._run(layout)
+            except Exception as error:
+                begins = sum(layout.sizes[:group])
+                calls = layout.calls[begins:begins + layout.sizes[group]]
+                raise blame(self.checker or Checker(self, tensor_of), layout.work, calls, error) from error
+        if waiting:
+            self._stream(layouts, waiting)
+
+    def _stream(self, layouts: Sequence[Layout | None], turns: Sequence[int]) -> None:
+        """Run groups in one native call."""
+        count: dict[int, int] = {}
+        for index in turns:
+            count[index] = count.get(index, 0) + 1
+        parts: list[Part] = []
+        for index, groups in count.items():
+            layout = layouts[index]
+            assert layout is not None  # every group's work has one
+            part = Part(layout.bound, layout.group, groups, layout.begin)
+            layout.group, layout.begin = part.group + groups, part.end
+            parts.append(part)
+            if layout.bound.active is not None:
+                self.tape.share(layout.known.used)
+        number = {index: i for i, index in enumerate(count)}
+        made = Stream(parts, array("q", [number[index] for index in turns]))
+        self.report.flushes[-1].marks.extend(made.run(self.store)[1:])
+        taped = made.taped()
+        if taped is not None:
+            self.tape.entries.append(taped)
 
     # -- what runs once for all levels ---------------------------------------------------------------------------------
     def _hoist(self, layouts: Sequence[Layout | None], planned: Planned) -> None:
@@ -225,7 +269,7 @@ class Engine:
         for tensor, flows in zip(made.outputs, made.flows):
             pool = Pool(work.signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
             arena = self.store.arena(pool)
-            arena.data, arena.used = tensor.detach(), tensor.shape[0]
+            arena.data, arena.used = tensor.detach().contiguous(), tensor.shape[0]
             ahead.results.append((pool, tensor.shape[0] // max(count, 1), flows))
             written.append((pool, 0, tensor.shape[0]))
         if made.taped:
@@ -246,26 +290,31 @@ class Engine:
             need = bool(self.store.gradient[values].any())
         return _Gathered(tensor, reads.arena.pool, place, need, values, children)
 
-    def _run(self, layout: Layout) -> None:
-        """Run the next group of a signature."""
+    def _prepare(self, layout: Layout, native: bool) -> None:
+        """Do what the first group of a signature needs; native: whether groups can be run as commands."""
         signature, ahead = layout.work.signature, layout.ahead
-        begin, end = layout.begin, layout.begin + layout.sizes[layout.group]
         if ahead is None:
             body = signature.compiled.get("body")
             if body is None:
                 started = time.perf_counter()
                 body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
                 self.report.prepared(started)
-            gathered = [self._gather(layout, i, begin, end, layout.group) for i in range(len(layout.reads))]
         else:
-            if not begin:
-                self._run_ahead(layout)
+            self._run_ahead(layout)
             body = ahead.second
-            gathered = [self._gather(layout, i, begin, end, layout.group) for i in ahead.halves.kept]
+        layout.known = _Known(signature, body)
+        if native and body.explicit:
+            layout.bound = bind(layout, body, layout.known, self.store)
+
+    def _run(self, layout: Layout) -> None:
+        """Run the next group of a signature."""
+        signature, ahead, known = layout.work.signature, layout.ahead, layout.known
+        begin, end = layout.begin, layout.begin + layout.sizes[layout.group]
+        positions = range(len(layout.reads)) if ahead is None else ahead.halves.kept
+        gathered = [self._gather(layout, i, begin, end, layout.group) for i in positions]
+        if ahead is not None:
             gathered += self._crossing(ahead, begin, end)
-        known = layout.known
-        if known is None:
-            known = layout.known = _Known(signature, body)
+        body: Body = known.body
         segments = layout.segments(begin, end, gathered[0].tensor.device)
         outs = self._targets(layout, body)
         self.report.clock(time.perf_counter())

@@ -7,6 +7,7 @@ what a group costs beside its arithmetic. Bodies with other steps go on torch's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Protocol, final
 
 import torch
@@ -16,7 +17,7 @@ from .direct import Direct
 from .functions import Linear, Parts, assembled, linear_parts, reduce_edges, spread, sum_edges
 from .fuse import Segment
 
-__all__ = ["Explicit", "LinearStep", "SegmentStep", "MoveStep", "Trace"]
+__all__ = ["Explicit", "LinearStep", "SegmentStep", "MoveStep", "ConcatStep", "Trace"]
 
 Tensor = torch.Tensor
 
@@ -26,6 +27,14 @@ class Explicit(Protocol):
 
     def __call__(self, values: list[Any], run: Any) -> None:
         """Compute the step's slots."""
+        ...
+
+    def reads(self) -> Sequence[int]:
+        """Return the slots that are read."""
+        ...
+
+    def writes(self) -> Sequence[int]:
+        """Return the slots that are written."""
         ...
 
     def activate(self, active: list[bool]) -> None:
@@ -97,6 +106,14 @@ class LinearStep:
         for slot, value in zip(self.slots, found):
             values[slot] = value
 
+    def reads(self) -> Sequence[int]:
+        """Return the slots that are read."""
+        return (self.data, self.weight) if self.bias is None else (self.data, self.weight, self.bias)
+
+    def writes(self) -> Sequence[int]:
+        """Return the slots that are written."""
+        return self.slots
+
     def activate(self, active: list[bool]) -> None:
         """Gradients flow to the data, and to the weight and bias."""
         flows = active[self.data] or active[self.weight] or (self.bias is not None and active[self.bias])
@@ -145,6 +162,14 @@ class MoveStep:
             values[self.target] = self._apply(lambda x: reduce_edges(word, x, segments, self.first), value,
                                               segments.edges)
 
+    def reads(self) -> Sequence[int]:
+        """Return the slots that are read."""
+        return (self.source,)
+
+    def writes(self) -> Sequence[int]:
+        """Return the slots that are written."""
+        return (self.target,)
+
     def activate(self, active: list[bool]) -> None:
         """Gradients flow through."""
         active[self.target] = active[self.source]
@@ -166,6 +191,45 @@ class MoveStep:
 
 
 @final
+class ConcatStep:
+    """Columns side by side.
+
+    begins : where the columns of each source begin; width : of all together
+    """
+
+    __slots__ = ("sources", "target", "begins", "width")
+
+    def __init__(self, sources: Sequence[int], widths: Sequence[int], target: int) -> None:
+        self.sources, self.target = tuple(sources), target
+        ends = tuple(accumulate(widths))
+        self.begins, self.width = (0, *ends[:-1]), ends[-1]
+
+    def reads(self) -> Sequence[int]:
+        """Return the slots that are read."""
+        return self.sources
+
+    def writes(self) -> Sequence[int]:
+        """Return the slots that are written."""
+        return (self.target,)
+
+    def __call__(self, values: list[Any], run: Any) -> None:
+        values[self.target] = torch.cat([values[slot] for slot in self.sources], -1)
+
+    def activate(self, active: list[bool]) -> None:
+        """Gradients flow to any source."""
+        active[self.target] = any(active[slot] for slot in self.sources)
+
+    def back(self, values: list[Any], gradients: Gradients, run: Any, tape: Any) -> None:
+        """The gradients of the sources are columns of the whole's."""
+        gradient = gradients.take(self.target)
+        if gradient is None:
+            return
+        for slot, begin in zip(self.sources, self.begins):
+            if gradients.active[slot]:
+                gradients.add(slot, gradient[:, begin:begin + values[slot].shape[1]], False)
+
+
+@final
 class SegmentStep:
     """A piece of machine code; see fuse.py."""
 
@@ -184,6 +248,14 @@ class SegmentStep:
         items = [item for item, _ in segment.items(values)]
         for slot, value in zip(segment.outputs, segment.rows.apply(*items)):
             values[slot] = value
+
+    def reads(self) -> Sequence[int]:
+        """Return the slots that are read."""
+        return [leaf.slot for leaf in self.segment.leaves]
+
+    def writes(self) -> Sequence[int]:
+        """Return the slots that are written."""
+        return self.segment.outputs
 
     def activate(self, active: list[bool]) -> None:
         """Gradients flow from any output to any input."""

@@ -134,8 +134,11 @@ def groups_of(flushes: Sequence[Flush], rows: Ints) -> list[Group]:
                        [(begin, end, (work, halves, gathered)) for work, halves, begin, gathered, end in flush.ahead],
                        key=lambda interval: interval[0])
         for (index, calls), gathered, end in zip(flush.planned.groups, flush.marks[::2], flush.marks[1::2]):
+            between = 0.0  # from group to group, but for what was done aside
             while aside and aside[0][1] <= gathered:
-                begin, before, ahead = aside.pop(0)
+                begin, done, ahead = aside.pop(0)
+                between += begin - before
+                before = done
                 if ahead is not None:
                     work, half, filled = ahead
                     group = Group(work.signature, work.count, begin, filled, before, 0, 0, number, True)
@@ -143,7 +146,7 @@ def groups_of(flushes: Sequence[Flush], rows: Ints) -> list[Group]:
                     _add_bytes(group, work, np.concatenate(order), half.given, rows)
                     found.append(group)
             work = flush.works[index]
-            group = Group(work.signature, len(calls), before, gathered, end, 0, 0, number)
+            group = Group(work.signature, len(calls), before - between, gathered, end, 0, 0, number)
             half = halves.get(id(work))
             _add_bytes(group, work, calls, range(len(work.signature.arguments)) if half is None else half.kept, rows)
             found.append(group)

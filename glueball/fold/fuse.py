@@ -275,6 +275,6 @@ def fuse(program: Program, batched: Sequence[bool], parts: Mapping[int, Sequence
     Without a native compiler, or where nothing would be saved, the steps come back as they are.
     """
     light = sum(isinstance(s.op, OpDef) and s.op.name in EXPRESSIONS for s in program.steps)
-    if light < 2 or not available():
+    if not light or len(program.steps) < 2 or not available():
         return list(program.steps)
     return _Fusion(program, batched, parts, ragged).placed()

@@ -3,14 +3,15 @@
 expression.py is the graph of one element, derivative.py its gradient, operators.py the operator table in it; emit.py
 writes LLVM's language with the functions of vector_math.py, compile.py makes code of it; run.py calls it with tensors
 (places.py: where they lie; tape.py: as a node of torch's tape). evaluate.py does the same through torch, where llvmlite
-is not installed."""
+is not installed; machine.py: what compiled code elsewhere needs to know of this process."""
 
 from __future__ import annotations
 
 from .compile import available, why_not
 from .expression import Expr, input
+from .machine import machine
 from .operators import EXPRESSIONS
 from .places import launch
 from .run import Rows, Split, compile_rows
 
-__all__ = ["available", "why_not", "Expr", "input", "EXPRESSIONS", "Rows", "Split", "compile_rows", "launch"]
+__all__ = ["available", "why_not", "Expr", "input", "EXPRESSIONS", "Rows", "Split", "compile_rows", "launch", "machine"]

@@ -22,14 +22,14 @@ from .compile import Kernel, parallel
 
 __all__ = [
     "Kind", "Split", "Item", "Place", "place", "places_of", "side_by_side", "call", "launch", "parts", "first",
-    "changed", "mixed", "BLOCK",
+    "changed", "mixed", "BLOCK", "PARALLEL",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column"]
 Place: TypeAlias = "tuple[int, int]"  # pointer, row stride in elements
 
 BLOCK = 8192  # elements that a thread takes at a time
-_PARALLEL = 1_500_000  # elements · weight from which threads pay: about 25 µs of one thread
+PARALLEL = 1_500_000  # elements · weight from which threads pay: about 25 µs of one thread
 
 
 @final
@@ -199,7 +199,7 @@ def launch(
         return
     if across and not block_rows and operands[1::2].count(columns) * 2 == len(operands):
         rows, columns = 1, rows * columns
-    if rows * columns * (kernel.cost + 2 * len(operands)) < _PARALLEL:
+    if rows * columns * (kernel.cost + 2 * len(operands)) < PARALLEL:
         arguments = array("q", [0, rows, columns, block_rows or rows, columns, -(-rows // (block_rows or rows)), 1])
         arguments.extend(operands)
         kernel.function(arguments.buffer_info()[0])
