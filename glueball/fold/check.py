@@ -199,7 +199,7 @@ class Checker:
         totals = self.open.pop(id(work), None) or _Totals()
         for (pool, place), gradient in zip(entry.places, found):
             if gradient is not None and pool in pools:
-                rows = self._zeros(totals.received, pool)
+                rows, gradient = self._zeros(totals.received, pool), gradient.reshape(-1, *pool.rest)
                 if isinstance(place, Tensor):
                     rows.index_add_(0, place, gradient)
                 else:

@@ -30,6 +30,7 @@ __all__ = ["record", "record_part", "signature_of", "class_of", "CALLS"]
 
 _WEIGHTS = frozenset({"weight", "bias", "gamma", "beta", "moving_mean", "moving_var", "running_mean", "running_var",
                       "parameters"})
+_FIRST = (None, 0, (0,), -1, (-1,))  # the ways to say the only axis of a vector
 _INDEXED = frozenset({"Embedding", "one_hot"})  # read vectors of indices, whose length is nobody's business
 CALLS: dict[Any, Call] = {}
 _LIMIT = 1024  # calls kept; beyond, the table is emptied: they hold weights, also of models that nobody else holds
@@ -73,7 +74,7 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
             op.dynamic) else "it is told on which device to run"
         folder.engine.report.at_once[op.name, user_frame()] = why
         return NotImplemented
-    if op.name in REDUCTIONS and len(inputs) == 1 and attrs.get("axis") in (0, (0,)):
+    if op.name in REDUCTIONS and len(inputs) == 1 and attrs.get("axis") in _FIRST:
         reduced = _over_rows(folder, op, inputs[0], attrs)
         if reduced is not None:
             return reduced
@@ -120,21 +121,29 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
 
 
 def _over_rows(folder: Any, op: OpDef, value: Any, attrs: Mapping[str, Any]) -> Any:
-    """Record the sum, mean or maximum over the rows of a matrix, whose number is nobody's business; or return None."""
-    if type(value) is not Future or value.folder is not folder or value.ref < 0 or len(value.shape) != 2:
+    """Record the sum, mean or maximum over the rows of a matrix or over a vector that is stored element by element,
+    whose number is nobody's business; or return None.
+    """
+    if type(value) is not Future or value.folder is not folder or value.ref < 0:
         return None
-    if not value.kind.ragged or not value.shape[0] or any(attrs.get(k) for k in ("keepdims", "exclude")):
+    kind = value.kind
+    if not kind.ragged or not kind.shape[0] or attrs.get("exclude"):
         return None
-    row = value.kind.part(-1)
+    if len(kind.shape) == 1 and kind.pool.floating:  # with or without keepdims (1,)
+        row, out = kind_of(kind.ctx, kind.dtype, (1,), True), kind_of(kind.ctx, kind.dtype, (1,))
+    elif len(kind.shape) == 2 and attrs.get("axis") in (0, (0,)) and not attrs.get("keepdims"):
+        row = out = kind.part(-1)
+    else:
+        return None
     recording, training = folder.modes()
     key = (op, "rows", recording, training, row)
     call = CALLS.get(key)
     if call is None:
         of = TensorType(row.shape, row.dtype)
         program = Program((of, of), ("edge", "node"), (0,), (), (Step(op.name, {}, (0,), (1,), "node"),), (1,))
-        signature = signature_of(op.name, program, (row,), (True,), (row,), (), (recording, training), user_frame(3))
-        call = CALLS[key] = Call(signature, (row,), 0, None)
-    return folder.add(call, [value.ref + i for i in range(value.shape[0])], value.shape[0])
+        signature = signature_of(op.name, program, (row,), (True,), (out,), (), (recording, training), user_frame(3))
+        call = CALLS[key] = Call(signature, (out,), 0, None)
+    return folder.add(call, [value.ref + i for i in range(kind.shape[0])], kind.shape[0])
 
 
 def _takes_children(op: OpDef, attrs: Mapping[str, Any], kind: Kind) -> bool:
