@@ -9,7 +9,8 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-fno-math-errno"]
+FLAGS = ["/O2"] if sys.platform == "win32" else [
+    "-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast"]
 
 setup(ext_modules=[
     Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], depends=glob("glueball/fold/*.h"), optional=True,

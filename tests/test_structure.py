@@ -58,6 +58,7 @@ TORCH_ALLOWED = {
     "fold/layout": "the executing half of folding",
     "fold/outside": "the executing half of folding",
     "fold/operators": "the executing half of folding",
+    "fold/packs": "the executing half of folding",
     "fold/stream": "the executing half of folding",
     "fold/verify": "it compares a program with a graph in numbers",
     "gluon/data": "worker processes of torch's loader",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .kinds import Pool
+from .packs import Packs
 
 __all__ = ["Arena", "Store", "spans"]
 
@@ -122,11 +123,13 @@ def spans(start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> np.
 
 @final
 class Store:
-    """All arenas of a scope, and the row at which each value starts."""
+    """All arenas of a scope, and the row at which each value starts. known : of signatures, by layout.py."""
 
     def __init__(self) -> None:
+        self.known: dict[Any, Any] = {}
         self.arenas: dict[Pool, Arena] = {}
         self.rows = np.full(1024, -1, dtype=np.int64)  # by value number; -1: not computed yet
+        self.packs = Packs()
         self.gradient = np.zeros(1024, dtype=bool)  # by value number: does it depend on something with a gradient?
 
     def arena(self, pool: Pool) -> Arena:

@@ -22,13 +22,13 @@ from ..executor.native import available
 from .explicit_steps import ConcatStep, LinearStep, MoveStep, SegmentStep
 
 __all__ = ["Operand", "Region", "Writer", "Forward", "writable", "SCRATCH", "KEEP", "GRADS", "SUMS", "shared_root",
-           "argument_root", "result_root", "roots", "NODES", "GATHERED", "RESULT"]
+           "argument_root", "result_root", "packed_root", "roots", "NODES", "GATHERED", "RESULT"]
 
 Words: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 # roots: addresses that a flush gives; first memory of the run, then shared arrays, arguments (rows, place of the first
 # in the table, per group the first row or -1, gradient rows, values), results (rows, first row of each group, gradient
-# rows)
+# rows), two packed weights per step
 SCRATCH, KEEP, GRADS, SUMS, _FIRST = range(5)
 FIXED, NODES, EDGES, RESULT, GATHERED = range(5)  # modes of operands
 MUST_COPY, IS_THERE = 1, 2
@@ -105,9 +105,14 @@ def result_root(body: Any, index: int) -> int:
     return argument_root(body, len(body.program.arguments)) + 3 * index
 
 
+def packed_root(body: Any, index: int) -> int:
+    """Return the root of a step's weight as it was put in order for products; the next one is for its gradient."""
+    return result_root(body, len(body.program.results)) + 2 * index
+
+
 def roots(body: Any) -> int:
     """Return how many roots there are."""
-    return result_root(body, len(body.program.results))
+    return packed_root(body, len(body.steps))
 
 
 def writable(body: Any) -> bool:
@@ -302,11 +307,10 @@ class Forward(Writer):
             for part, (begin, _) in zip(step.slots, step.parts):
                 self.place[part] = whole.columns((begin - low) * size)
         target, edge = self.operand(whole), self.edge(slot)
-        if step.bias is not None:
-            self.command(FILL, edge, target, self.shared(step.bias, low * size, 0), (high - low) * size, 0)
+        bias = -1 if step.bias is None else self.shared(step.bias, low * size, 0)
         weight = self.shared(step.weight, low * inner * size, inner * size)
         self.command(PRODUCT, self.double(slot), edge, self.operand(self.place[step.data]), weight, target, high - low,
-                     inner, 1, step.bias is not None)
+                     inner, 1, 0, packed_root(self.body, self.body.steps.index(step)), bias)
 
     def _segment(self, step: SegmentStep) -> None:
         segment = step.segment

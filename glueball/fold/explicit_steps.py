@@ -87,11 +87,11 @@ class Gradients:
 class LinearStep:
     """A linear layer in parts of columns; see functions.Linear."""
 
-    __slots__ = ("data", "weight", "bias", "slots", "parts", "low", "only")
+    __slots__ = ("data", "weight", "bias", "slots", "parts", "low", "high", "only")
 
     def __init__(self, data: int, weight: int, bias: int | None, slots: Sequence[int], parts: Parts) -> None:
         self.data, self.weight, self.bias, self.slots, self.parts = data, weight, bias, slots, parts
-        self.low = min(begin for begin, _ in parts)
+        self.low, self.high = min(begin for begin, _ in parts), max(end for _, end in parts)
         self.only = parts[0][1] if len(parts) == 1 and not self.low else -1  # where a single part ends
 
     def __call__(self, values: list[Any], run: Any) -> None:

@@ -33,6 +33,7 @@ from .commands import (
     Region,
     Writer,
     argument_root,
+    packed_root,
     result_root,
 )
 from .explicit_steps import ConcatStep, LinearStep, MoveStep, SegmentStep
@@ -232,7 +233,8 @@ class Backward(Writer):
             inner = self.width(step.data)
             target, add = self._into(step.data, 0, inner)
             weight = self.shared(step.weight, step.low * inner * size, inner * size)
-            self.command(PRODUCT, self.double(slot), edge, self.operand(whole), weight, target, inner, width, 0, add)
+            self.command(PRODUCT, self.double(slot), edge, self.operand(whole), weight, target, inner, width, 0, add,
+                         packed_root(self.body, self.body.steps.index(step)) + 1, -1)
 
     def _segment(self, step: SegmentStep) -> None:
         segment = step.segment

@@ -18,9 +18,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "product.h"
+
 #define OPERANDS 256      /* of one program */
 #define KERNEL_OPERANDS 96 /* of one segment */
 #define LARGE 200000      /* bytes from which moving rows takes all threads */
+#define MANY 250000        /* multiplications from which a product takes all threads */
 #define PIECES 8          /* into which such work is cut, per thread */
 
 typedef void (*Kernel)(int64_t *);
@@ -207,13 +210,92 @@ static void resolve(Frame *f) {
 }
 
 /* -- commands ------------------------------------------------------------------------------------------------------- */
+#if HAS_PANELS
+typedef struct {
+    atomic_int_fast64_t next;
+    int64_t pieces, across, panels; /* pieces of the work; how many side by side; panels of each */
+    int is_double, accumulate, transposed;
+    char *a, *packed, *bias, *c;
+    int64_t step, inner, c_step, columns, rows, count; /* steps in elements; count: of panels */
+} Panels;
+
+static void fetch_panels(void *argument) {
+    Panels *w = argument;
+    for (;;) {
+        int64_t piece = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+        if (piece >= w->pieces) return;
+        int64_t begin = piece / w->across * ROWS_AT_ONCE, first = piece % w->across * w->panels;
+        int64_t end = begin + ROWS_AT_ONCE < w->rows ? begin + ROWS_AT_ONCE : w->rows;
+        int64_t last = first + w->panels < w->count ? first + w->panels : w->count;
+        if (w->is_double)
+            panels_double((double *)w->a, w->step, (double *)w->packed, w->inner, (double *)w->bias, w->accumulate,
+                          (double *)w->c, w->c_step, w->columns, begin, end, first, last);
+        else
+            panels_float((float *)w->a, w->step, (float *)w->packed, w->inner, (float *)w->bias, w->accumulate,
+                         (float *)w->c, w->c_step, w->columns, begin, end, first, last);
+    }
+}
+
+static void fetch_packing(void *argument) {
+    Panels *w = argument;
+    for (;;) {
+        int64_t first = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+        if (first >= w->count) return;
+        if (w->is_double)
+            pack_double((double *)w->a, w->step, w->transposed, w->inner, w->columns, (double *)w->packed, first,
+                        first + 1);
+        else
+            pack_float((float *)w->a, w->step, w->transposed, w->inner, w->columns, (float *)w->packed, first,
+                       first + 1);
+    }
+}
+
+static void on_threads(const int64_t *machine, void (*function)(void *), Panels *work, int64_t cost) {
+    Team team = (Team)(intptr_t)machine[M_TEAM];
+    atomic_init(&work->next, 0);
+    if (team == NULL || machine[M_THREADS] < 2 || cost < MANY)
+        function(work);
+    else
+        team(function, work, (unsigned)machine[M_THREADS], 0);
+}
+
+static void packed_product(const Frame *f, const int64_t *w, char *packed, int64_t rows) {
+    int64_t size = w[2] ? 8 : 4, threads = f->machine[M_THREADS];
+    Panels work = {.is_double = (int)w[2], .accumulate = (int)w[10], .a = f->at[w[4]], .packed = packed,
+                   .bias = w[12] < 0 ? NULL : f->at[w[12]], .c = f->at[w[6]], .step = f->step[w[4]] / size,
+                   .inner = w[8], .c_step = f->step[w[6]] / size, .columns = w[7], .rows = rows};
+    int64_t down = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, width = panel_width() / size;
+    work.count = (w[7] + width - 1) / width;
+    work.across = 4 * threads / down + 1;
+    if (work.across > work.count) work.across = work.count;
+    work.panels = (work.count + work.across - 1) / work.across;
+    work.across = (work.count + work.panels - 1) / work.panels;
+    work.pieces = down * work.across;
+    on_threads(f->machine, fetch_panels, &work, rows * w[7] * w[8]);
+}
+#endif
+
+/* double, level, a, weight, c, columns, inner, transposed, accumulate, root of the packed weight, bias or -1 */
 static void product(const Frame *f, const int64_t *w) {
     int64_t rows = w[3] ? f->edge_count : f->count;
     if (!rows || !w[7]) return;
+    char *packed = (char *)(intptr_t)f->env[E_ROOTS + w[11]];
+#if HAS_PANELS
+    if (packed != NULL) {
+        packed_product(f, w, packed, rows);
+        return;
+    }
+#endif
+    (void)packed;
     int size = w[2] ? 8 : 4, m = (int)w[7], n = (int)rows, k = (int)w[8];
     int weight_step = (int)(f->step[w[5]] / size), step = (int)(f->step[w[4]] / size);
     int target_step = (int)(f->step[w[6]] / size);
-    float one = 1, keep = w[10] ? 1 : 0;
+    if (w[12] >= 0) {
+        Job job = {.piece = copy_piece, .rows = rows, .target = f->at[w[6]], .target_step = f->step[w[6]],
+                   .source = f->at[w[12]], .width = w[7] * size};
+        do_rows(f->machine, &job, rows * job.width);
+    }
+    float one = 1, keep = w[10] || w[12] >= 0 ? 1 : 0;
     double one_d = 1, keep_d = keep;
     Product gemm = (Product)(intptr_t)f->machine[w[2] ? M_DGEMM : M_SGEMM];
     gemm(w[9] ? "T" : "N", "N", &m, &n, &k, w[2] ? (void *)&one_d : (void *)&one, f->at[w[5]], &weight_step,
@@ -416,7 +498,42 @@ static PyObject *run(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"run", run, METH_VARARGS, run_doc}, {NULL, NULL, 0, NULL}};
+PyDoc_STRVAR(pack_doc, "pack(machine, weight, step, across, inner, columns, packed, double)\n--\n\n"
+"Put a weight in order for products: element (k, j) is weight[j * step + k], with `across` weight[k * step + j].\n"
+"There is room for `inner` rows of as many whole panels as `columns` columns take.");
+
+static PyObject *pack(PyObject *module, PyObject *args) {
+    long long machine, weight, step, inner, columns, packed;
+    int across, is_double;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "LLLpLLLp", &machine, &weight, &step, &across, &inner, &columns, &packed, &is_double))
+        return NULL;
+#if HAS_PANELS
+    int64_t width = panel_width() / (is_double ? 8 : 4);
+    if (width) {
+        Panels work = {.is_double = is_double, .transposed = across, .a = (char *)(intptr_t)weight, .step = step,
+                       .packed = (char *)(intptr_t)packed, .inner = inner, .columns = columns,
+                       .count = (columns + width - 1) / width};
+        Py_BEGIN_ALLOW_THREADS
+        on_threads((const int64_t *)(intptr_t)machine, fetch_packing, &work, 4 * inner * columns);
+        Py_END_ALLOW_THREADS
+    }
+#endif
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(width_doc, "panel_width()\n--\n\nReturn the bytes of a row of a panel; 0 where weights cannot be packed.");
+
+static PyObject *width(PyObject *module, PyObject *none) {
+    (void)module;
+    (void)none;
+    return PyLong_FromLongLong(panel_width());
+}
+
+static PyMethodDef methods[] = {{"run", run, METH_VARARGS, run_doc},
+                                {"pack", pack, METH_VARARGS, pack_doc},
+                                {"panel_width", width, METH_NOARGS, width_doc},
+                                {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_runner", "Runs groups of a folded batch.", 0, methods,
                                         NULL, NULL, NULL, NULL};

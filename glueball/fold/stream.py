@@ -19,10 +19,24 @@ import torch
 from ..base.errors import AutogradError, explain
 from ..executor.native import machine
 from .arena import Store
-from .commands import GATHERED, KEEP, RESULT, Forward, Operand, argument_root, result_root, roots, shared_root, writable
+from .commands import (
+    GATHERED,
+    KEEP,
+    RESULT,
+    Forward,
+    Operand,
+    argument_root,
+    packed_root,
+    result_root,
+    roots,
+    shared_root,
+    writable,
+)
 from .core import compiled
+from .explicit_steps import LinearStep
 from .gradient_commands import Backward
 from .kinds import Pool
+from .packs import Packs
 
 __all__ = ["Bound", "Part", "Stream", "usable", "bind", "changed"]
 
@@ -64,7 +78,8 @@ class Bound:
     kept
     """
 
-    __slots__ = ("layout", "body", "known", "forward", "needs", "reads", "active", "sizes", "starts", "firsts")
+    __slots__ = ("layout", "body", "known", "forward", "needs", "reads", "active", "sizes", "starts", "firsts",
+                 "products")
 
     def __init__(self, layout: Any, body: Any, known: Any, forward: Forward, needs: tuple[bool, ...],
                  reads: Sequence[Any], active: Sequence[bool] | None) -> None:
@@ -73,6 +88,9 @@ class Bound:
         self.sizes = array("q", layout.sizes)
         self.starts = [array("q", read.starts) for read in reads]
         self.firsts = [array("q", firsts) for _, firsts in layout.writes]
+        # per linear step its number, itself, its weight, and the rows of it that are used
+        self.products = [(number, step, known.shared[body.program.shared.index(step.weight)], step.low, step.high)
+                         for number, step in enumerate(body.steps) if isinstance(step, LinearStep)]
 
 
 def bind(layout: Any, body: Any, known: Any, store: Store) -> Bound | None:
@@ -230,6 +248,16 @@ class Part:
             if tensor._version != version:
                 raise changed(signature)
 
+    def pack(self, packs: Packs, words: array[int], back: bool) -> None:
+        """Fill in the packed weights. back : for the gradient."""
+        body, bound = self.bound.body, self.bound
+        for index, step, weight, low, high in bound.products:
+            if back and not (bound.active and bound.active[step.data]):
+                continue
+            edge = bound.forward.edge(step.slots[0])
+            words[_ROOTS + packed_root(body, index) + back] = packs.address(weight, low, high, back, self.count(edge),
+                                                                            self.groups)
+
     def crossing(self, store: Store) -> list[tuple[Any, Tensor]]:
         """Return, per argument from the half that ran before, its pool and the rows of the result it is part of."""
         ahead = self.bound.layout.ahead
@@ -284,7 +312,9 @@ class Stream:
             part.keep = memory(forward.kept, part.total)
             own = memory(forward.scratch, part.most)
             held.append(own)
-            environments.append(part.environment(store, forward.code, (own, part.keep)))
+            words = part.environment(store, forward.code, (own, part.keep))
+            part.pack(store.packs, words, False)
+            environments.append(words)
         return run_parts(environments, self.order)[0]
 
     def taped(self) -> Stream | None:
@@ -308,6 +338,7 @@ class Stream:
             part.keep = memory(forward.kept, part.total)
             own = memory(forward.scratch, part.most)
             words = part.environment(store, forward.code, (own, part.keep))
+            part.pack(store.packs, words, False)
             held.append(own)
             for number, (arena, _) in enumerate(part.bound.layout.writes):
                 held.append(torch.empty_like(arena.data))
@@ -381,6 +412,7 @@ class _Back:
         part, bound = self.part, self.part.bound
         memory = self.own, part.keep, self.grads, self.sums
         words = part.environment(tape.store, self.backward.code, memory)
+        part.pack(tape.store.packs, words, True)
         words[_GROUP], words[_BEGIN] = part.group + part.groups, part.end
         words[_IDS] = address(bound.layout.ids)
         root = _ROOTS + argument_root(bound.body, 0)

@@ -202,6 +202,41 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @needs_runner
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("hidden", "count"), [(8, 1), (20, 13), (33, 25), (16, 120)])
+def test_products_of_all_sizes(hidden: int, count: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole panels of a weight and parts of one, few rows and many, threads."""
+    cell = gluon.rnn.LSTMCell(hidden, input_size=X)
+    cell.initialize(init.Normal(0.5))
+    cell.cast(dtype)
+    cell.hybridize()
+    numbers = np.random.default_rng(0)
+    words = [[nd.array(numbers.normal(size=(1, X)), dtype=dtype) for _ in range(2 + i % 4)] for i in range(count)]
+
+    def result() -> list[np.ndarray]:
+        outs: list[Any] = []
+        for row in words:
+            for word in row:
+                word.attach_grad()
+        with autograd.record(), fold.batching():
+            for row in words:
+                states = cell.begin_state(batch_size=1, dtype=dtype)
+                for word in row:
+                    out, states = cell(word, states)
+                outs.append((out * out).sum())
+            total = nd.add_n(*outs)
+        total.backward()
+        return [total.asnumpy(), *[p.grad().asnumpy() for p in cell.collect_params().values()],
+                *[word.grad.asnumpy() for row in words for word in row]]
+
+    received = result()
+    monkeypatch.setattr(execute, "usable", lambda: False)
+    for a, b in zip(result(), received):
+        np.testing.assert_allclose(a, b, rtol=1e-9 if dtype == "float64" else 2e-3,
+                                   atol=1e-11 if dtype == "float64" else 1e-4)
+
+
+@needs_runner
 def test_one_call_forward_and_one_backward(counted: list[int]) -> None:
     """All levels of a recurrent net run in one call each."""
     cell = lstm()
