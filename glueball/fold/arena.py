@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from .kinds import Pool
-from .packs import Packs
 
 __all__ = ["Arena", "Store", "spans"]
 
@@ -129,7 +128,6 @@ class Store:
         self.known: dict[Any, Any] = {}
         self.arenas: dict[Pool, Arena] = {}
         self.rows = np.full(1024, -1, dtype=np.int64)  # by value number; -1: not computed yet
-        self.packs = Packs()
         self.gradient = np.zeros(1024, dtype=bool)  # by value number: does it depend on something with a gradient?
 
     def arena(self, pool: Pool) -> Arena:

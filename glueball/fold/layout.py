@@ -22,6 +22,7 @@ from .functions import Segments
 from .future import OFFSET, OFFSET_MASK
 from .kinds import Pool
 from .schedule import Planned
+from .signature import Signature
 
 __all__ = ["Layout", "Reads", "lay_out"]
 
@@ -53,9 +54,10 @@ class Table:
 class Reads:
     """The rows that one argument of all calls reads, in the order of the calls.
 
-    values : the values read, per call or child. lows : where the rows of each group begin in the table, and where the
-    last ones end. starts : per group, its first row where its rows follow each other, else -1; the last one is for all
-    calls at once. need : whether its gradient is wanted; None: to be looked at group by group
+    values : the values read, per call or child; None where nobody wants their gradients. lows : where the rows of each
+    group begin in the table, and where the last ones end. starts : per group, its first row where its rows follow each
+    other, else -1; the last one is for all calls at once. need : whether its gradient is wanted; None: to be looked at
+    group by group
     """
 
     arena: Arena
@@ -134,40 +136,46 @@ def lay_out(works: Sequence[Any], planned: Planned, store: Store, always: Sequen
 def _placed(placer: Any, works: Sequence[Any], planned: Planned, store: Store,
             always: Sequence[bool]) -> list[Layout | None]:
     """Return what `lay_out` returns, worked out by placer.c."""
-    pools: dict[Pool, int] = {}
-    specs: list[Any] = []
-    for work, flows in zip(works, always):
-        signature = work.signature
-        if signature.rows is None:
-            signature.rows = (
-                tuple([a.rows for a in signature.arguments]),
-                tuple([signature.recording and a.pool.floating for a in signature.arguments]),
-                tuple([o.rows for o in signature.outputs]), tuple([o.pool.floating for o in signature.outputs]))
-        specs.append((*signature.rows, tuple([pools.setdefault(o.pool, len(pools)) for o in signature.outputs]), flows))
-    arenas = [store.arena(pool) for pool in pools]
+    known = [store.known.get(work.signature) or _know(work.signature, store) for work in works]
+    arenas = list(store.arenas.values())
     table, space, found, used = placer.lay_out(
-        [work.parts for work in works], specs, planned.order, planned.turns, planned.sizes, store.rows, store.gradient,
-        [arena.used for arena in arenas])
+        [work.parts for work in works], [spec for spec, _, _ in known], planned.order, planned.turns, planned.sizes,
+        store.rows, store.gradient, [arena.used for arena in arenas], always)
     for arena, count in zip(arenas, used):
-        arena.room(count)
+        if arena.used != count:
+            arena.room(count)
     rows, numbers = Table(np.frombuffer(table, np.int64)), np.frombuffer(space, np.int64)
+    order, sizes = planned.order, planned.sizes
     layouts: list[Layout | None] = []
     first = 0
-    for index, (work, parts) in enumerate(zip(works, found)):
+    for index, (work, (_, sources, targets), parts) in enumerate(zip(works, known, found)):
         count, made = work.count, None
         if parts is not None:
             ids, children, edges, bounds, writes, counts, reads = parts
-            made = Layout(
-                work, planned.order[first:first + count], numbers[ids:ids + count], planned.sizes[index],
-                [Reads(store.arena(argument.pool), numbers[low:high], rows, lows, starts, need)
-                 for argument, (low, high, lows, starts, need) in zip(work.signature.arguments, reads)],
-                [(store.arena(output.pool), firsts) for output, firsts in zip(work.signature.outputs, writes)],
-                None if counts is None else numbers[edges:edges + count + 1],
-                None if counts is None else numbers[children:children + count],
-                None if work.rows is None else numbers[bounds:bounds + count + 1], always[index], counts)
+            made = Layout(work, order[first:first + count], numbers[ids:ids + count], sizes[index], [
+                Reads(arena, None if need is False else numbers[low:high], rows, lows, starts, need)
+                for arena, (low, high, lows, starts, need) in zip(sources, reads)], list(zip(targets, writes)))
+            made.always, made.counts = always[index], counts
+            if counts is not None:
+                made.edges, made.children = numbers[edges:edges + count + 1], numbers[children:children + count]
+            if work.rows is not None:
+                made.rows = numbers[bounds:bounds + count + 1]
         layouts.append(made)
         first += count
     return layouts
+
+
+def _know(signature: Signature, store: Store) -> Any:
+    """Return (what placer.c wants to know of a signature, arenas of its arguments, arenas of its results)."""
+    sources = [store.arena(argument.pool) for argument in signature.arguments]
+    targets = [store.arena(output.pool) for output in signature.outputs]
+    numbers = {arena: number for number, arena in enumerate(store.arenas.values())}
+    spec = (tuple([a.rows for a in signature.arguments]),
+            tuple([signature.recording and a.pool.floating for a in signature.arguments]),
+            tuple([o.rows for o in signature.outputs]), tuple([o.pool.floating for o in signature.outputs]),
+            tuple([numbers[arena] for arena in targets]))
+    store.known[signature] = found = spec, sources, targets
+    return found
 
 
 # -- the same without a compiler ---------------------------------------------------------------------------------------
@@ -316,7 +324,8 @@ def _add_reads(found: Sequence[tuple[Layout, Any, Ints, Ints]], rows: Ints, stor
         need: bool | None = False
         if made.work.signature.recording and argument.pool.floating:
             need = True if made.always and store.gradient[values].any() else None
-        made.reads.append(Reads(store.arena(argument.pool), values, table, lows.tolist(), starts.tolist(), need))
+        made.reads.append(Reads(store.arena(argument.pool), None if need is False else values, table, lows.tolist(),
+                                starts.tolist(), need))
 
 
 def _starts(rows: Ints, breaks: Ints, lows: Ints, highs: Ints) -> Ints:

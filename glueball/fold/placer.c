@@ -16,15 +16,16 @@ typedef struct {
     Py_ssize_t *begins;  /* by work, and one more: where its groups begin among `ends` */
     Py_ssize_t *ends;    /* per work and group: where the group's calls end */
     int64_t *used;       /* by pool: rows that are taken */
+    PyObject *always;    /* by work */
     Py_ssize_t pools;
     int64_t *table, *space; /* rows that are read; everything else that is returned as numbers */
     Py_ssize_t reached, filled;
 } Places;
 
-/* What a signature says, as a tuple of tuples; see `_spec` in layout.py. */
+/* What a signature says, as a tuple of tuples; see `_know` in layout.py. */
 typedef struct {
     PyObject *sizes, *watched, *widths, *floating, *pools;
-    int always;
+    int always; /* whether its results always depend on something with a gradient */
 } Spec;
 
 static void drop(Places *places)
@@ -50,11 +51,13 @@ static int64_t number_in(PyObject *from, Py_ssize_t index)
     return PyErr_Occurred() ? -1 : found;
 }
 
-static int read_spec(PyObject *specs, const Work *work, Py_ssize_t index, Spec *spec)
+static int read_spec(const Places *places, PyObject *specs, Py_ssize_t index, Spec *spec)
 {
-    if (!PyArg_ParseTuple(PyList_GET_ITEM(specs, index), "O!O!O!O!O!p", &PyTuple_Type, &spec->sizes, &PyTuple_Type,
+    const Work *work = &places->works.all[index];
+    spec->always = PyList_GET_ITEM(places->always, index) == Py_True;
+    if (!PyArg_ParseTuple(PyList_GET_ITEM(specs, index), "O!O!O!O!O!", &PyTuple_Type, &spec->sizes, &PyTuple_Type,
                           &spec->watched, &PyTuple_Type, &spec->widths, &PyTuple_Type, &spec->floating, &PyTuple_Type,
-                          &spec->pools, &spec->always))
+                          &spec->pools))
         return -1;
     if (PyTuple_GET_SIZE(spec->sizes) != work->plain + work->listed ||
         PyTuple_GET_SIZE(spec->watched) != work->plain + work->listed ||
@@ -124,7 +127,7 @@ static int make_room(Places *places, PyObject *specs, PyObject **table, PyObject
         const Work *work = &works->all[i];
         Spec spec;
         int64_t total = 0;
-        if (read_spec(specs, work, i, &spec) < 0)
+        if (read_spec(places, specs, i, &spec) < 0)
             return -1;
         for (Py_ssize_t call = 0; call < work->rows.count; call++) {
             if (work->rows.at[call] < 0 || work->rows.at[call] > INT32_MAX)
@@ -212,7 +215,7 @@ static PyObject *place_all(Places *places, PyObject *specs)
         Spec spec;
         failed = group >= places->begins[index + 1] ? wrong("turns of groups") : 0;
         if (!failed)
-            failed = read_spec(specs, &works->all[index], index, &spec) < 0 ||
+            failed = read_spec(places, specs, index, &spec) < 0 ||
                      place(places, &works->all[index], &spec,
                            group > places->begins[index] ? places->ends[group - 1] : 0, places->ends[group],
                            PyList_GET_ITEM(found, index)) < 0;
@@ -336,7 +339,7 @@ static PyObject *describe(Places *places, Py_ssize_t index, PyObject *specs, PyO
     Py_ssize_t ids = places->filled, children = 0, edges = 0, rows = 0;
     int64_t *space = places->space;
     Spec spec;
-    if (read_spec(specs, work, index, &spec) < 0)
+    if (read_spec(places, specs, index, &spec) < 0)
         return NULL;
     for (Py_ssize_t i = 0; i < work->count; i++)
         space[places->filled++] = work->ids.at[calls[i]];
@@ -377,14 +380,16 @@ static PyObject *lay_out(PyObject *module, PyObject *arguments)
     PyObject *table = NULL, *space = NULL, *writes = NULL, *found = NULL, *taken = NULL, *result = NULL;
     Places places = {0};
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "O!O!OO!O!OOO!", &PyList_Type, &list, &PyList_Type, &specs, &order, &PyList_Type,
-                          &turns, &PyList_Type, &sizes, &rows, &gradient, &PyList_Type, &used))
+    if (!PyArg_ParseTuple(arguments, "O!O!OO!O!OOO!O!", &PyList_Type, &list, &PyList_Type, &specs, &order, &PyList_Type,
+                          &turns, &PyList_Type, &sizes, &rows, &gradient, &PyList_Type, &used, &PyList_Type,
+                          &places.always))
         return NULL;
     if (numbers(order, &places.order, 0) < 0 || numbers(rows, &places.rows, 1) < 0 ||
         PyObject_GetBuffer(gradient, &places.gradient, PyBUF_WRITABLE) < 0 ||
         read_works(list, &places.works, places.rows.count) < 0)
         goto end;
-    if (places.gradient.len != places.rows.count || PyList_GET_SIZE(specs) != places.works.count) {
+    if (places.gradient.len != places.rows.count || PyList_GET_SIZE(specs) != places.works.count ||
+        PyList_GET_SIZE(places.always) != places.works.count) {
         wrong("tables of values");
         goto end;
     }
@@ -411,8 +416,8 @@ end:
 
 static PyMethodDef methods[] = {
     {"lay_out", lay_out, METH_VARARGS,
-     "lay_out(works, specs, order, turns, sizes, rows, gradient, used): give results their rows; return (rows that are "
-     "read, other numbers, what is where in them per work, used)."},
+     "lay_out(works, specs, order, turns, sizes, rows, gradient, used, always): give results their rows; return (rows "
+     "that are read, other numbers, what is where in them per work, used)."},
     {NULL, NULL, 0, NULL},
 };
 

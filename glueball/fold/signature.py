@@ -66,7 +66,6 @@ class Signature:
     numbers: tuple[int, ...] = field(init=False)  # per argument, its number among those of its sort (lists or not)
     counts: tuple[int, int] = field(init=False)  # of single arguments, and of lists
     reference: Any = None  # for mode="check": (unit, structure of its arguments), see check.py
-    rows: Any = None  # what placing its rows needs to know, see layout.py
 
     def __post_init__(self) -> None:
         counts = [0, 0]

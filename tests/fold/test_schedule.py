@@ -203,6 +203,27 @@ def test_a_signature_that_feeds_itself_has_a_group_per_level(steps: list[int]) -
     assert [len(calls) for _, calls in planned.groups] == np.bincount(level)[1:].tolist()
 
 
+@pytest.mark.skipif(compiled("placer") is None, reason="there was no compiler")
+@pytest.mark.parametrize("change", [
+    {"order": [0]}, {"order": [0, 2]}, {"order": [-1, 0]}, {"turns": [0]}, {"turns": [0, 1]}, {"turns": [0, 0, 0]},
+    {"sizes": [[2, 1]]}, {"sizes": [[2]]}, {"sizes": []}, {"rows": [0, 0]}, {"rows": [-1] * 9}, {"gradient": [False]},
+    {"used": []}, {"used": [-1]}, {"always": []}])
+def test_groups_that_do_not_fit_the_calls_are_refused(change: dict[str, list[Any]]) -> None:
+    ids, refs = np.array([7, 8], np.int64), np.array([0, 7 << OFFSET], np.int64)
+    given = {"order": [0, 1], "turns": [0, 0], "sizes": [[1, 1]], "rows": [0] * 7 + [-1] * 2, "gradient": [False] * 9,
+             "used": [7], "always": [False]}
+
+    def lay_out(order: Any, turns: Any, sizes: Any, rows: Any, gradient: Any, used: Any, always: Any) -> Any:
+        return compiled("placer").lay_out(
+            [(ids, refs, None, None, None, 1, 0, 1)], [((1,), (False,), (1,), (True,), (0,))],
+            np.array(order, np.int64), turns, sizes, np.array(rows, np.int64), np.array(gradient), used, always)
+
+    table, _, _, used = lay_out(**given)
+    assert (np.frombuffer(table, np.int64).tolist(), used) == ([0, 7], [9])
+    with pytest.raises(ValueError, match="do not fit together"):
+        lay_out(**{**given, **change})
+
+
 def test_nothing_to_run_makes_no_group() -> None:
     assert engine.schedule([], 3).groups == [] == engine.twin([], 3).groups
     assert layout.lay_out([], engine.schedule([], 3), Store(), []) == []
