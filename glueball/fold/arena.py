@@ -11,7 +11,9 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from .future import OFFSET, OFFSET_MASK
 from .kinds import Pool
+from .packs import Packs
 
 __all__ = ["Arena", "Store", "spans"]
 
@@ -122,12 +124,19 @@ def spans(start: np.ndarray[Any, Any], count: np.ndarray[Any, Any] | int) -> np.
 
 @final
 class Store:
-    """All arenas of a scope, and the row at which each value starts. known : of signatures, by layout.py."""
+    """All arenas of a scope, and the row at which each value starts.
+
+    known : of signatures, by layout.py. same : by value number, the value that it is another name of (sharing.py); None
+    where all are their own
+    """
 
     def __init__(self) -> None:
         self.known: dict[Any, Any] = {}
         self.arenas: dict[Pool, Arena] = {}
         self.rows = np.full(1024, -1, dtype=np.int64)  # by value number; -1: not computed yet
+        self.packs = Packs()
+        self.same: Any = None
+        self._names: list[tuple[Any, Any]] = []
         self.gradient = np.zeros(1024, dtype=bool)  # by value number: does it depend on something with a gradient?
 
     def arena(self, pool: Pool) -> Arena:
@@ -137,6 +146,27 @@ class Store:
             found = self.arenas[pool] = Arena(pool)
         return found
 
+    def rename(self, values: Any, others: Any) -> None:
+        """Let values be other names of values that are still to be computed; `settle` when they are."""
+        if self.same is None:
+            self.same = np.arange(len(self.rows))
+        self.same[values] = others
+        self._names.append((values, others))
+
+    def settle(self) -> None:
+        """Give values with another name the place of that."""
+        for values, others in self._names:
+            self.rows[values], self.gradient[values] = self.rows[others], self.gradient[others]
+        self._names.clear()
+
+    def origin(self, refs: Any) -> Any:
+        """Return references with values by their first name; the same array where they are."""
+        if self.same is None:
+            return refs
+        values = refs >> OFFSET
+        firsts = self.same[values]
+        return refs if (firsts == values).all() else firsts << OFFSET | refs & OFFSET_MASK
+
     def fit(self, values: int) -> None:
         """Make the tables long enough for so many values."""
         if values > len(self.rows):
@@ -144,3 +174,5 @@ class Store:
             rows, gradient = np.full(size, -1, dtype=np.int64), np.zeros(size, dtype=bool)
             rows[:len(self.rows)], gradient[:len(self.gradient)] = self.rows, self.gradient
             self.rows, self.gradient = rows, gradient
+            if self.same is not None:
+                self.same = np.concatenate([self.same, np.arange(len(self.same), size)])
