@@ -183,8 +183,10 @@ def build_function(op: OpDef, public: str, array: Any, label: str, self_name: st
             parameters = f"{first}, {parameters}" if parameters else first
     body = _fast_path(op, names)
     parameters = f"{parameters}, " if parameters else ""
+    whole = f"**given({attrs}), " if any(a.required for a in op.attrs) else "".join(
+        [f"{a.name!r}: {a.name}, " for a in op.attrs])  # nothing can have been left out
     source = "\n    ".join([f"def {public}({parameters}out=None, name=None, **extra):", *body,
-                            f"return invoke(op, {inputs}, {{**given({attrs}), **extra}}, out, name)"]) + "\n"
+                            f"return invoke(op, {inputs}, {{{whole}**extra}}, out, name)"]) + "\n"
     function = compile_source(source, label, names, public)
     function.__doc__ = op.doc
     function.__module__ = "glueball.ndarray"
