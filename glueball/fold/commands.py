@@ -33,6 +33,7 @@ SCRATCH, KEEP, GRADS, SUMS, _FIRST = range(5)
 FIXED, NODES, EDGES, RESULT, GATHERED = range(5)  # modes of operands
 MUST_COPY, IS_THERE = 1, 2
 PRODUCT, FILL, KERNEL, COPY, ADD, SUM, SPREAD, SCATTER, REDUCE = range(1, 10)
+_HEADER = 6  # words of a program before its operands
 _MOST_OPERANDS, _MOST_OF_A_KERNEL = 256, 96  # as in runner.c
 _DTYPES = (torch.float32, torch.float64)
 
@@ -165,9 +166,9 @@ class Writer:
         """Return the program. reads: roots of the values that arguments read, and whether there is one per child."""
         self.fits = self.fits and len(self._operands) <= _MOST_OPERANDS
         operands = [word for operand in self._operands for word in operand]
-        begin = 7 + len(operands)
+        begin = _HEADER + len(operands)
         end = begin + len(self._commands)
-        header = [len(self._operands), 7, begin, end, len(self.program.results), len(reads), end]
+        header = [len(self._operands), _HEADER, begin, end, len(reads), end]
         return np.array([*header, *operands, *self._commands, *[int(w) for pair in reads for w in pair]], np.int64)
 
     def edge(self, slot: int) -> bool:

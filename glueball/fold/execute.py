@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -92,12 +92,16 @@ class _Known:
 @final
 @dataclass(slots=True)
 class _Ahead:
-    """The half of a signature that runs for all calls at once, and its results: (pool, rows per call, need)."""
+    """The half of a signature that runs for all calls at once, and its results: (pool, rows per call, need).
+
+    whole : all calls as one group, where that is run as commands
+    """
 
     halves: Halves
     first: Body
     second: Body
     results: list[tuple[Pool, int, bool]] = field(default_factory=list)
+    whole: Layout | None = None
 
 
 @final
@@ -203,33 +207,38 @@ class Engine:
             group = layout.group
             try:
                 if layout.known is None:
-                    if layout.ahead is not None and waiting:
+                    if layout.ahead is not None and native and self._bind_ahead(layout):
+                        waiting.append(~index)
+                    elif layout.ahead is not None:
                         self._stream(layouts, waiting)
                         waiting = []
+                        self._run_ahead(layout)
                     self._prepare(layout, native)
                 if layout.bound is not None:
                     waiting.append(index)
                     continue
-                if waiting:
-                    self._stream(layouts, waiting)
-                    waiting = []
+                self._stream(layouts, waiting)
+                waiting = []
                 self._run(layout)
             except Exception as error:
                 begins = sum(layout.sizes[:group])
                 calls = layout.calls[begins:begins + layout.sizes[group]]
                 raise blame(self.checker or Checker(self, tensor_of), layout.work, calls, error) from error
-        if waiting:
-            self._stream(layouts, waiting)
+        self._stream(layouts, waiting)
 
     def _stream(self, layouts: Sequence[Layout | None], turns: Sequence[int]) -> None:
-        """Run groups in one native call."""
+        """Run groups in one native call. turns : numbers of works; ~number: their halves that run ahead."""
+        if not turns:
+            return
         count: dict[int, int] = {}
         for index in turns:
             count[index] = count.get(index, 0) + 1
         parts: list[Part] = []
         for index, groups in count.items():
-            layout = layouts[index]
+            layout = layouts[max(index, ~index)]
             assert layout is not None  # every group's work has one
+            if index < 0:
+                layout = layout.ahead.whole
             part = Part(layout.bound, layout.group, groups, layout.begin)
             layout.group, layout.begin = part.group + groups, part.end
             parts.append(part)
@@ -237,7 +246,15 @@ class Engine:
                 self.tape.share(layout.known.used)
         number = {index: i for i, index in enumerate(count)}
         made = Stream(parts, array("q", [number[index] for index in turns]))
-        self.report.flushes[-1].marks.extend(made.run(self.store)[1:])
+        clocks = made.run(self.store)
+        flush = self.report.flushes[-1]
+        for index, before, gathered, end in zip(turns, clocks[::2], clocks[1::2], clocks[2::2]):
+            if index >= 0:
+                flush.marks += (gathered, end)
+            else:
+                layout = layouts[~index]
+                assert layout is not None  # every group's work has one
+                flush.ahead.append((layout.work, layout.ahead.halves, before, gathered, end))
         taped = made.taped()
         if taped is not None:
             self.tape.entries.append(taped)
@@ -256,6 +273,29 @@ class Engine:
             made = signature.compiled[key]
             if made:
                 layout.ahead = _Ahead(*made)
+
+    def _bind_ahead(self, layout: Layout) -> bool:
+        """Make the first half ready to run as commands, as one group of all calls; False where it cannot."""
+        ahead, work = layout.ahead, layout.work
+        reads = [layout.reads[position] for position in ahead.halves.given]
+        program = ahead.first.program
+        if not ahead.first.explicit or any(argument.rows != 1 for argument in work.signature.arguments):
+            return False
+        whole = Layout(work, layout.calls, layout.ids, [len(layout.calls)], [
+            replace(read, lows=[read.lows[0], read.lows[-1]], starts=[read.starts[-1]]) for read in reads])
+        types = [program.types[slot] for slot in program.results]
+        context = work.signature.arguments[0].pool.ctx
+        whole.writes = [(self.store.arena(Pool(context, found.dtype, tuple(found.shape or ())[-1:])), [0])
+                        for found in types]
+        whole.known = known = _Known(work.signature, ahead.first)
+        whole.bound = bound = bind(whole, ahead.first, known, self.store)
+        if bound is None:
+            return False
+        ahead.whole = whole
+        for (arena, _), slot in zip(whole.writes, program.results):
+            arena.room(len(layout.calls))
+            ahead.results.append((arena.pool, 1, bound.active is not None and bound.active[slot]))
+        return True
 
     def _run_ahead(self, layout: Layout) -> None:
         """Run the first half for all calls of a signature; its results are arenas of their own."""
@@ -300,7 +340,6 @@ class Engine:
                 body = signature.compiled["body"] = Body(signature.program, signature.training, signature.ragged)
                 self.report.prepared(started)
         else:
-            self._run_ahead(layout)
             body = ahead.second
         layout.known = _Known(signature, body)
         if native and body.explicit:

@@ -35,11 +35,11 @@ typedef void (*Product)(const char *, const char *, const int *, const int *, co
 enum { M_SGEMM, M_DGEMM, M_TEAM, M_THREADS, M_BLOCK, M_PARALLEL };
 
 /* A program: counts and offsets, then operands, commands, and what to follow for the reach of a backward pass. */
-enum { P_OPERANDS, P_OPERANDS_AT, P_COMMANDS_AT, P_COMMANDS_END, P_OUTPUTS, P_READS, P_READS_AT };
+enum { P_OPERANDS, P_OPERANDS_AT, P_COMMANDS_AT, P_COMMANDS_END, P_READS, P_READS_AT };
 
 /* An environment: a program bound to the calls of one flush. */
 enum { E_PROGRAM, E_SIZES, E_GROUP, E_BEGIN, E_EDGES, E_CHILDREN, E_MOST, E_MOST_EDGES, E_TOTAL, E_TOTAL_EDGES, E_ROWS,
-       E_IDS, E_ORIGIN, E_ROOTS = 16 };
+       E_IDS, E_ORIGIN, E_OUTPUTS, E_ROOTS = 16 };
 
 /* An operand: how its address follows from the group. */
 enum { O_MODE, O_ROOT, O_OFFSET, O_MOST, O_MOST_EDGES, O_TOTAL, O_TOTAL_EDGES, O_STRIDE, O_EXTRA, O_EDGE, O_TARGET,
@@ -418,7 +418,7 @@ static int reach(const Frame *f, unsigned char *reached) {
     int any = 0;
     for (int64_t i = f->begin; i < f->begin + f->count; i++) {
         int hit = 0;
-        for (int64_t k = 0; k < program[P_OUTPUTS]; k++) hit |= reached[ids[i] + k];
+        for (int64_t k = 0; k < env[E_OUTPUTS]; k++) hit |= reached[ids[i] + k];
         if (!hit) continue;
         any = 1;
         for (int64_t k = 0; k < program[P_READS]; k++) {

@@ -42,8 +42,8 @@ __all__ = ["Bound", "Part", "Stream", "usable", "bind", "changed"]
 
 Tensor = torch.Tensor
 _ROOTS = 16  # where the roots begin in an environment; as in runner.c
-_PROGRAM, _SIZES, _GROUP, _BEGIN, _EDGES, _CHILDREN, _MOST, _MOST_EDGES, _TOTAL, _TOTAL_EDGES, _ROWS, _IDS, _ORIGIN = (
-    range(13))
+(_PROGRAM, _SIZES, _GROUP, _BEGIN, _EDGES, _CHILDREN, _MOST, _MOST_EDGES, _TOTAL, _TOTAL_EDGES, _ROWS, _IDS, _ORIGIN,
+ _OUTPUTS) = range(14)
 _ALIGNED = 16  # rows; so arrays of rows begin at multiples of 64 bytes
 
 
@@ -228,7 +228,7 @@ class Part:
     def reached(self, reached: Any) -> bool:
         """Whether a pass has come to a result of these calls."""
         ids = self.bound.layout.ids[self.begin:self.end]
-        return any(reached[ids + number].any() for number in range(len(self.bound.layout.writes)))
+        return any(reached[ids + number].any() for number in range(len(self.bound.layout.work.signature.outputs)))
 
     def present(self, pools: Container[Pool]) -> tuple[bool, ...]:
         """Return, per result, whether gradients flow to it and there are some for its pool."""
@@ -358,6 +358,9 @@ class Stream:
         order = array("q", [number[i] for i in self.order if i in number])
         environments: list[array[int]] = []
         backs: list[_Back] = []
+        for i, _ in going:
+            for pool in self.parts[i].pools(tape.store):
+                tape.rows(pool)  # some are those of another part's results
         for i, backward in going:
             back = _Back(self.parts[i], backward)
             environments.append(back.environment(tape))
@@ -414,7 +417,7 @@ class _Back:
         words = part.environment(tape.store, self.backward.code, memory)
         part.pack(tape.store.packs, words, True)
         words[_GROUP], words[_BEGIN] = part.group + part.groups, part.end
-        words[_IDS] = address(bound.layout.ids)
+        words[_IDS], words[_OUTPUTS] = address(bound.layout.ids), len(bound.layout.work.signature.outputs)
         root = _ROOTS + argument_root(bound.body, 0)
         for read, need in zip(bound.reads, bound.needs):
             if need:
