@@ -31,6 +31,7 @@ from .kinds import Kind, Pool
 from .layout import ALL, Layout, lay_out
 from .outside import take_in
 from .schedule import Planned, schedule
+from .sharing import share
 from .signature import Signature
 from .stream import Part, Stream, bind, usable
 from .work import Work
@@ -138,11 +139,13 @@ class Engine:
         kind = future.kind
         rows = arena.data[start:start + kind.rows].reshape(kind.shape).clone()
         if self.store.gradient[future.ref >> OFFSET] and kind.pool.floating:
-            return attach(self.token, self.tape, rows, kind.pool, slice(start, start + kind.rows), future.ref >> OFFSET)
+            value = int(self.store.origin(np.array([future.ref]))[0]) >> OFFSET
+            return attach(self.token, self.tape, rows, kind.pool, slice(start, start + kind.rows), value)
         return rows
 
     def joined(self, refs: Any, kind: Kind) -> Tensor:
         """Return values of one kind, row after row, as one tensor (rows, ...); on torch's tape as `value` does."""
+        refs = self.store.origin(refs)
         values, arena = refs >> OFFSET, self.store.arena(kind.pool)
         rows, place = arena.take(self.store.rows[values] + (refs & OFFSET_MASK), kind.rows)
         rows = rows.clone() if isinstance(place, slice) else rows
@@ -184,15 +187,19 @@ class Engine:
                  for signature, queue in folder.queues.items()]
         folder.queues = {}
         folder.waiting = 0
-        planned = plan(works, folder.next)
+        shared = 0
+        if self.checker is None:
+            works, shared = share(works, self.store)
+        planned = (schedule if shared else plan)(works, folder.next)
         always = [w.signature.recording and any(tensor_of(s, w.signature.arguments[0].pool.ctx).requires_grad
                                                 for s in w.signature.shared) for w in works]
         layouts = lay_out(works, planned, self.store, always)
-        self.report.begin(reason, works, planned, (begin, stored, time.perf_counter()))
+        self.report.begin(reason, works, planned, (begin, stored, time.perf_counter()), shared)
         self._hoist(layouts, planned)
         self.tape.open()
         try:
             self._run_all(layouts, planned.turns)
+            self.store.settle()
         finally:
             self.token = self.tape.close(self.token)
         self.report.end()

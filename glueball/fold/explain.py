@@ -76,9 +76,10 @@ class Report:
         self._known: tuple[list[Group], list[KindFacts]] | None = None
 
     # -- notes of the engine -------------------------------------------------------------------------------------------
-    def begin(self, reason: str, works: Sequence[Any], planned: Any, clocks: tuple[float, float, float]) -> None:
+    def begin(self, reason: str, works: Sequence[Any], planned: Any, clocks: tuple[float, float, float],
+              shared: int) -> None:
         """Note a flush that is about to run; see facts.Flush."""
-        flush = Flush(reason, works, planned, clocks)
+        flush = Flush(reason, works, planned, clocks, shared)
         self.flushes.append(flush)
         self.clock = flush.marks.append
 
@@ -218,6 +219,9 @@ class Report:
             yield f"A group ran {sum(widths) / len(widths):.1f} calls on average, {max(widths)} at most."
         if self.hoisted:
             yield f"Beside them {_count(self.hoisted, 'run')} of parts that need not wait, for all calls at once."
+        shared = sum(flush.shared for flush in self.flushes)
+        if shared:
+            yield f"{_count(shared, 'more call')} were equal to others and computed once with them."
         yield f"Arguments: {_size(self.copied)} copied together, {_size(self.viewed)} read where they lay."
         if times:
             yield "Time: " + ", ".join(f"{name} {_time(value)}" for name, value in self.seconds.items() if value) + "."

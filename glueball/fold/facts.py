@@ -34,6 +34,7 @@ class Flush:
     marks : per group, when its arguments were gathered, and when it had ended
     ahead : hoisted halves: (work, halves, begin, gathered, end)
     prepared : (begin, end) of bodies made for the first time
+    shared : how many calls were left out because they were equal to others
     ended : when the flush had ended; 0.0 when it failed
     """
 
@@ -41,6 +42,7 @@ class Flush:
     works: Sequence[Any]
     planned: Any
     clocks: tuple[float, float, float]
+    shared: int = 0
     marks: list[float] = field(default_factory=list)
     ahead: list[tuple[Any, Any, float, float, float]] = field(default_factory=list)
     prepared: list[tuple[float, float]] = field(default_factory=list)
