@@ -110,7 +110,7 @@ def _is_table(signature: Signature) -> bool:
 
 
 def _pure(signature: Signature) -> bool:
-    """Whether equal arguments give equal results, and calls read one row for each argument and nothing of any length."""
+    """Whether equal arguments give equal results, and a call reads one row for each argument."""
     known = signature.compiled.get("pure")
     if known is None:
         known = signature.compiled["pure"] = not signature.counts[1] and not signature.ragged and all(
