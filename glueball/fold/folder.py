@@ -31,6 +31,7 @@ class Folder(Recorder):
 
     def __init__(self, statistics: str = "refuse", check: bool = False) -> None:
         super().__init__()
+        operator_calls.begin()
         self.statistics, self.check = statistics, check
         self.origins: dict[int, str] = {}  # with check: the user's line that made a value
         if check:

@@ -26,14 +26,14 @@ from .ragged import to_program
 from .signature import Argument, Call, Output, Signature
 from .steps import REDUCTIONS, Program, Step
 
-__all__ = ["record", "record_part", "signature_of", "class_of", "CALLS"]
+__all__ = ["begin", "record", "record_part", "signature_of", "class_of", "CALLS"]
 
 _WEIGHTS = frozenset({"weight", "bias", "gamma", "beta", "moving_mean", "moving_var", "running_mean", "running_var",
                       "parameters"})
 _FIRST = (None, 0, (0,), -1, (-1,))  # the ways to say the only axis of a vector
 _INDEXED = frozenset({"Embedding", "one_hot"})  # read vectors of indices, whose length is nobody's business
 CALLS: dict[Any, Call] = {}
-_LIMIT = 1024  # calls kept; beyond, the table is emptied: they hold weights, also of models that nobody else holds
+_LIMIT = 1024  # calls kept; with more a scope begins with none: they hold weights, also of models nobody else holds
 
 
 def _plain(value: Any) -> Any:
@@ -59,6 +59,13 @@ def class_of(op: OpDef) -> int:
     if not op.inputs or op.dynamic or op.mutates or op.name in REDUCTIONS:
         return 0
     return 3 if op.name == "add_n" else 2 if op.variadic else 1
+
+
+def begin() -> None:
+    """A scope begins: forget calls when there are too many. Inside a scope equal calls must stay of one signature."""
+    for table in (CALLS, _ragged):
+        if len(table) > _LIMIT:
+            table.clear()
 
 
 def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
@@ -114,8 +121,6 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
         return Future.make(folder, refs[0], parts[4])  # the sum of one array is the array
     call = CALLS.get(key)
     if call is None:
-        if len(CALLS) > _LIMIT:
-            CALLS.clear()
         call = CALLS[key] = _build(folder, op, attrs, parts[4:], shared, recording, training, sized)
     return folder.add(call, refs, len(refs) if sized else 0)
 
@@ -245,8 +250,6 @@ def signature_of(name: str, program: Program, kinds: Sequence[Kind], children: S
     outputs = tuple(Output(k.pool, 0 if ragged else k.rows) for k in outs)
     made = Signature(name, program, arguments, outputs, tuple(shared), modes[1], modes[0], ragged, origin)
     if key is not None:
-        if len(_ragged) > _LIMIT:
-            _ragged.clear()
         _ragged[key] = made
     return made
 

@@ -17,6 +17,7 @@ import pytest
 import glueball as mx
 from glueball import autograd, fold, gluon, init, nd
 from glueball.contrib import amp
+from glueball.fold import operator_calls
 
 from .agreement import H, agree, arrays, gradients, layer, parameters
 
@@ -380,3 +381,14 @@ def test_a_result_of_unknown_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(operator_calls, "infer_node", lambda *_: (None, [TensorType()]))
     with pytest.raises(MXNetError, match=r"(?s)not known before.*Expected.*Received.*Fix"), fold.batching():
         nd.arcsinh(nd.ones((1, 7, 11)))
+
+
+def test_calls_are_forgotten_between_scopes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many forms of calls a scope has, equal ones run together; the next scope begins with none."""
+    monkeypatch.setattr(operator_calls, "_LIMIT", 3)
+    for _ in range(2):
+        with fold.batching():
+            outs = [nd.tanh(nd.ones((1, 3))) * float(factor) for _ in range(3) for factor in range(5)]
+        assert [out.asnumpy()[0, 0] for out in outs] == pytest.approx([np.tanh(1.0) * (i % 5) for i in range(15)])
+        assert "30 calls of 6 kinds ran as 6 groups" in fold.explain()
+        assert len(operator_calls.CALLS) == 6
