@@ -19,7 +19,7 @@ import torch
 from ..executor.interpret import run_operator
 from ..ops.opdef import OpDef
 from ..ops.rules.batch import keeps_rows
-from .explicit_steps import ConcatStep, LinearStep, MoveStep, SegmentStep
+from .explicit_steps import ConcatStep, LinearStep, MoveStep, PlaceStep, SegmentStep
 from .functions import Segments
 from .fuse import Segment, column_slices, fuse
 from .operators import run_rows, run_stacked
@@ -137,8 +137,8 @@ class Body:
         self.steps: list[Runner] = [SegmentStep(item) if isinstance(item, Segment) else
                                     self._runner(item, mode_of[id(item)]) for item in self.placed]
         # every step knows its own gradient: no tape is needed
-        self.explicit = all(isinstance(step, (SegmentStep, LinearStep, ConcatStep)) or (isinstance(step, MoveStep) and
-                                                                            step.word != "max") for step in self.steps)
+        self.explicit = all(isinstance(step, (SegmentStep, LinearStep, ConcatStep, PlaceStep)) or (
+            isinstance(step, MoveStep) and step.word != "max") for step in self.steps)
         self.explicit = self.explicit and all(self.batched[slot] for slot in program.results)
         # results that segments can write where they are to be stored: one row each
         self.written = {slot for item in self.placed if isinstance(item, Segment) for slot in item.outputs
@@ -224,6 +224,8 @@ class Body:
         widths = _joined_columns(self.program, step, self.batched, self.ragged)
         if widths:
             return ConcatStep([s for s in inputs if s is not None], widths, outputs[0])
+        if _places(self.program, step, self.batched, self.ragged):
+            return PlaceStep(inputs[0] or 0, outputs[0], op.name == "argmin")
         if mode == "plain":
             names = [spec for spec, slot in zip(op.input_names, inputs) if slot is not None]
 
@@ -286,6 +288,21 @@ def _joined_columns(program: Program, step: Step, batched: Sequence[bool], ragge
         return []
     alike = {(shape[:-1], program.types[s].dtype) for shape, s in zip(shapes, slots)}
     return [shape[-1] for shape in shapes] if len(alike) == 1 else []
+
+
+def _places(program: Program, step: Step, batched: Sequence[bool], ragged: bool) -> bool:
+    """Whether a step finds the place of the greatest or smallest element of values of one row, of all their elements or
+    along the row.
+    """
+    if getattr(step.op, "name", None) not in ("argmax", "argmin") or ragged:
+        return False
+    slot = step.inputs[0]
+    if slot is None or not batched[slot]:
+        return False
+    shape, axis = program.shape(slot), step.attrs["axis"]
+    if shape[:-1] not in ((), (1,)) or not shape or not shape[-1] or axis not in (None, -1, len(shape) - 1):
+        return False
+    return program.shape(step.outputs[0]) in ((1,), (1, 1))
 
 
 def _taken(program: Program, parts: Mapping[int, Sequence[tuple[int, int, int]]]) -> set[int]:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..executor.native import available
-from .explicit_steps import ConcatStep, LinearStep, MoveStep, SegmentStep
+from .explicit_steps import ConcatStep, LinearStep, MoveStep, PlaceStep, SegmentStep
 
 __all__ = ["Operand", "Region", "Writer", "Forward", "writable", "SCRATCH", "KEEP", "GRADS", "SUMS", "shared_root",
            "argument_root", "result_root", "packed_root", "roots", "NODES", "GATHERED", "RESULT"]
@@ -32,6 +32,7 @@ Words: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 SCRATCH, KEEP, GRADS, SUMS, _FIRST = range(5)
 FIXED, NODES, EDGES, RESULT, GATHERED = range(5)  # modes of operands
 MUST_COPY, IS_THERE = 1, 2
+PLACE = 10
 PRODUCT, FILL, KERNEL, COPY, ADD, SUM, SPREAD, SCATTER, REDUCE = range(1, 10)
 _HEADER = 6  # words of a program before its operands
 _MOST_OPERANDS, _MOST_OF_A_KERNEL = 256, 96  # as in runner.c
@@ -236,6 +237,8 @@ class Forward(Writer):
                 self._segment(step)
             elif isinstance(step, MoveStep):
                 self._move(step)
+            elif isinstance(step, PlaceStep):
+                self._place(step)
             else:
                 self._concat(step)
         for number, slot in enumerate(program.results):
@@ -324,6 +327,11 @@ class Forward(Writer):
         target, source = self.operand(self._new(step.target)), self.operand(self.place[step.source])
         self.command(SPREAD if step.word == "spread" else SUM, 0, target, source, self.width(step.source),
                      self.double(step.source), 0, step.word == "mean")
+
+    def _place(self, step: PlaceStep) -> None:
+        target, source = self.operand(self._new(step.target)), self.operand(self.place[step.source])
+        self.command(PLACE, self.edge(step.source), target, source, self.width(step.source), self.double(step.source),
+                     step.smallest)
 
     def _concat(self, step: ConcatStep) -> None:
         whole = self.place.get(step.target) or self._new(step.target)

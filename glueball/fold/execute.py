@@ -454,8 +454,11 @@ def _compute(tape: Tape, signature: Signature, body: Body, gathered: Sequence[_G
         return _Computed(outputs, [t.requires_grad for t in outputs], True,
                          [g.tensor for g in gathered if g.need], known.direct)
     active = body.active(needs, known.wanted)
+    flows = [active[slot] for slot in body.program.results]
+    if True not in flows:
+        return _Computed(outputs, flows)
     trace = Trace(body, values, run, active, [i for i, need in enumerate(needs) if need])
-    return _Computed(outputs, [active[slot] for slot in body.program.results], True, [], [], trace)
+    return _Computed(outputs, flows, True, [], [], trace)
 
 
 def tensor_of(shared: Any, ctx: Any) -> Tensor:

@@ -17,7 +17,7 @@ from .direct import Direct
 from .functions import Linear, Parts, assembled, linear_parts, reduce_edges, spread, sum_edges
 from .fuse import Segment
 
-__all__ = ["Explicit", "LinearStep", "SegmentStep", "MoveStep", "ConcatStep", "Trace"]
+__all__ = ["Explicit", "LinearStep", "SegmentStep", "MoveStep", "ConcatStep", "PlaceStep", "Trace"]
 
 Tensor = torch.Tensor
 
@@ -227,6 +227,39 @@ class ConcatStep:
         for slot, begin in zip(self.sources, self.begins):
             if gradients.active[slot]:
                 gradients.add(slot, gradient[:, begin:begin + values[slot].shape[1]], False)
+
+
+@final
+class PlaceStep:
+    """Where the greatest element of each row is, or the smallest: the first of several. No gradient flows through.
+
+    Programs that read their own choices take one such step per value read, so it is worth a form of its own.
+    """
+
+    __slots__ = ("source", "target", "smallest")
+
+    def __init__(self, source: int, target: int, smallest: bool) -> None:
+        self.source, self.target, self.smallest = source, target, smallest
+
+    def reads(self) -> Sequence[int]:
+        """Return the slots that are read."""
+        return (self.source,)
+
+    def writes(self) -> Sequence[int]:
+        """Return the slots that are written."""
+        return (self.target,)
+
+    def __call__(self, values: list[Any], run: Any) -> None:
+        value = values[self.source]
+        found = value.argmin(-1, keepdim=True) if self.smallest else value.argmax(-1, keepdim=True)
+        values[self.target] = found.to(value.dtype)
+
+    def activate(self, active: list[bool]) -> None:
+        """A pass does not come to the source, as it does not without folding."""
+        active[self.target] = False
+
+    def back(self, values: list[Any], gradients: Gradients, run: Any, tape: Any) -> None:
+        """There is nothing to do."""
 
 
 @final

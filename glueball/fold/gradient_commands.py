@@ -117,7 +117,7 @@ class Backward(Writer):
                 self._segment(step)
             elif isinstance(step, MoveStep):
                 self._move(step)
-            else:
+            elif isinstance(step, ConcatStep):
                 self._concat(step)
         reads: list[tuple[int, bool]] = []
         for number, slot in enumerate(self.program.arguments):

@@ -47,7 +47,7 @@ enum { O_MODE, O_ROOT, O_OFFSET, O_MOST, O_MOST_EDGES, O_TOTAL, O_TOTAL_EDGES, O
 enum { FIXED, NODES, EDGES, RESULT, GATHERED };
 enum { MUST_COPY = 1, IS_THERE = 2 };
 
-enum { PRODUCT = 1, FILL, KERNEL, COPY, ADD, SUM, SPREAD, SCATTER, REDUCE };
+enum { PRODUCT = 1, FILL, KERNEL, COPY, ADD, SUM, SPREAD, SCATTER, REDUCE, PLACE };
 
 typedef struct {
     const int64_t *machine, *env, *program;
@@ -155,6 +155,17 @@ static void zero_piece(const Job *j, int64_t begin, int64_t end) {
             T *target = (T *)(j->target + j->index[i] * j->target_step);                                               \
             const T *source = (const T *)(j->source + i * j->source_step);                                             \
             for (int64_t k = begin; k < end; k++) target[k] += source[k];                                              \
+        }                                                                                                              \
+    }                                                                                                                  \
+    /* the first of the greatest elements, or, with `add`, of the smallest; what is no number counts as such */        \
+    static void place_piece_##T(const Job *j, int64_t begin, int64_t end) {                                            \
+        for (int64_t i = begin; i < end; i++) {                                                                        \
+            const T *source = (const T *)(j->source + i * j->source_step);                                             \
+            int64_t best = 0;                                                                                          \
+            for (int64_t k = 1; k < j->width && source[best] == source[best]; k++)                                     \
+                if (source[k] != source[k] || (j->add ? source[k] < source[best] : source[k] > source[best]))          \
+                    best = k;                                                                                          \
+            *(T *)(j->target + i * j->target_step) = (T)best;                                                          \
         }                                                                                                              \
     }                                                                                                                  \
     static void reduce_##T(T *target, const T *source, int64_t rows, int64_t columns) {                                \
@@ -388,6 +399,16 @@ static void command(const Frame *f, const int64_t *w) {
         job.add = w[7];
         job.mean = w[8];
         do_rows(machine, &job, f->edge_count * job.width * 4);
+        break;
+    case PLACE: /* level, target, source, width, double, smallest */
+        job.piece = w[6] ? place_piece_double : place_piece_float;
+        job.target = f->at[w[3]];
+        job.target_step = f->step[w[3]];
+        job.source = f->at[w[4]];
+        job.source_step = f->step[w[4]];
+        job.width = w[5];
+        job.add = w[7];
+        do_rows(machine, &job, job.rows * job.width * 4);
         break;
     case SCATTER: /* level, root of the target, source, width, double, root of the first place in the table, stride */
         job.piece = w[6] ? scatter_piece_double : scatter_piece_float;
