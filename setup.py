@@ -4,6 +4,7 @@ Everything else about the package is in pyproject.toml.
 """
 from __future__ import annotations
 
+import runpy
 import sys
 from glob import glob
 
@@ -12,8 +13,10 @@ from setuptools import Extension, setup
 FLAGS = ["/O2"] if sys.platform == "win32" else [
     "-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast"]
 
+SOURCE = runpy.run_path("glueball/fold/sources.py")["digest"]()
+
 setup(ext_modules=[
-    Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], depends=glob("glueball/fold/*.h"), optional=True,
-              extra_compile_args=FLAGS)
+    Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], depends=glob("glueball/fold/*.[ch]"), optional=True,
+              define_macros=[("GLUEBALL_SOURCE", f'"{SOURCE}"')], extra_compile_args=FLAGS)
     for name in ("recorder", "runner", "planner", "placer")
 ])

@@ -8,10 +8,12 @@ Not here: what the parts do (recorder.c), how they are built (setup.py).
 from __future__ import annotations
 
 import importlib
+import warnings
 from functools import cache
 from typing import Any
 
 from ..base import config
+from .sources import digest
 
 __all__ = ["compiled"]
 
@@ -22,6 +24,14 @@ def compiled(name: str) -> Any:
     if not config.get("GLUEBALL_CORE"):
         return None
     try:
-        return importlib.import_module(f"{__package__}._{name}")
+        found: Any = importlib.import_module(f"{__package__}._{name}")
     except ImportError:  # no compiler when the package was installed, or another Python since
         return None
+    if _sources() in ("", found.source()):
+        return found
+    warnings.warn(f"Folding runs without its compiled part {name!r}: it was built from other sources than are here. "
+                  "Install the package again (`make install`, or `pip install -e .`).", stacklevel=2)
+    return None
+
+
+_sources = cache(digest)

@@ -6,6 +6,7 @@
 
    Not here: how calls are read (calls.h), which groups there are (planner.c). */
 #include "calls.h"
+#include "source.h"
 
 typedef struct {
     Works works;
@@ -418,6 +419,7 @@ static PyMethodDef methods[] = {
     {"lay_out", lay_out, METH_VARARGS,
      "lay_out(works, specs, order, turns, sizes, rows, gradient, used, always): give results their rows; return (rows "
      "that are read, other numbers, what is where in them per work, used)."},
+    SOURCE_METHOD,
     {NULL, NULL, 0, NULL},
 };
 

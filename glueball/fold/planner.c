@@ -7,6 +7,7 @@
 
    Not here: how calls are read (calls.h), rows (placer.c). */
 #include "calls.h"
+#include "source.h"
 
 typedef struct {
     Works works;
@@ -383,6 +384,7 @@ static PyMethodDef methods[] = {
     {"schedule", schedule, METH_VARARGS,
      "schedule(works, values): return (calls of all works in the order they run, work of each group, per work the "
      "sizes of its groups, component, recurrent, outside)."},
+    SOURCE_METHOD,
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,6 +6,7 @@
 
    Not here: how objects are read (objects.h), queues and futures (queue.h, append.h), what a call means (units.py, operator_calls.py). */
 #include "append.h"
+#include "source.h"
 
 /* ------------------------------------------------------------------------------------------- arrays from outside */
 
@@ -536,6 +537,7 @@ static PyTypeObject RecorderType = {
 
 static PyMethodDef module_methods[] = {
     {"setup", (PyCFunction)(void (*)(void))set_up, METH_VARARGS | METH_KEYWORDS, "Be told which objects there are."},
+    SOURCE_METHOD,
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "product.h"
+#include "source.h"
 
 #define OPERANDS 256      /* of one program */
 #define KERNEL_OPERANDS 96 /* of one segment */
@@ -554,6 +555,7 @@ static PyObject *width(PyObject *module, PyObject *none) {
 static PyMethodDef methods[] = {{"run", run, METH_VARARGS, run_doc},
                                 {"pack", pack, METH_VARARGS, pack_doc},
                                 {"panel_width", width, METH_NOARGS, width_doc},
+                                SOURCE_METHOD,
                                 {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_runner", "Runs groups of a folded batch.", 0, methods,
