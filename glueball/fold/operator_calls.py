@@ -39,12 +39,13 @@ _LIMIT = 1024  # calls kept; with more a scope begins with none: they hold weigh
 def _plain(value: Any) -> Any:
     if type(value) in _EXACT:
         return value
-    if type(value) is tuple and all([type(v) is int for v in value]):
+    if type(value) is tuple and _WHOLE.issuperset(map(type, value)):
         return value
     return repr(value)
 
 
 _EXACT = frozenset({int, str, bool, type(None)})
+_WHOLE = frozenset({int})
 
 
 def _attributes(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
