@@ -528,8 +528,13 @@ def to_array(value: Any, ctx: Context | None = None, dtype: Any = None) -> NDArr
         array = np.asarray(value)
         if array.dtype == object:
             raise ValueError("its elements are not numbers of one shape")
-        target = dtypes.as_torch(dtype)
-        tensor = torch.tensor(array.astype(dtypes.as_numpy(target)), device=context.check()).to(target)
+        target, device = dtypes.as_torch(dtype), context.check()
+        copy = array.astype(dtypes.as_numpy(target), order="C")
+        # a few numbers, as labels are: NumPy's copy serves; of many, torch's own lies where its kernels like it
+        small = copy.size <= 64 and device.type == "cpu"
+        tensor = torch.from_numpy(copy) if small else torch.tensor(copy, device=device)
+        if tensor.dtype is not target:
+            tensor = tensor.to(target)
     except (ValueError, TypeError) as error:
         if isinstance(error, MXNetError):
             raise
