@@ -65,7 +65,9 @@ class _Gradient:
 @final
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A linear layer whose weight's gradient is to be made. place, width : of the gradient of columns from `low` on."""
+    """A linear layer whose weight's gradient is to be made. place, width : of the gradient of columns from `low` on,
+    which is kept, or lies in the rows of a result.
+    """
 
     step: LinearStep
     place: Operand
@@ -107,7 +109,7 @@ class Backward(Writer):
         self._columns: dict[int, Operand] = {}  # places of gradients that are columns of a linear layer's
         self._whole: dict[int, Operand] = {}  # by a layer's first slot
         for step in self.body.steps:
-            if isinstance(step, LinearStep) and active[step.slots[0]]:
+            if isinstance(step, LinearStep) and active[step.slots[0]] and not self._is_bare(step, present):
                 self._reserve(step)
         self._start(present)
         for step in reversed(self.body.steps):
@@ -134,6 +136,13 @@ class Backward(Writer):
             target = self.forward.operands[place.target]
             return place._replace(target=self.operand(target), flags=place.flags | IS_THERE)
         return place
+
+    def _is_bare(self, step: LinearStep, present: Sequence[bool]) -> bool:
+        """Whether a layer's result is a result and nothing else: its gradient is used where it lies."""
+        slot = step.slots[0]
+        numbers = [number for number, other in enumerate(self.program.results) if other == slot]
+        read = any(slot in other.reads() for other in self.body.steps)
+        return len(step.slots) == 1 and len(numbers) == 1 and present[numbers[0]] and not read
 
     def _reserve(self, step: LinearStep) -> None:
         """Find room for the gradient of a layer's result, whose parts lie side by side."""
@@ -218,7 +227,7 @@ class Backward(Writer):
         if all(g < 0 for g in given):
             return
         slot = step.slots[0]
-        size, edge, whole = self.size(slot), self.edge(slot), self._whole[slot]
+        size, edge, whole = self.size(slot), self.edge(slot), self._whole.get(slot) or self._held[slot].place
         reached = step.low
         for number, (begin, end) in sorted(enumerate(step.parts), key=lambda item: item[1]):
             low = reached if given[number] >= 0 else min(reached, begin)

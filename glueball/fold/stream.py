@@ -204,6 +204,16 @@ class Part:
         begin = place.offset + place.total * self.total[0] + place.total_edges * self.total[1]
         return block.view(dtype).as_strided((self.count(edge), width), (place.stride // size, 1), begin // size)
 
+    def result_rows(self, data: Tensor, number: int, width: int) -> Tensor:
+        """Return the rows of a result of all groups, out of its arena or of the gradients for that."""
+        layout, groups = self.bound.layout, slice(self.group, self.group + self.groups)
+        firsts, sizes = layout.writes[number][1][groups], layout.sizes[groups]
+        if self.groups == 1:
+            return data.detach()[firsts[0]:firsts[0] + sizes[0]].reshape(-1, width)
+        begins = np.array(firsts) - np.cumsum(sizes) + sizes
+        rows = np.repeat(begins, sizes) + np.arange(self.end - self.begin)
+        return data.index_select(0, torch.from_numpy(rows)).view(-1, width)
+
     def rows_of(self, store: Store, slot: int) -> Tensor:
         """Return the values of a slot for all groups."""
         bound = self.bound
@@ -213,12 +223,7 @@ class Part:
             place = forward.operands[place.target]
         if place.mode == RESULT:
             number = program.results.index(slot)
-            arena, firsts = bound.layout.writes[number]
-            groups = slice(self.group, self.group + self.groups)
-            sizes = np.array(bound.layout.sizes[groups])
-            begins = np.array(firsts[groups]) - np.cumsum(sizes) + sizes
-            rows = np.repeat(begins, sizes) + np.arange(self.end - self.begin)
-            return arena.data.index_select(0, torch.from_numpy(rows)).view(-1, width)
+            return self.result_rows(bound.layout.writes[number][0].data, number, width)
         if place.root == KEEP:
             return self.view(self.keep, place, width, program.types[slot].dtype, edge)
         number = program.arguments.index(slot)
@@ -447,7 +452,12 @@ class _Back:
             weight, bias = shared[step.weight], None if step.bias is None else shared[step.bias]
             if not (weight.requires_grad or bias is not None and bias.requires_grad):
                 continue
-            grads = part.view(self.grads, use.place, use.width, weight.dtype, use.edge)
+            if use.place.mode == RESULT:
+                number = bound.body.program.results.index(step.slots[0])
+                arena = bound.layout.writes[number][0]
+                grads = part.result_rows(tape.gradients[arena.pool], number, use.width)
+            else:
+                grads = part.view(self.grads, use.place, use.width, weight.dtype, use.edge)
             rows = part.rows_of(tape.store, step.data)
             for low, high in part.stretches(ran, use.edge):
                 tape.sink.linear(weight, bias, rows[low:high], grads[low:high], use.low)
