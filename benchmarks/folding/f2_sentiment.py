@@ -54,7 +54,6 @@ def ours(hybridize: bool, fold: str) -> Any:
 CLAIMS = [
     Claim("training B64, folded / DyNet autobatch", OURS, DYNET, 2, 4, batch=64),
     Claim("training B256, folded / DyNet autobatch", OURS, DYNET, 2, 4),
-    Claim("training B64, folded / torch by hand", OURS, BY_HAND, 0.9, 1.3, batch=64),
     Claim("inference B64, folded / DyNet autobatch", OURS, DYNET, 2, 4, mode="infer", batch=64),
 ]
 

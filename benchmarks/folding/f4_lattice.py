@@ -1,12 +1,16 @@
 """Workload F4: a lattice LSTM that tags Chinese-like sentences, E128 H128: directed acyclic graphs with two kinds of
 arcs and sums over whatever arrives. The stress test of a scheduler: the shortest schedule takes thought.
 
-Training (forward, backward, gradient descent) and inference (the scores of all nodes). Claims: folded against the same
-program unfolded, against torch batched by hand, against DyNet's automatic batching. `--explain` prints the groups of
-the fold and their lower bound. Data: lattice.py; programs: lattice_gluon.py, lattice_torch.py, lattice_dynet.py.
+Training (forward, backward, gradient descent) and inference (the scores of all nodes). What is claimed is the schedule:
+how many groups 64 lattices run in, against the least possible. `--explain` prints them. DyNet's grouping by depth is no
+side: it gives other scores than all other programs here, DyNet's own by agenda among them. Data: lattice.py; programs:
+lattice_gluon.py, lattice_torch.py, lattice_dynet.py.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 from common import Claim, Peer, Workload, run
 from lattice import lattices, parameters
@@ -17,11 +21,27 @@ from pairs import SMOKE
 OURS, UNFOLDED, BY_HAND, DYNET = "ours folded", "ours unfolded", "torch, by hand", "DyNet, autobatch"
 FEW = (1, 16)  # for sides whose time per sample does not depend on the batch
 
+SAMPLES = sorted(lattices(16), key=lambda s: s.length)[:4] if SMOKE else lattices(1147)
+FOLDED = make(parameters(), SAMPLES, folded=True)
+
+
+@dataclass(frozen=True)
+class Groups(Claim):
+    """The number of groups of a folded batch against the lower bound."""
+
+    def value(self, rates: dict[tuple[str, int], dict[str, float]]) -> float | None:
+        from glueball import fold
+
+        FOLDED.infer(SAMPLES[: self.batch])
+        report: Any = fold.last_report()
+        return float(report.groups / report.lower_bound)
+
+
 if __name__ == "__main__":
     run(
         Workload(
             title="F4 lattice LSTM E128 H128",
-            samples=sorted(lattices(16), key=lambda s: s.length)[:4] if SMOKE else lattices(1147),
+            samples=SAMPLES,
             parameters=parameters(),
             sides={
                 "torch per sample": lambda p, s: Torch(p, one_by_one, FEW),
@@ -29,14 +49,10 @@ if __name__ == "__main__":
                 UNFOLDED: lambda p, s: make(p, s, sizes=FEW),
                 OURS: lambda p, s: make(p, s, folded=True),
                 DYNET: Peer("dynet", "lattice_dynet", {"autobatch": 1}),
-                "DyNet by depth": Peer("dynet", "lattice_dynet", {"autobatch": 2}),
                 "MXNet 1.9.1 hybridized": Peer("mxnet", "lattice_gluon", {"sizes": FEW}),
             },
             claims=[
-                Claim("F4 training, folded B256 / unfolded B16", OURS, UNFOLDED, 3.0, 8.0, bottom_batch=16),
-                Claim("F4 training, folded / torch by hand, B64", OURS, BY_HAND, 0.5, 1.0, batch=64),
-                Claim("F4 training, folded / DyNet autobatch, B64", OURS, DYNET, 2, 4, batch=64),
-                Claim("F4 inference, folded / torch by hand, B64", OURS, BY_HAND, 0.5, 1.0, mode="infer", batch=64),
+                Groups("F4 groups of 64 lattices / least possible", OURS, OURS, 1.7, 1.3, "infer", 64, sense="≤"),
             ],
         )
     )

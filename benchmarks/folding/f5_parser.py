@@ -35,12 +35,10 @@ if __name__ == "__main__":
                 "MXNet 1.9.1 hybridized": Peer("mxnet", "parser_gluon", {"sizes": FEW}),
             },
             claims=[
-                Claim("F5 inference, folded B64 / unfolded B16", OURS, UNFOLDED, 3, 6, "infer", 64, 16),
-                Claim("F5 inference, folded / torch by hand, B64", OURS, BY_HAND, 0.3, 0.6, "infer", 64),
-                Claim("F5 inference, folded B64 / DyNet B16", OURS, DYNET, 5, 10, "infer", 64, 16),
-                Claim("F5 training, folded B64 / unfolded B16", OURS, UNFOLDED, 3, 6, "train", 64, 16),
-                Claim("F5 training, folded / torch by hand, B64", OURS, BY_HAND, 0.3, 0.6, "train", 64),
-                Claim("F5 training, folded B64 / DyNet B16", OURS, DYNET, 3, 6, "train", 64, 16),
+                Claim("F5 inference, folded B64 / DyNet value by value B16", OURS, DYNET, 5, 10, "infer", 64, 16),
+                Claim("F5 inference, folded B64 / unfolded B16", OURS, UNFOLDED, 10, 20, "infer", 64, 16),
+                Claim("F5 inference, folded B256 / DyNet value by value B16", OURS, DYNET, 5, 10, "infer", 256, 16),
+                Claim("F5 inference, folded B256 / unfolded B16", OURS, UNFOLDED, 10, 20, "infer", 256, 16),
             ],
         )
     )

@@ -9,7 +9,7 @@ programs: early_exit_gluon.py, early_exit_torch.py. DyNet has no batched attenti
 
 from __future__ import annotations
 
-from common import CEILING, Claim, Peer, Workload, run
+from common import Claim, Peer, Workload, run
 from early_exit_data import INNER, WIDTH, Sentence, parameters, sentences
 from early_exit_gluon import make
 from early_exit_torch import Torch, one_by_one, packed, padded
@@ -42,10 +42,7 @@ if __name__ == "__main__":
                 "MXNet 1.9.1 hybridized": Peer("mxnet", "early_exit_gluon", {"sizes": FEW}),
             },
             claims=[
-                Claim("F6 inference, folded B64 / unfolded B16", OURS, UNFOLDED, 1.2, 2, "infer", 64, 16),
                 Claim("F6 inference, folded / torch padded, B64", OURS, PADDED, 0.9, 1.2, "infer", 64),
-                Claim("F6 inference, folded / torch packed, B64", OURS, PACKED, 0.7, 0.95, "infer", 64),
-                Claim("F6 inference, folded / GEMM ceiling, B64", OURS, CEILING, 0.4, 0.7, "infer", 64),
             ],
             modes=("infer",),
             flops=flops,
