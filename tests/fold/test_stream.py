@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from glueball import autograd, fold, gluon, init, nd
 from glueball.base.errors import MXNetError
-from glueball.fold import execute, stream
+from glueball.fold import execute, packs, stream
 
 needs_runner = pytest.mark.skipif(not stream.usable(), reason="there is no compiled runner here")
 X = 3  # columns of a word
@@ -203,9 +203,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @needs_runner
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("hidden", "count"), [(8, 1), (20, 13), (33, 25), (16, 120)])
-def test_products_of_all_sizes(hidden: int, count: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole panels of a weight and parts of one, few rows and many, threads."""
+@pytest.mark.parametrize(("hidden", "count", "packed"), [(8, 1, True), (20, 13, True), (33, 25, True), (16, 120, True),
+                                                         (20, 13, False)])
+def test_products_of_all_sizes(hidden: int, count: int, packed: bool, dtype: str,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole panels of a weight and parts of one, few rows and many, threads; and products of torch's library."""
+    if not packed:
+        monkeypatch.setattr(packs.Packs, "address", lambda *given: 0)
     cell = gluon.rnn.LSTMCell(hidden, input_size=X)
     cell.initialize(init.Normal(0.5))
     cell.cast(dtype)
