@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..ops.opdef import OpDef
 from .arena import Store
@@ -79,7 +80,8 @@ class _Rows:
             before = np.cumsum(sizes) - sizes
             count = int(sizes.sum())
             self._begins[work.ids - self._base] = total + before
-            words = store.arena(work.signature.arguments[0].pool).data.numpy()[
+            data = store.arena(work.signature.arguments[0].pool).data
+            words = (data.float() if data.dtype is torch.bfloat16 else data).numpy()[  # NumPy has no bfloat16
                 np.repeat(starts - before, sizes) + np.arange(count)]
             _, places, inverse = np.unique(words, return_index=True, return_inverse=True)
             refs = np.repeat((work.ids << OFFSET) - before, sizes) + np.arange(count)
@@ -115,7 +117,8 @@ def _pure(signature: Signature) -> bool:
     if known is None:
         known = signature.compiled["pure"] = not signature.counts[1] and not signature.ragged and all(
             isinstance(step.op, OpDef) and not step.op.mutates and step.op.name != "Custom"
-            and not (step.op.random and (signature.training or not step.op.takes_training))
+            and not (step.op.random and (signature.training or not step.op.takes_training
+                                         or step.attrs.get("mode") == "always"))
             for step in signature.program.steps)
     return bool(known)
 

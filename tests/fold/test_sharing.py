@@ -132,6 +132,20 @@ def test_random_numbers_are_drawn_for_every_call() -> None:
     assert len({tuple(leaf.asnumpy().ravel()) for leaf in leaves}) == 1
 
 
+def test_dropout_in_mode_always_is_drawn_for_every_call() -> None:
+    net = made()
+    with fold.batching():  # predict mode
+        x = net.embed(nd.array([1] * 100, dtype="int32"))
+        dropped = [nd.Dropout(x[i:i + 1], p=0.5, mode="always") for i in range(100)]
+    assert len({tuple(row.asnumpy().ravel()) for row in dropped}) == 2 ** H
+
+
+def test_words_of_any_type_are_shared() -> None:
+    net = made()
+    for dtype in ("bfloat16", "float16", "uint8", "int64"):
+        same(outcome(net, [[0, 1, 2], [2, 1, 0]], "off", dtype), outcome(net, [[0, 1, 2], [2, 1, 0]], "on", dtype))
+
+
 def test_a_shared_value_that_is_written_to_changes_alone() -> None:
     net = made()
     with fold.batching():
@@ -145,7 +159,6 @@ def test_a_shared_value_that_is_written_to_changes_alone() -> None:
     assert (after[5].asnumpy() == 7).all()
     for i in (1, 2, 4, 39):
         np.testing.assert_allclose(after[i].asnumpy(), first)
-
 
 
 def test_structures_given_as_arrays_share_too() -> None:
