@@ -39,10 +39,11 @@ class Kind:
     """Device, dtype and shape of one value, and how it lies in its pool.
 
     rows : how many rows it takes; ragged : whether calls that differ only in that number may be run together;
-    size : how many elements it has
+    size : how many elements it has; children, outside : stand for a list of such values, and for such an array from
+    outside, in the keys of calls. A vector from outside may be stored element by element, one of the scope lies already
     """
 
-    __slots__ = ("ctx", "dtype", "shape", "size", "pool", "rows", "ragged", "children", "_parts")
+    __slots__ = ("ctx", "dtype", "shape", "size", "pool", "rows", "ragged", "children", "outside", "_parts")
 
     def __init__(self, ctx: Any, dtype: Any, shape: tuple[int, ...], ragged: bool) -> None:
         self.ctx, self.dtype, self.shape, self.size = ctx, dtype, shape, prod(shape)
@@ -50,7 +51,8 @@ class Kind:
         self.rows: int = shape[0] if rows_apart and len(shape) > 0 else 1
         self.ragged = rows_apart and (ragged or self.rows != 1)
         self.pool = _pool(ctx, dtype, tuple(shape[1:]) if rows_apart else shape)
-        self.children = object()  # stands for a list of values of this kind in the key of a call
+        self.children = object()
+        self.outside: Any = object() if len(shape) == 1 else self
         self._parts: dict[int, Kind] = {}
 
     def part(self, rows: int) -> Kind:

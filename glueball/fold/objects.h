@@ -22,7 +22,7 @@ static struct {
 } known;
 static struct { Py_ssize_t folder, ref, kind, value, state, tensor, ctx; } in_future;
 static struct { Py_ssize_t signature, kinds, rows, structure, together, sizes, vectors, others; } in_call;
-static struct { Py_ssize_t shape, children, parts; } in_kind;
+static struct { Py_ssize_t shape, children, outside, parts; } in_kind;
 static struct { Py_ssize_t changes, hybridized, refused, calls; } in_unit;
 static Py_ssize_t ragged_in_signature;
 static struct {
@@ -81,7 +81,8 @@ static int find_slots(void)
         {known.call, "structure", &in_call.structure}, {known.call, "together", &in_call.together},
         {known.call, "sizes", &in_call.sizes}, {known.call, "vectors", &in_call.vectors},
         {known.call, "others", &in_call.others}, {known.kind, "shape", &in_kind.shape},
-        {known.kind, "children", &in_kind.children}, {known.kind, "_parts", &in_kind.parts},
+        {known.kind, "children", &in_kind.children}, {known.kind, "outside", &in_kind.outside},
+        {known.kind, "_parts", &in_kind.parts},
         {known.unit, "changes", &in_unit.changes}, {known.unit, "hybridized", &in_unit.hybridized},
         {known.unit, "refused", &in_unit.refused}, {known.unit, "calls", &in_unit.calls},
         {known.signature, "ragged", &ragged_in_signature},

@@ -88,9 +88,11 @@ static int usable(PyObject *held, PyObject *unit)
            PyDict_Size(before) == 0 && PyUnicode_Check(refused) && PyUnicode_GetLength(refused) == 0;
 }
 
+enum { MOST_ARGUMENTS = 64 };
+
 /* What the arguments of a call come to. Arrays from outside stand in refs as -1 - (number of the argument). */
 typedef struct {
-    PyObject *key;
+    PyObject *key, *kinds[MOST_ARGUMENTS]; /* kinds: of arrays from outside, by number; borrowed of known.outside */
     Refs refs, lists, order;
     Py_ssize_t children;
     int listed, outside, late; /* late: an array comes after a list */
@@ -152,8 +154,10 @@ static int take(Recorder *self, Form *form, PyObject *value, Py_ssize_t index)
     } else if (Py_TYPE(value) == known.array) {
         ref = -1 - index;
         form->outside = 1;
-        if ((part = kind_of_array(value, 0)) == NULL)
+        if ((kind = kind_of_array(value, 0)) == NULL)
             return -1;
+        form->kinds[index] = kind;
+        part = slot(kind, in_kind.outside);
     } else if (value == Py_None || PyLong_CheckExact(value) || PyBool_Check(value) || PyUnicode_CheckExact(value)) {
         PyObject *pair = PyTuple_Pack(2, (PyObject *)Py_TYPE(value), value);
         if (pair == NULL)
@@ -212,7 +216,7 @@ static int register_arrays(Recorder *self, Form *form, Refs *refs, PyObject *arg
         if (refs->data[i] >= 0)
             continue;
         Py_ssize_t index = (Py_ssize_t)(-1 - refs->data[i]);
-        PyObject *kind = PyTuple_GET_ITEM(form->key, index + 2);
+        PyObject *kind = form->kinds[index];
         int ragged = vectors && PyTuple_GET_SIZE(slot(kind, in_kind.shape)) == 1;
         if (external(self, PyTuple_GET_ITEM(args, index), kind, ragged, &refs->data[i]))
             return -1;
@@ -224,7 +228,8 @@ static int register_arrays(Recorder *self, Form *form, Refs *refs, PyObject *arg
 static PyObject *block_hit(Recorder *self, PyObject *held, PyObject *args)
 {
     PyObject *unit = PyDict_GetItemWithError(held, name.fold_unit), *result = NULL;
-    if (unit == NULL || Py_TYPE(unit) != known.unit || usable(held, unit) <= 0 || PyTuple_GET_SIZE(args) > 64)
+    if (unit == NULL || Py_TYPE(unit) != known.unit || usable(held, unit) <= 0 ||
+        PyTuple_GET_SIZE(args) > MOST_ARGUMENTS)
         return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(args);
     Form form = {.key = PyTuple_New(count + 2)};
@@ -241,8 +246,7 @@ static PyObject *block_hit(Recorder *self, PyObject *held, PyObject *args)
         goto end;
     int plain = slot(call, in_call.sizes) == Py_None;
     Refs *refs = form.late && plain ? &form.order : &form.refs; /* no list for the call: all in the order given */
-    if (form.outside &&
-        register_arrays(self, &form, refs, args, refs == &form.refs && slot(call, in_call.vectors) == Py_True))
+    if (form.outside && register_arrays(self, &form, refs, args, slot(call, in_call.vectors) == Py_True))
         goto end;
     Py_INCREF(call); /* whatever is called below may empty the tables */
     result = append(self, call, refs, refs == &form.order || !form.listed ? NULL : &form.lists, form.children);

@@ -104,6 +104,8 @@ def bind(layout: Any, body: Any, known: Any, store: Store) -> Bound | None:
         body.writable = writable(body)
     if not body.writable or any(not arena.data.is_cpu for arena, _ in layout.writes):
         return None
+    if any(argument.rows != 1 for argument in signature.arguments):
+        return None  # vectors that lie element by element
     for index in body.used:
         tensor = known.shared[index]
         if not tensor.is_contiguous() or tensor.dtype is not body.program.types[body.program.shared[index]].dtype:

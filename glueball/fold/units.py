@@ -83,7 +83,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
                 lists.append(child.ref)
             parts.append(own.children)
         elif isinstance(value, NDArray):
-            parts.append(_kind(value, folder))
+            parts.append(_kind(value, folder).outside)
             refs.append(value)  # registered below, when it is known in which form
             outside, late = True, lists is not None
         elif value is None or kind in (int, bool, str):
@@ -104,7 +104,7 @@ def record(folder: Any, block: HybridBlock, args: tuple[Any, ...]) -> Any:
     if call is unit.not_one:
         return NotImplemented
     if late and call.sizes is None:  # no list for the call: all arrays in the order they were given
-        return folder.add(call, [folder.reference(a)[0] for a in flatten(list(args), NDArray)[0]])
+        return folder.add(call, _references(folder, call, flatten(list(args), NDArray)[0]))
     if outside:
         vectors = call.vectors
         for index, value in enumerate(refs):
@@ -137,7 +137,8 @@ class Unit:
         found, structure = flatten(list(args), NDArray)
         if not found:
             return NotImplemented
-        parts: list[Any] = [*folder.modes(), *[_kind(value, folder) for value in found]]
+        kinds = [value.kind if _is_own(value, folder) else _kind(value, folder).outside for value in found]
+        parts: list[Any] = [*folder.modes(), *kinds]
         key = (structure, *parts)
         try:
             call = self.calls.get(key)
@@ -147,8 +148,7 @@ class Unit:
             call = self.calls[key] = self.plain(folder, args, parts)
         if call is self.not_one:
             return NotImplemented
-        return folder.add(call, [v.ref if _is_own(v, folder) else folder.external(v, call.vectors and v.ndim == 1)[0]
-                                 for v in found])
+        return folder.add(call, _references(folder, call, found))
 
     # -- building ------------------------------------------------------------------------------------------------------
     def trace(self, args: Sequence[Any], training: bool) -> TracedGraph | None:
@@ -249,7 +249,7 @@ class Unit:
         ragged = [k.ragged or vector for k, vector in zip(kinds, vectors)]
         loose = not any(listed) and any(ragged) and all(ragged) and can_be_ragged(program, ragged, modes[1])
         if loose:
-            kinds = [kind_of(k.ctx, k.dtype, k.shape, vector) for k, vector in zip(kinds, vectors)]
+            kinds = [kind_of(k.ctx, k.dtype, k.shape, True) if vector else k for k, vector in zip(kinds, vectors)]
         types = [graph.types[v.node][v.index] for v in graph.outputs]
         outs = [kind_of_type(kinds[0].ctx, t, loose) for t in types]
         identity = (id(self), _shape_of_program(program)) if loose else None
@@ -357,6 +357,11 @@ def _arguments(args: Sequence[Any], data: Sequence[Any]) -> list[Any]:
 def _is_own(value: NDArray, folder: Any) -> bool:
     """Whether an array is a future of this scope."""
     return type(value) is Future and value.folder is folder and value.ref >= 0
+
+
+def _references(folder: Any, call: Call, arrays: Sequence[NDArray]) -> list[int]:
+    """Return the references of a call's arrays; those from outside are registered in the form that it wants."""
+    return [a.ref if _is_own(a, folder) else folder.external(a, call.vectors and a.ndim == 1)[0] for a in arrays]
 
 
 def _kind(value: NDArray, folder: Any) -> Kind:

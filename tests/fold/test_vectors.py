@@ -121,3 +121,71 @@ def test_integers_and_what_is_left_out_are_as_they_were() -> None:
         right = table.asnumpy()[np.arange(n)]
         np.testing.assert_allclose(found.asnumpy(), [right.sum()], rtol=1e-5)
         np.testing.assert_allclose(same.asnumpy(), right.sum(axis=1), rtol=1e-5)
+
+
+class Bent(gluon.HybridBlock):
+    """tanh of a vector, and of its children, which come before or after it."""
+
+    def hybrid_forward(self, F: Any, *args: Any) -> Any:
+        flat = [part for arg in args for part in (arg if isinstance(arg, (list, tuple)) else [arg])]
+        made = F.tanh(flat[0])
+        for factor, part in enumerate(flat[1:]):
+            made = made + F.tanh(part) * (factor + 2.0)  # by position: no list of any length
+        return made
+
+
+def two_vectors(i: int) -> tuple[Any, Any]:
+    """Return a vector from outside, and one that is computed in the scope."""
+    numbers = np.random.RandomState(i).randn(1 + i % 3)
+    return nd.array(numbers), nd.array(numbers) + 1
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_vectors_from_outside_and_of_the_scope_are_calls_of_different_forms(swapped: bool) -> None:
+    net = Bent()
+    net.hybridize()
+
+    def program() -> list[Any]:
+        return [net(two_vectors(i)[how]) for how in ((1, 0) if swapped else (0, 1)) for i in range(6)]
+
+    for _ in range(2):  # new forms, and forms that have been seen
+        with fold.batching():
+            folded = program()
+        for found, expected in zip(folded, program()):
+            np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_vectors_beside_children_that_count_by_position(late: bool) -> None:
+    net = Bent()
+    net.hybridize()
+
+    def program() -> list[Any]:
+        found = []
+        for i in range(6):
+            x, y = two_vectors(i)
+            below = [net(x), net(nd.array(x.asnumpy() * 0.5))]  # these lie element by element
+            found += [net(below, y) if late else net(y, below), net(below, x) if late else net(x, below)]
+        return found
+
+    for _ in range(2):
+        with fold.batching():
+            folded = program()
+        for found, expected in zip(folded, program()):
+            np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-5)
+
+
+def test_vectors_that_lie_element_by_element_and_as_rows_meet() -> None:
+    net = Bent()
+    net.hybridize()
+
+    def program() -> list[Any]:
+        apart = [net(two_vectors(i)[0]) for i in range(6)]  # element by element
+        rows = [net(two_vectors(i)[1]) for i in range(6)]
+        return [made for x, y in zip(apart, rows) for made in (net(x), net(net(x)), net(x, y), net(y, x), x + y)]
+
+    for _ in range(2):
+        with fold.batching():
+            folded = program()
+        for found, expected in zip(folded, program()):
+            np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), rtol=1e-5)
