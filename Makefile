@@ -64,7 +64,7 @@ $(STAMP)-torch:
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(TORCH)
 	@touch $@
 
-$(STAMP)-package: $(STAMP)-torch pyproject.toml setup.py $(wildcard glueball/fold/*.[ch])
+$(STAMP)-package: $(STAMP)-torch pyproject.toml setup.py $(wildcard glueball/fold/native/*.[ch])
 	@echo "Installing glueball ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all]'
 	@touch $@

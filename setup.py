@@ -16,7 +16,7 @@ FLAGS = ["/O2"] if sys.platform == "win32" else [
 SOURCE = runpy.run_path("glueball/fold/sources.py")["digest"]()
 
 setup(ext_modules=[
-    Extension(f"glueball.fold._{name}", [f"glueball/fold/{name}.c"], depends=glob("glueball/fold/*.[ch]"),
+    Extension(f"glueball.fold._{name}", [f"glueball/fold/native/{name}.c"], depends=glob("glueball/fold/native/*.[ch]"),
               define_macros=[("GLUEBALL_SOURCE", f'"{SOURCE}"')], extra_compile_args=FLAGS, optional=True)
     for name in ("recorder", "runner", "planner", "placer")
 ])

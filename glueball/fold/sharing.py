@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..ops.opdef import OpDef
 from .arena import Store
@@ -81,7 +80,7 @@ class _Rows:
             count = int(sizes.sum())
             self._begins[work.ids - self._base] = total + before
             data = store.arena(work.signature.arguments[0].pool).data
-            words = (data.float() if data.dtype is torch.bfloat16 else data).numpy()[  # NumPy has no bfloat16
+            words = (data.float() if data.dtype.is_floating_point else data).numpy()[  # NumPy has no bfloat16
                 np.repeat(starts - before, sizes) + np.arange(count)]
             _, places, inverse = np.unique(words, return_index=True, return_inverse=True)
             refs = np.repeat((work.ids << OFFSET) - before, sizes) + np.arange(count)

@@ -1,4 +1,4 @@
-"""A digest of the C sources beside this file: what was built from others is not used (core.py).
+"""A digest of the C sources in native/: what was built from others is not used (core.py).
 
 Standard library only: setup.py runs this file by its path.
 """
@@ -16,7 +16,7 @@ def digest() -> str:
     >>> len(digest()) in (0, 16)
     True
     """
-    files = sorted(file for file in Path(__file__).parent.iterdir() if file.suffix in (".c", ".h"))
+    files = sorted(Path(__file__).parent.glob("native/*.[ch]"))
     if not files:
         return ""
     return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()[:16]
