@@ -80,7 +80,7 @@ class _Rows:
             count = int(sizes.sum())
             self._begins[work.ids - self._base] = total + before
             data = store.arena(work.signature.arguments[0].pool).data
-            words = (data.float() if data.dtype.is_floating_point else data).numpy()[  # NumPy has no bfloat16
+            words = (data.double() if data.dtype.is_floating_point else data).numpy()[  # NumPy has no bfloat16
                 np.repeat(starts - before, sizes) + np.arange(count)]
             _, places, inverse = np.unique(words, return_index=True, return_inverse=True)
             refs = np.repeat((work.ids << OFFSET) - before, sizes) + np.arange(count)
