@@ -101,4 +101,4 @@ class DyNetSide(GradientSide):
 
 def make(parameters: Arrays, samples: list[Any], autobatch: int = 1) -> Side:
     """Return DyNet's side."""
-    return DyNetSide(configure(autobatch), parameters)
+    return DyNetSide(configure(autobatch, "6000"), parameters)
