@@ -301,6 +301,6 @@ def attach(token: Tensor | None, tape: Tape, value: Tensor, pool: Pool, place: A
     before = torch.is_grad_enabled()
     aten.set_grad_mode(True)
     try:
-        return _Read.apply(token, value, tape, pool, place, number)  # type: ignore[no-any-return]
+        return _Read.apply(token, value, tape, pool, place, number)  # type: ignore[no-any-return]  # apply is untyped
     finally:
         aten.set_grad_mode(before)

@@ -12,7 +12,8 @@ Not here: addresses, memory, and what happens around a run (stream.py); the word
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -32,8 +33,7 @@ Words: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 SCRATCH, KEEP, GRADS, SUMS, _FIRST = range(5)
 FIXED, NODES, EDGES, RESULT, GATHERED = range(5)  # modes of operands
 MUST_COPY, IS_THERE = 1, 2
-PLACE = 10
-PRODUCT, FILL, KERNEL, COPY, ADD, SUM, SPREAD, SCATTER, REDUCE = range(1, 10)
+PRODUCT, FILL, KERNEL, COPY, ADD, SUM, SPREAD, SCATTER, REDUCE, PLACE = range(1, 11)
 _HEADER = 6  # words of a program before its operands
 _MOST_OPERANDS, _MOST_OF_A_KERNEL = 256, 96  # as in runner.c
 _DTYPES = (torch.float32, torch.float64)
@@ -140,7 +140,7 @@ def writable(body: Any) -> bool:
     return True
 
 
-class Writer:
+class Writer(ABC):
     """Operands and commands of one program."""
 
     def __init__(self, body: Any) -> None:
@@ -171,6 +171,29 @@ class Writer:
         end = begin + len(self._commands)
         header = [len(self._operands), _HEADER, begin, end, len(reads), end]
         return np.array([*header, *operands, *self._commands, *[int(w) for pair in reads for w in pair]], np.int64)
+
+    def translate(self, steps: Iterable[Any]) -> None:
+        """Add the commands of steps, each by the method for its class; `writable` knows the same classes."""
+        methods: dict[type, Callable[[Any], None]] = {
+            LinearStep: self._linear, SegmentStep: self._segment, MoveStep: self._move, PlaceStep: self._place,
+            ConcatStep: self._concat}
+        for step in steps:
+            methods[type(step)](step)
+
+    @abstractmethod
+    def _linear(self, step: LinearStep) -> None: ...
+
+    @abstractmethod
+    def _segment(self, step: SegmentStep) -> None: ...
+
+    @abstractmethod
+    def _move(self, step: MoveStep) -> None: ...
+
+    @abstractmethod
+    def _place(self, step: PlaceStep) -> None: ...
+
+    @abstractmethod
+    def _concat(self, step: ConcatStep) -> None: ...
 
     def edge(self, slot: int) -> bool:
         """Whether a slot holds a row per child."""
@@ -230,17 +253,7 @@ class Forward(Writer):
         self.crossing = frontier
         self.frontier = len(program.arguments) - len(frontier)
         self._arguments(frontier)
-        for step in body.steps:
-            if isinstance(step, LinearStep):
-                self._linear(step)
-            elif isinstance(step, SegmentStep):
-                self._segment(step)
-            elif isinstance(step, MoveStep):
-                self._move(step)
-            elif isinstance(step, PlaceStep):
-                self._place(step)
-            else:
-                self._concat(step)
+        self.translate(body.steps)
         for number, slot in enumerate(program.results):
             if number not in self._written:
                 self.command(COPY, self.edge(slot), self.operand(self._result(number)), self.operand(self.place[slot]),

@@ -221,7 +221,8 @@ class Report:
             yield f"Beside them {_count(self.hoisted, 'run')} of parts that need not wait, for all calls at once."
         shared = sum(flush.shared for flush in self.flushes)
         if shared:
-            yield f"{_count(shared, 'more call')} were equal to others and computed once with them."
+            verb = "was" if shared == 1 else "were"
+            yield f"{_count(shared, 'more call')} {verb} equal to others and computed once with them."
         yield f"Arguments: {_size(self.copied)} copied together, {_size(self.viewed)} read where they lay."
         if times:
             yield "Time: " + ", ".join(f"{name} {_time(value)}" for name, value in self.seconds.items() if value) + "."

@@ -36,7 +36,7 @@ from .commands import (
     packed_root,
     result_root,
 )
-from .explicit_steps import ConcatStep, LinearStep, MoveStep, SegmentStep
+from .explicit_steps import ConcatStep, LinearStep, MoveStep, PlaceStep, SegmentStep
 
 __all__ = ["Backward", "Use", "RowSum"]
 
@@ -112,21 +112,16 @@ class Backward(Writer):
             if isinstance(step, LinearStep) and active[step.slots[0]] and not self._is_bare(step, present):
                 self._reserve(step)
         self._start(present)
-        for step in reversed(self.body.steps):
-            if isinstance(step, LinearStep):
-                self._linear(step)
-            elif isinstance(step, SegmentStep):
-                self._segment(step)
-            elif isinstance(step, MoveStep):
-                self._move(step)
-            elif isinstance(step, ConcatStep):
-                self._concat(step)
+        self.translate(reversed(self.body.steps))
         reads: list[tuple[int, bool]] = []
         for number, slot in enumerate(self.program.arguments):
             if needs[number] and number < forward.frontier:
                 reads.append((argument_root(self.body, number) + 4, self.edge(slot)))
                 self._scatter(number, slot)
         self.code = self.words(reads)
+
+    def _place(self, step: PlaceStep) -> None:
+        """No gradient flows through the place of a maximum."""
 
     # -- where things are ----------------------------------------------------------------------------------------------
     def _value(self, slot: int) -> Operand | None:

@@ -29,8 +29,8 @@ class Packs:
     __slots__ = ("_held", "_seen", "_width")
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, int, int, bool], tuple[int, Tensor, Tensor]] = {}  # (version, weight, packed)
-        self._seen: dict[tuple[int, int, int, bool], int] = {}
+        self._held: dict[tuple[Any, ...], tuple[int, Tensor, Tensor]] = {}  # (version, weight, packed)
+        self._seen: dict[tuple[Any, ...], int] = {}
         self._width = -1
 
     def address(self, weight: Tensor, low: int, high: int, across: bool, rows: int, groups: int) -> int:
@@ -41,7 +41,8 @@ class Packs:
         across : for products with the weight, rather than with its transpose
         rows, groups : how many rows will be multiplied, in so many groups
         """
-        key = (weight.data_ptr(), low, high, across)
+        # the same memory may be weights of several shapes: reshape and slices share it
+        key = (weight.data_ptr(), weight.dtype, weight.shape[1], low, high, across)
         held = self._held.get(key)
         if held is not None and held[0] == weight._version:
             return held[2].data_ptr()

@@ -36,7 +36,7 @@ class Work:
         self.signature, self.ids, self.count, self.children, self.rows = signature, ids, len(ids), children, rows
         plain, listed = signature.counts
         self.parts = ids, refs, children, lists, rows, plain, listed, len(signature.outputs)
-        self._columns: Any = None
+        self._columns: tuple[Ints, Sequence[Ints]] | None = None
         self._ends: Any = None
 
     @classmethod
@@ -102,7 +102,7 @@ class Work:
                 starts = np.cumsum(lengths) - lengths
                 self._columns = refs[starts[:, None] + np.arange(plain)], [
                     refs[spans(starts + plain + j * children, children)] for j in range(listed)]
-        return self._columns  # type: ignore[no-any-return]
+        return self._columns
 
     def references(self, argument: int, calls: Ints) -> Ints:
         """Return the references of one argument for some calls; for a list of children those of all children."""

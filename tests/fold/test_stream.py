@@ -332,3 +332,24 @@ def test_report_of_a_stream() -> None:
     assert all(group.begin <= group.gathered <= group.end for group in own)
     facts = next(kind for kind in report.kinds if "lstm" in kind.signature.name)
     assert facts.backward > 0
+
+
+@needs_runner
+@pytest.mark.parametrize("training", [False, True])
+def test_two_weights_of_different_shapes_in_the_same_memory(training: bool) -> None:
+    memory = nd.array(np.random.RandomState(0).randn(24), dtype="float64")
+    wide, narrow = memory.reshape((4, 6)), memory.reshape((6, 4))[0:4]  # reshape and slices share it
+    xs, ys = [[nd.array(np.random.RandomState(i).randn(1, n), dtype="float64") for i in range(40)] for n in (6, 4)]
+
+    def run(mode: str) -> np.ndarray:
+        for x in xs + ys:
+            x.attach_grad()
+        with autograd.record(training), fold.batching(mode):
+            found = [nd.FullyConnected(x, w, no_bias=True, num_hidden=4) for x, w in
+                     [*((x, wide) for x in xs), *((y, narrow) for y in ys)]]
+            total = nd.add_n(*[nd.tanh(v) for v in found]).sum()
+        if training:
+            total.backward()
+        return np.concatenate([v.asnumpy().ravel() for v in found] + [x.grad.asnumpy().ravel() for x in xs + ys])
+
+    np.testing.assert_allclose(run("on"), run("off"), rtol=1e-12)

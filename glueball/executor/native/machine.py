@@ -64,7 +64,8 @@ def _words(threads: int) -> array[int] | None:
     products, team = _products(), parallel()
     if products is None:
         return None
-    address = 0 if team is None else ctypes.cast(team, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+    function: Any = team  # of ctypes, whose `cast` is not typed for functions
+    address = 0 if team is None else ctypes.cast(function, ctypes.c_void_p).value or 0
     return array("q", [*products, address, threads, BLOCK, PARALLEL])
 
 

@@ -314,6 +314,15 @@ static void product(const Frame *f, const int64_t *w) {
          f->at[w[4]], &step, w[2] ? (void *)&keep_d : (void *)&keep, f->at[w[6]], &target_step);
 }
 
+/* Take the target, the source and the columns from where most commands have them. */
+static void aim(Job *job, const Frame *f, const int64_t *w) {
+    job->target = f->at[w[3]];
+    job->target_step = f->step[w[3]];
+    job->source = f->at[w[4]];
+    job->source_step = f->step[w[4]];
+    job->width = w[5];
+}
+
 /* As `launch` of executor/native/places.py, which says what the arguments of a segment are. */
 static void kernel(const Frame *f, const int64_t *w) {
     const int64_t *machine = f->machine;
@@ -376,11 +385,7 @@ static void command(const Frame *f, const int64_t *w) {
         break;
     case ADD: /* level, target, source, width, double */
         job.piece = w[6] ? add_piece_double : add_piece_float;
-        job.target = f->at[w[3]];
-        job.target_step = f->step[w[3]];
-        job.source = f->at[w[4]];
-        job.source_step = f->step[w[4]];
-        job.width = w[5];
+        aim(&job, f, w);
         do_rows(machine, &job, job.rows * job.width * 4);
         break;
     case SUM:    /* -, target (nodes), source (edges), width, double, add, mean */
@@ -392,22 +397,14 @@ static void command(const Frame *f, const int64_t *w) {
         job.rows = f->count;
         job.index = edges + f->begin;
         job.origin = f->edge_begin;
-        job.target = f->at[w[3]];
-        job.target_step = f->step[w[3]];
-        job.source = f->at[w[4]];
-        job.source_step = f->step[w[4]];
-        job.width = w[5];
+        aim(&job, f, w);
         job.add = w[7];
         job.mean = w[8];
         do_rows(machine, &job, f->edge_count * job.width * 4);
         break;
     case PLACE: /* level, target, source, width, double, smallest */
         job.piece = w[6] ? place_piece_double : place_piece_float;
-        job.target = f->at[w[3]];
-        job.target_step = f->step[w[3]];
-        job.source = f->at[w[4]];
-        job.source_step = f->step[w[4]];
-        job.width = w[5];
+        aim(&job, f, w);
         job.add = w[7];
         do_rows(machine, &job, job.rows * job.width * 4);
         break;
