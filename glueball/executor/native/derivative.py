@@ -2,7 +2,8 @@
 
 The one idea: the gradient of a segment is another segment, over the same inputs and the gradients of its outputs; so
 it shares parts with the forward expressions, is simplified and compiled like them, and can be derived again. A gradient
-that is nothing is None, not a constant 0, so that what is not needed is never computed.
+that is nothing is None, not a constant 0, so that what is not needed is never computed. What is one number per row
+(total, peak, and what is made of them) gets the total of the gradients that vary with the column.
 
 Not here: sums over rows and columns for inputs that were broadcast (emit.py adds them up on the way).
 """
@@ -50,6 +51,12 @@ def _soft_sign(y: Expr, g: Expr) -> tuple[Expr | None, ...]:
     return (g / e.square(1.0 + e.abs(y.args[0])),)
 
 
+def _peak(y: Expr, g: Expr) -> tuple[Expr | None, ...]:
+    (x,) = y.args
+    share = g / e.total(e.select("eq", x, y, 1.0, 0.0))
+    return (e.select("eq", x, y, share, 0.0),)
+
+
 _RULES: Mapping[str, Rule] = {
     "add": lambda y, g: (g, g),
     "sub": lambda y, g: (g, -g),
@@ -74,10 +81,15 @@ _RULES: Mapping[str, Rule] = {
     "maximum": _choice("ge", "lt"),
     "minimum": _choice("le", "gt"),
     "select": _select,
+    "total": lambda y, g: (g,),
+    "peak": _peak,
+    "uniform": lambda y, g: (None,),
 }
 
 
-def gradients(outputs: Sequence[Expr], seeds: Sequence[Expr | None], wrt: Sequence[int]) -> list[Expr | None]:
+def gradients(
+    outputs: Sequence[Expr], seeds: Sequence[Expr | None], wrt: Sequence[int], columns: frozenset[int] = frozenset()
+) -> list[Expr | None]:
     """Return the gradients of inputs, given those of outputs.
 
     Parameters
@@ -85,6 +97,8 @@ def gradients(outputs: Sequence[Expr], seeds: Sequence[Expr | None], wrt: Sequen
     outputs : the expressions that are derived
     seeds : per output its gradient, usually inputs of higher indices; None: there is none
     wrt : indices of the inputs whose gradients are asked for
+    columns : indices of the inputs (and seeds) that are one number per row and whose gradients shall be, too; the
+        gradient of an input of one number per row that is not named here is to be summed over the columns
 
     Returns
     -------
@@ -93,6 +107,8 @@ def gradients(outputs: Sequence[Expr], seeds: Sequence[Expr | None], wrt: Sequen
     >>> x, g = e.input(0), e.input(1)
     >>> gradients([3.0 - x, e.exp(g)], [g, None], [0])
     [neg(x1)]
+    >>> gradients([e.total(x)], [g], [0]), gradients([e.total(x)], [g], [0], frozenset([1]))
+    ([total(x1)], [x1])
     """
     order = e.topological(outputs)
     wanted = {e.input(index) for index in wrt}
@@ -100,15 +116,35 @@ def gradients(outputs: Sequence[Expr], seeds: Sequence[Expr | None], wrt: Sequen
     for node in order:
         if node in wanted or any(argument in reached for argument in node.args):
             reached.add(node)
+    single = _of_rows(order, columns)
     total: dict[Expr, Expr] = {}
+
+    def collect(node: Expr, part: Expr) -> None:
+        if node in single and part in e.varying(e.topological([part]), columns):
+            part = e.total(part)
+        total[node] = e.add(total[node], part) if node in total else part
+
     for output, seed in zip(outputs, seeds):
         if seed is not None:
-            total[output] = e.add(total[output], seed) if output in total else seed
+            collect(output, seed)
     for node in reversed(order):
         g = total.get(node)
         if g is None or node not in reached or not node.args:
             continue
         for argument, part in zip(node.args, _RULES[node.op](node, g)):
             if part is not None and argument in reached:
-                total[argument] = e.add(total[argument], part) if argument in total else part
+                if node.op in e.REDUCTIONS and argument in single:  # the same number in every column
+                    part = part * e.column_count()
+                collect(argument, part)
     return [total.get(e.input(index)) for index in wrt]
+
+
+def _of_rows(order: Sequence[Expr], columns: frozenset[int]) -> set[Expr]:
+    """Return the nodes whose gradient is one number per row: what is made of totals and of inputs in `columns`."""
+    varying = e.varying(order, columns)
+    found: set[Expr] = set()
+    for node in order:
+        index = e.index_of(node)
+        if index in columns or node.op in e.REDUCTIONS or (node not in varying and not found.isdisjoint(node.args)):
+            found.add(node)
+    return found

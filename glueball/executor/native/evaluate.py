@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .expression import Expr, index_of, number_of, topological
+from .expression import POSITIONS, REDUCTIONS, Expr, index_of, number_of, topological
+from .random_bits import evaluated
 
 __all__ = ["evaluate"]
 
@@ -56,24 +57,79 @@ def _constant(number: float, like: Tensor) -> Tensor:
     return torch.full((), number, dtype=like.dtype, device=like.device)
 
 
-def evaluate(outputs: Sequence[Expr], tensors: Sequence[Tensor | None]) -> list[Tensor]:
+def _whole(tensors: Sequence[Tensor | None]) -> tuple[int, int]:
+    """Return (N, H) of tensors that are (N, H), (H,), (N, 1) or one number."""
+    shape = torch.broadcast_shapes(*[tensor.shape for tensor in tensors if tensor is not None])
+    return (1,) * (2 - len(shape)) + tuple(shape)  # type: ignore[return-value]  # of two numbers now
+
+
+def _position(name: str, shape: tuple[int, int], like: Tensor, dtype: torch.dtype) -> Tensor:
+    rows, columns = shape
+    if name == "column_index":
+        return torch.arange(columns, dtype=dtype, device=like.device)
+    if name == "row_index":
+        return torch.arange(rows, dtype=dtype, device=like.device).view(rows, 1)
+    return torch.full((), rows if name == "row_count" else columns, dtype=dtype, device=like.device)
+
+
+def evaluate(
+    outputs: Sequence[Expr],
+    tensors: Sequence[Tensor | None],
+    shape: tuple[int, int] | None = None,
+    dtype: torch.dtype | None = None,
+) -> list[Tensor]:
     """Return the values of expressions; arrays of unequal shapes are broadcast as torch does.
 
-    >>> from .expression import input, relu
+    Parameters
+    ----------
+    tensors : one per input
+    shape : (N, H), for what depends on whole rows; None: what the tensors broadcast to
+    dtype : what is computed in; None: the type of the tensors
+
+    Returns
+    -------
+    arrays that broadcast to (N, H); what is one number per row may be (N, 1)
+
+    >>> from .expression import input, relu, total
     >>> evaluate([relu(input(0)) + 1.0], [torch.tensor([-1.0, 2.0])])
     [tensor([1., 3.])]
+    >>> evaluate([input(0) / total(input(0))], [torch.tensor([[1.0, 3.0]])])
+    [tensor([[0.2500, 0.7500]])]
     """
     like = next(tensor for tensor in tensors if tensor is not None)
+    kind = like.dtype if dtype is None else dtype
+    given = [t if t is None or dtype is None else t.to(dtype) for t in tensors]
     values: dict[Expr, Any] = {}
     for node in topological(outputs):
         index, number = index_of(node), number_of(node)
         if index is not None:
-            values[node] = tensors[index]
+            values[node] = given[index]
         elif number is not None:
-            values[node] = _constant(number, like)
+            values[node] = _constant(number, like if dtype is None else like.new_empty((), dtype=dtype))
         elif node.op == "select":
             left, right, yes, no = (values[argument] for argument in node.args)
             values[node] = torch.where(_COMPARISONS[node.value](left, right), yes, no)
-        else:
+        elif node.op in _FUNCTIONS:
             values[node] = _FUNCTIONS[node.op](*(values[argument] for argument in node.args))
+        else:
+            shape = shape or _whole(tensors)
+            values[node] = _of_rows(node, [values[argument] for argument in node.args], shape, like, kind, tensors)
     return [values[output] for output in outputs]
+
+
+def _of_rows(
+    node: Expr, args: Sequence[Tensor], shape: tuple[int, int], like: Tensor, dtype: torch.dtype,
+    tensors: Sequence[Tensor | None],
+) -> Tensor:  # fmt: skip
+    """Return the value of a node that depends on where its element is, or on the whole row."""
+    if node.op in POSITIONS:
+        return _position(node.op, shape, like, dtype)
+    if node.op == "uniform":
+        seed = tensors[index_of(node.args[0]) or 0]
+        assert seed is not None  # an input of the expression
+        return evaluated(seed, int(node.value or 0), shape, dtype)
+    assert node.op in REDUCTIONS
+    whole = args[0].expand(shape)
+    if node.op == "total":
+        return whole.sum(1, keepdim=True)
+    return whole.amax(1, keepdim=True) if shape[1] else whole.new_full((shape[0], 1), -math.inf)

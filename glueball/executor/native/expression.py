@@ -1,11 +1,14 @@
-"""Expressions of one element: an immutable graph of arithmetic whose equal parts are one object.
+"""Expressions of one element of a row: an immutable graph of arithmetic whose equal parts are one object.
 
 The one idea: nodes are interned when they are made ("hash-consed"), and the functions that make them apply the few
 identities that are exact in floating point (x·1 = x, a - (-b) = a + b, constants). So common parts are found for
 nothing, two equal segments are the same objects, and the object itself is the key of the compiled code.
 
-A node is exact about NaN, infinities and signed zeros; comparisons are those of IEEE 754. Not here: derivatives
-(derivative.py), operators of the table as expressions (operators.py), values (evaluate.py), machine code (emit.py).
+A node is exact about NaN, infinities and signed zeros; comparisons are those of IEEE 754. `total` and `peak` are one
+number per row, of all its columns, and may occur inside other expressions: exp(x - peak(x)).
+
+Not here: derivatives (derivative.py), operators of the table as expressions (operators.py), values (evaluate.py),
+machine code (segment.py, emit.py).
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ __all__ = [
     "Expr", "Operand", "UNARY", "input", "constant", "add", "sub", "mul", "div", "neg", "exp", "expm1",
     "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "abs", "sign", "relu", "sigmoid", "tanh", "softsign",
     "softrelu", "erf", "floor", "ceil", "trunc", "maximum", "minimum", "select", "power", "topological",
-    "inputs_of", "number_of", "index_of",
+    "inputs_of", "number_of", "index_of", "total", "peak", "column_index", "row_index", "column_count", "row_count",
+    "uniform", "REDUCTIONS", "POSITIONS", "varying",
 ]  # fmt: skip
 
 Operand: TypeAlias = "Expr | float"
@@ -32,15 +36,18 @@ UNARY = (
     "floor", "ceil", "trunc",
 )  # fmt: skip
 _PREDICATES = ("lt", "le", "eq", "ne")  # of `select`; with NaN only "ne" holds
+REDUCTIONS = ("total", "peak")  # one number per row, of all its columns
+POSITIONS = ("column_index", "row_index", "column_count", "row_count")
 
 
 @final
 class Expr:
     """One node.
 
-    op : "input", "constant", a name of `UNARY`, "add", "sub", "mul", "div", "maximum", "minimum" or "select"
+    op : "input", "constant", a name of `UNARY`, "add", "sub", "mul", "div", "maximum", "minimum", "select", a name of
+        `REDUCTIONS` or `POSITIONS`, or "uniform"
     args : the nodes it is made of; of "select": left and right of the comparison, value if true, value if false
-    value : the input's index, the constant's number, or the predicate of "select"; else None
+    value : the input's index, the constant's number, the predicate of "select", or the stream of "uniform"; else None
 
     >>> x, y = input(0), input(1)
     >>> (x + y) is (y + x), x * 1.0 is x
@@ -86,7 +93,7 @@ class Expr:
             return f"x{self.value}"
         if self.op == "constant":
             return repr(self.value)
-        name = f"{self.op}.{self.value}" if self.op == "select" else self.op
+        name = self.op if self.value is None else f"{self.op}.{self.value}"
         return f"{name}({', '.join(map(repr, self.args))})"
 
 
@@ -344,6 +351,67 @@ def power(x: Operand, exponent: float) -> Expr | None:
     return None
 
 
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def total(x: Operand) -> Expr:
+    """Return the sum over the columns of the row: one number per row.
+
+    >>> x = input(0)
+    >>> shifted = exp(x - peak(x))
+    >>> shifted / total(shifted)
+    div(exp(sub(x0, peak(x0))), total(exp(sub(x0, peak(x0)))))
+    """
+    return _make("total", (_node(x),))
+
+
+def peak(x: Operand) -> Expr:
+    """Return the greatest over the columns of the row; NaN if one is NaN. Ties share the gradient evenly."""
+    return _make("peak", (_node(x),))
+
+
+def column_index() -> Expr:
+    """Return the position in the row, from 0; exact in float32 up to 2**24."""
+    return _make("column_index")
+
+
+def row_index() -> Expr:
+    """Return the row's number, from 0; exact in float32 up to 2**24."""
+    return _make("row_index")
+
+
+def column_count() -> Expr:
+    """Return the number of columns: total(x) / column_count() is the mean of the row."""
+    return _make("column_count")
+
+
+def row_count() -> Expr:
+    """Return the number of rows."""
+    return _make("row_count")
+
+
+def uniform(seed: Expr, stream: int = 0) -> Expr:
+    """Return a random number from [0, 1), another for every element, seed and stream.
+
+    It depends on nothing but (seed, stream, row · columns + column): not on blocks, threads or the width of vectors.
+    random_bits.py says which numbers and where their quality is documented.
+
+    Parameters
+    ----------
+    seed : an input of format int64 that is one number per row (usually one for all, of row stride 0)
+    stream : tells apart the draws of one seed, 0 to 2**31 - 1
+
+    Raises
+    ------
+    ArgumentError : the seed is no input
+
+    >>> keep = select("lt", uniform(input(1)), 0.9, input(0) / 0.9, 0.0)
+    """
+    if index_of(seed) is None:
+        raise ArgumentError(explain("uniform", "The seed is computed.", expected="an input", received=seed))
+    return _make("uniform", (seed,), int(stream))
+
+
 # -- looking at graphs -----------------------------------------------------------------------------------------------
 
 
@@ -366,3 +434,22 @@ def topological(outputs: Iterable[Expr]) -> list[Expr]:
 def inputs_of(outputs: Sequence[Expr]) -> list[int]:
     """Return the indices of the inputs that outputs depend on, in ascending order."""
     return sorted(index for node in topological(outputs) if (index := index_of(node)) is not None)
+
+
+def varying(order: Iterable[Expr], columns: frozenset[int]) -> set[Expr]:
+    """Return the nodes that are not the same for all columns of a row.
+
+    Parameters
+    ----------
+    order : nodes, arguments before what is made of them
+    columns : indices of the inputs that are one number per row
+    """
+    found: set[Expr] = set()
+    for node in order:
+        index = index_of(node)
+        if index is not None:
+            if index not in columns:
+                found.add(node)
+        elif node.op in ("column_index", "uniform") or (node.op not in REDUCTIONS and not found.isdisjoint(node.args)):
+            found.add(node)
+    return found
