@@ -22,10 +22,12 @@ import torch
 
 from ...base.errors import UnsupportedError, explain
 from .emit import Segment, cost, write_module
+from .moments import Merged, Moments
 from .vector_math import FORMATS
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
+Source: TypeAlias = "Segment | Moments | Merged"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -63,7 +65,7 @@ class Compiler:
 
     def __init__(self, cpu: str = "", features: str = "", vector_bytes: int | None = None) -> None:
         self._lock = threading.Lock()
-        self._kernels: dict[tuple[Segment, torch.dtype], Kernel] = {}
+        self._kernels: dict[tuple[Source, torch.dtype], Kernel] = {}
         try:
             import llvmlite.binding as llvm
 
@@ -90,12 +92,21 @@ class Compiler:
             vector_bytes = 64 if "+avx512f" in flags else 32 if "+avx" in flags else 16
         self.vector_bytes = vector_bytes
 
-    def text(self, segment: Segment, dtype: torch.dtype, name: str = "segment") -> str:
+    def text(self, segment: Source, dtype: torch.dtype, name: str = "segment") -> str:
         """Return a segment in LLVM's language."""
-        return write_module(name, segment, FORMATS[str(dtype)[6:]], self.vector_bytes)
+        kind = FORMATS[str(dtype)[6:]]
+        if isinstance(segment, Segment):
+            return write_module(name, segment, kind, self.vector_bytes)
+        return segment.module(name, kind, self.vector_bytes)
 
-    def kernel(self, segment: Segment, dtype: torch.dtype) -> Kernel:
-        """Return the compiled code of a segment: the same object for the same segment."""
+    def kernel(self, segment: Source, dtype: torch.dtype) -> Kernel:
+        """Return the compiled code of a segment: the same object for the same segment.
+
+        Parameters
+        ----------
+        segment : what the function does; emit.py (and moments.py) says how it is called
+        dtype : what is computed in, float32 or float64
+        """
         found = self._kernels.get((segment, dtype))
         if found is None:
             with self._lock:
@@ -104,7 +115,7 @@ class Compiler:
                     found = self._kernels[segment, dtype] = self._compile(segment, dtype)
         return found
 
-    def _compile(self, segment: Segment, dtype: torch.dtype) -> Kernel:
+    def _compile(self, segment: Source, dtype: torch.dtype) -> Kernel:
         began = time.perf_counter()
         name = f"segment_{len(self._kernels)}"
         module = self._llvm.parse_assembly(self.text(segment, dtype, name))
@@ -112,7 +123,8 @@ class Compiler:
         self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         address = self._engine.get_function_address(name)
-        return Kernel(address, cost(segment), time.perf_counter() - began)
+        weight = cost(segment) if isinstance(segment, Segment) else segment.cost
+        return Kernel(address, weight, time.perf_counter() - began)
 
 
 def _host_features(llvm: Any) -> str:

@@ -25,8 +25,8 @@ The interface: `void f(int64 *arguments)`, an array of 64-bit integers:
 - It is computed in float32 or float64 (`Compiler.kernel`'s argument); `segment.formats` says what lies in memory.
 - Where `segment.flat` and all strides are H, (N, H) may be given as (1, N·H), cut into blocks across.
 
-Not here: what is computed in which loop (segment.py), loads and stores (memory.py), machine code (compile.py), filling
-in the arguments (places.py).
+Not here: what is computed in which loop (segment.py), loads and stores (memory.py), the loop over blocks (frame.py),
+machine code (compile.py), filling in the arguments (places.py).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from math import inf
 from typing import final
 
 from .expression import Expr, index_of, number_of, topological
+from .frame import fetch_blocks, function, load_arguments, splat
 from .memory import MEMORY, load, narrowed, store, widened
 from .random_bits import key, uniforms
 from .segment import Phase, Schedule, Segment, cost
@@ -44,7 +45,6 @@ from .vector_math import FUNCTIONS, Format, Writer
 
 __all__ = ["Segment", "write_module", "cost"]
 
-_HEADER = ("counter", "rows", "columns", "block_rows", "block_columns", "blocks", "blocks_across")
 _BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _PREDICATES = {"lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
 _SCRATCH = 16384  # bytes that are taken from the stack, beyond from the heap
@@ -79,15 +79,11 @@ class _Body:
 
     # -- outside the columns -------------------------------------------------------------------------------------------
 
-    def arguments(self) -> None:
-        """Write the loading of the arguments, and scratch rows."""
-        for index, name in enumerate(_HEADER[1:], 1):
-            self._argument(index, f"%{name}")
-        for k in range(self.operands):
-            self._argument(len(_HEADER) + 2 * k, f"%base{k}")
-            self._argument(len(_HEADER) + 2 * k + 1, f"%stride{k}")
-            self.text.append(f"  %start{k} = inttoptr i64 %base{k} to ptr")
+    def begin(self) -> None:
+        """Write the loading of the arguments, scratch rows, and the loop over blocks."""
+        load_arguments(self.w, self.operands)
         kept = len(self.schedule.kept)
+        at_end: list[str] = []
         if kept:
             size, width = self.w.kind.size, self.w.width
             self.w.declared |= {"declare ptr @malloc(i64)", "declare void @free(ptr)"}
@@ -104,36 +100,9 @@ class _Body:
                 "ready:",
                 "  %scratch = phi ptr [ %stack, %entry ], [ %far, %heap ]",
             ]
-
-    def _argument(self, index: int, name: str) -> None:
-        self.text += [f"  {name}.a = getelementptr i64, ptr %args, i64 {index}", f"  {name} = load i64, ptr {name}.a"]
-
-    def blocks(self) -> None:
-        """Write the loop over blocks and the limits of each."""
-        self.text += [
-            "  br label %fetch",
-            "fetch:",
-            "  %b = atomicrmw add ptr %args, i64 1 monotonic",
-            "  %some = icmp slt i64 %b, %blocks",
-            "  br i1 %some, label %block, label %done",
-            "done:",
-        ]
-        if self.schedule.kept:
-            self.text += ["  br i1 %large, label %release, label %end", "release:", "  call void @free(ptr %scratch)",
-                          "  br label %end", "end:"]  # fmt: skip
-        self.text += [
-            "  ret void",
-            "block:",
-            "  %down = udiv i64 %b, %blocks_across",
-            "  %across = urem i64 %b, %blocks_across",
-        ]
-        for axis, number, size in (("rows", "%down", "r"), ("columns", "%across", "c")):
-            self.text += [
-                f"  %{size}0 = mul i64 {number}, %block_{axis}",
-                f"  %{size}e = add i64 %{size}0, %block_{axis}",
-                f"  %{size}f = icmp slt i64 %{size}e, %{axis}",
-                f"  %{size}1 = select i1 %{size}f, i64 %{size}e, i64 %{axis}",
-            ]
+            at_end = ["  br i1 %large, label %release, label %end", "release:", "  call void @free(ptr %scratch)",
+                      "  br label %end", "end:"]  # fmt: skip
+        fetch_blocks(self.w, at_end)
 
     def rows(self) -> None:
         """Write the loop over rows: addresses of the operands, the loops over columns, numbers of the whole row."""
@@ -170,12 +139,6 @@ class _Body:
         one = self.w.put(f"extractelement <{self.w.width} x {m.raw}> {raw}, i32 0")
         self.text.append(f"  store {m.raw} {one}, ptr %p{k}, align {m.size}")
 
-    def _splat(self, scalar: str, kind: str) -> str:
-        """Write a vector of one number."""
-        w, vector = self.w, f"<{self.w.width} x {kind}>"
-        one = w.put(f"insertelement {vector} poison, {kind} {scalar}, i32 0")
-        return w.put(f"shufflevector {vector} {one}, {vector} poison, <{w.width} x i32> zeroinitializer")
-
     def _once(self, node: Expr) -> None:
         """Write what is the same for the whole row, as a vector of it."""
         w, index = self.w, index_of(node)
@@ -188,12 +151,12 @@ class _Body:
             if index in self.seeds:
                 self.row[node] = one
                 return
-            name = widened(w, self.formats[k], self._splat(one, m.raw))
+            name = widened(w, self.formats[k], splat(w, one, m.raw))
         elif node.op in ("row_index", "row_count", "column_count"):
             number = {"row_index": "%i", "row_count": "%rows", "column_count": "%columns"}[node.op]
-            name = self._splat(w.put(f"sitofp i64 {number} to {w.kind.name}"), w.kind.name)
+            name = splat(w, w.put(f"sitofp i64 {number} to {w.kind.name}"), w.kind.name)
         elif node.op == "total":  # of something that does not vary
-            count = self._splat(w.put(f"sitofp i64 %columns to {w.kind.name}"), w.kind.name)
+            count = splat(w, w.put(f"sitofp i64 %columns to {w.kind.name}"), w.kind.name)
             name = w.binary("fmul", self.row[node.args[0]], count)
         elif node.op == "peak":
             name = self.row[node.args[0]]
@@ -301,7 +264,7 @@ class _Body:
             if self.schedule.first[node] != n:
                 return w.put(f"load {w.vector}, ptr {place}, align {w.kind.size}")
         if node.op == "column_index":
-            start = self._splat(w.put(f"sitofp i64 %j{n} to {w.kind.name}"), w.kind.name)
+            start = splat(w, w.put(f"sitofp i64 %j{n} to {w.kind.name}"), w.kind.name)
             steps = ", ".join(f"{w.kind.name} {float(lane)}" for lane in range(w.width))
             name = w.binary("fadd", start, f"<{steps}>")
         elif node.op == "uniform":
@@ -318,7 +281,7 @@ class _Body:
         w, segment = self.w, self.segment
         values = [(k, narrowed(w, self.formats[k], names[node])) for k, node in zip(self.outputs, segment.outputs)]
         fresh = bool(segment.row_sums) and segment.fresh
-        first = self._splat("%first", "i1") if fresh else ""
+        first = splat(self.w, "%first", "i1") if fresh else ""
         self.text.append(f"  br i1 %whole{n}, label %storeall{n}, label %storesome{n}")
         for name, mask in (("all", None), ("some", f"%part{n}")):
             self.text.append(f"store{name}{n}:")
@@ -338,10 +301,10 @@ class _Body:
             w.declared.add(f"declare {name} @llvm.vector.reduce.fadd.{w.suffix}({name}, {w.vector})")
             one = w.put(f"call reassoc {name} @llvm.vector.reduce.fadd.{w.suffix}({name} 0.0, {w.vector} %t{n}.{k})")
             if k < len(phase.sums):
-                self.row[node] = self._splat(one, name)
+                self.row[node] = splat(w, one, name)
             else:
                 at = self.column_sums[k - len(phase.sums)]
-                self._store_one(at, narrowed(w, self.formats[at], self._splat(one, name)))
+                self._store_one(at, narrowed(w, self.formats[at], splat(w, one, name)))
         for k, node in enumerate(phase.peaks):
             flags = f"v{w.width}i1"
             w.declared.add(f"declare {name} @llvm.vector.reduce.fmax.{w.suffix}({w.vector})")
@@ -349,7 +312,7 @@ class _Body:
             one = w.put(f"call nnan {name} @llvm.vector.reduce.fmax.{w.suffix}({w.vector} %n{n}.{k})")
             lost = w.put(f"call i1 @llvm.vector.reduce.or.{flags}({w.mask} %worse{n}.{k})")
             one = w.put(f"select i1 {lost}, {name} 0x7FF8000000000000, {name} {one}")
-            self.row[node] = self._splat(one, name)
+            self.row[node] = splat(w, one, name)
 
 
 def _operation(w: Writer, node: Expr, args: Sequence[str]) -> str:
@@ -378,14 +341,6 @@ def write_module(name: str, segment: Segment, kind: Format, vector_bytes: int) -
     vector_bytes : the size of the processor's vectors
     """
     body = _Body(segment, kind, vector_bytes // kind.size)
-    body.arguments()
-    body.blocks()
+    body.begin()
     body.rows()
-    return f"""
-define void @{name}(ptr %args) {{
-entry:
-{chr(10).join(body.text)}
-}}
-
-{chr(10).join(sorted(body.w.declared))}
-"""
+    return function(name, body.w)
