@@ -16,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,21 @@ SMOKE = "--smoke" in sys.argv
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a benchmark is for: a median, or the ratio of two, with what it must reach and what it aims at."""
+    """What a benchmark is for: a median, or the ratio of two, with what it must reach and what it aims at: at most
+    (sense ≤), or at least (≥).
+    """
 
     what: str
     top: str
     bottom: str | None
     must: float
     aim: float
+    sense: str = "≤"
 
-    def value(self, medians: dict[str, float]) -> float:
-        """Return the figure."""
+    def value(self, medians: Mapping[str, float]) -> float | None:
+        """Return the figure, or None where one of the two was not measured."""
+        if self.top not in medians or (self.bottom and self.bottom not in medians):
+            return None
         return medians[self.top] / (medians[self.bottom] if self.bottom else 1.0)
 
 
@@ -88,19 +93,29 @@ def compare(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def report(title: str, medians: dict[str, float], claims: list[Claim], unit: str = "µs") -> None:
-    """Print medians and what is claimed of them, and append a record to the JSON file when one is asked for."""
+def report(
+    title: str, medians: dict[str, float], claims: list[Claim], unit: str = "µs", notes: Mapping[str, Any] | None = None
+) -> None:
+    """Print medians and what is claimed of them, and append a record to the JSON file when one is asked for.
+
+    A claim about a side that was left out is left out. `notes` go into the record, beside machine and versions.
+    """
     print(f"\n{title}" + (" (smoke: figures mean nothing)" if SMOKE else ""))
     for name, value in medians.items():
         print(f"  {name:<34}{value:>12.2f} {unit}")
-    rows = [{**asdict(claim), "value": claim.value(medians)} for claim in claims]
+    rows = [{**asdict(claim), "value": value} for claim in claims if (value := claim.value(medians)) is not None]
     for row in rows:
         sign = "×" if row["bottom"] else f" {unit}"
-        print(f"  {row['what']:<50}{row['value']:>8.2f}{sign}   must ≤ {row['must']:g}, aim ≤ {row['aim']:g}")
+        sense = row["sense"]
+        print(
+            f"  {row['what']:<62}{row['value']:>8.2f}{sign}   must {sense} {row['must']:g}, aim {sense} {row['aim']:g}"
+        )
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--json")
     path = parser.parse_known_args()[0].json
     if path and not SMOKE:
         with open(path, "a", encoding="utf-8") as file:
-            record = {"benchmark": title, "unit": unit, "medians": medians, "claims": rows, **machine()}
+            record = {
+                "benchmark": title, "unit": unit, "medians": medians, "claims": rows, **machine(), **(notes or {})
+            }  # fmt: skip
             file.write(json.dumps(record, ensure_ascii=False) + "\n")

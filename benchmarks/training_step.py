@@ -4,7 +4,7 @@ with Adam, batch 64).
 
 from __future__ import annotations
 
-from networks import lenet_sides, mlp_sides
+from networks import sides
 from pairs import Claim, compare, report
 
 
@@ -17,6 +17,6 @@ def claims(name: str) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    report("MLP 784-64-64-10, SGD step", compare(mlp_sides(), calls=40, rounds=31, warmup=20), claims("MLP"))
-    found = compare(lenet_sides(), calls=4, rounds=31, warmup=5, unit="ms")
+    report("MLP 784-64-64-10, SGD step", compare(sides("mlp"), calls=40, rounds=31, warmup=20), claims("MLP"))
+    found = compare(sides("lenet"), calls=4, rounds=31, warmup=5, unit="ms")
     report("LeNet, Adam step", found, claims("LeNet"), unit="ms")

@@ -16,8 +16,9 @@ for program in [
     *sorted(folder.glob("*.py")),
     folder / "folding" / "overhead.py",
     *sorted(folder.glob("folding/f[0-9]_*.py")),
+    *sorted(folder.glob("jit/*.py")),
 ]:
-    if "__main__" not in program.read_text():  # pairs.py and networks.py are what the others share
+    if "__main__" not in program.read_text():  # pairs.py, jit/drive.py ...: what the others share
         continue
     start = time.perf_counter()
     done = subprocess.run(

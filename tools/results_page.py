@@ -1,32 +1,49 @@
 """Writes benchmarks/RESULTS.md from the records of `--json FILE`: `python tools/results_page.py FILE`.
 
-The newest record of each benchmark counts.
+The newest record of each benchmark counts, claim by claim and side by side: a long benchmark may be run in parts
+(`--only`), since a claim's two figures always come from one run.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 HEAD = """# Results
 
-Made by `tools/results_page.py` from the benchmarks' own records. All sides of a benchmark run in one process in turn
-(imports and memory: a process each), with the same number of threads; figures are medians. Of ratios of times (must ≤)
-smaller is better, of ratios of samples per second (must ≥) larger. Reproduce with
+Made by `tools/results_page.py` from the benchmarks' own records. The sides of a benchmark run in turn, with the same
+number of threads, in one process (imports, memory and everything of `jit/`: a process each); figures are medians.
+Of ratios of times (must ≤) smaller is better, of ratios of speeds (must ≥) larger. Reproduce with
 
 ```text
 for b in small_ops training_step first_call import_time peak_memory; do
     python benchmarks/$b.py --json records.json
 done
-export GLUEBALL_DYNET_PYTHON=... GLUEBALL_ORACLE_PYTHON=...   # Pythons with DyNet and MXNet 1.9.1, where there are any
+# Pythons with DyNet, MXNet 1.9.1 and JAX, where there are any:
+export GLUEBALL_DYNET_PYTHON=... GLUEBALL_ORACLE_PYTHON=... GLUEBALL_JAX_PYTHON=...
+for b in mlp lenet lstm transformer resnet50_training resnet50_inference compile_time; do
+    python benchmarks/jit/$b.py --json records.json      # torch.compile takes minutes; --only leaves it out
+done
 for b in benchmarks/folding/overhead.py benchmarks/folding/f[0-9]_*.py; do   # overhead.py: by itself on one thread
     python $b --json records.json
 done
 python tools/results_page.py records.json
 ```
 """
+
+
+def newest(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return one record per benchmark: each of its claims and medians as the last record that has it says."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        before = found.get(record["benchmark"], {"claims": [], "medians": {}})
+        claims = {row["what"]: row for row in [*before["claims"], *record["claims"]]}
+        medians = {**before["medians"], **record["medians"]}
+        found[record["benchmark"]] = {**record, "claims": list(claims.values()), "medians": medians}
+    return found
 
 
 def verdict(row: dict[str, Any]) -> str:
@@ -67,6 +84,5 @@ def page(records: dict[str, dict[str, Any]]) -> str:
 
 if __name__ == "__main__":
     lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
-    newest = {record["benchmark"]: record for record in map(json.loads, lines)}
     root = Path(__file__).resolve().parent.parent
-    (root / "benchmarks" / "RESULTS.md").write_text(page(newest), encoding="utf-8")
+    (root / "benchmarks" / "RESULTS.md").write_text(page(newest(map(json.loads, lines))), encoding="utf-8")

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pairs import SMOKE, THREADS, machine
 from remote import Arrays, Remote, Side, timed
 
-PEERS = {"dynet": "GLUEBALL_DYNET_PYTHON", "mxnet": "GLUEBALL_ORACLE_PYTHON"}
+PEERS = {"dynet": "GLUEBALL_DYNET_PYTHON", "mxnet": "GLUEBALL_ORACLE_PYTHON", "jax": "GLUEBALL_JAX_PYTHON"}
 MODES = {"train": "training", "infer": "inference"}
 CEILING = "GEMM ceiling"
 
@@ -105,9 +105,11 @@ class Local:
         return self.side.loss(chosen[0]) if what == "loss" else self.side.explain()
 
     def arrays(self, what: str, indices: Sequence[int]) -> Arrays:
-        """Return gradients or outputs."""
+        """Return arrays that a method of the side finds (gradients), or its outputs."""
         batch = self._batch(indices)
-        return self.side.gradients(batch) if what == "gradients" else {"outputs": np.asarray(self.side.infer(batch))}
+        if what == "infer":
+            return {"outputs": np.asarray(self.side.infer(batch))}
+        return getattr(self.side, what)(batch)
 
     def close(self) -> None:
         """Nothing to end."""

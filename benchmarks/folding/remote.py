@@ -82,30 +82,46 @@ def _plain(value: Any) -> Any:
 
 
 class Remote:
-    """A side that lives in another process; offers what the driver of common.py asks, by numbers of samples."""
+    """A side that lives in another process; offers what a driver (common.py, ../jit/drive.py) asks, by numbers of
+    samples.
+    """
 
-    def __init__(self, python: str, module: str, parameters: Arrays, samples: List[Any], options: Dict[str, Any]):
+    def __init__(
+        self,
+        python: str,
+        module: str,
+        parameters: Arrays,
+        samples: List[Any],
+        options: Dict[str, Any],
+        folders: Sequence[Path] = (),
+        environment: Sequence[Tuple[str, str]] = (),
+    ):
+        """Start the worker. `folders`: where `module` is, if not beside this file; `environment`: what it gets besides
+        this process's.
+        """
         self._folder = tempfile.TemporaryDirectory(prefix="folding-")
         folder = Path(self._folder.name)
         np.savez(folder / "parameters.npz", **parameters)
         kind = type(samples[0])
         start = {
             "module": module,
+            "folders": [str(path) for path in folders],
             "options": options,
             "sample": [kind.__module__, kind.__qualname__],
             "samples": [{f.name: getattr(s, f.name) for f in dataclasses.fields(s)} for s in samples],
         }
         (folder / "start.json").write_text(json.dumps(start, default=_plain), encoding="utf-8")
         self._errors = open(folder / "stderr", "w+", encoding="utf-8")  # noqa: SIM115 - closed in close()
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._process = subprocess.Popen(
             [python, str(Path(__file__).resolve()), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment,
+            env={**inherited, **dict(environment)},
             text=True,
         )
+        self.process = self._process.pid
         self.traits = self.ask("traits")
 
     def ask(self, what: str, **more: Any) -> Any:
@@ -150,6 +166,7 @@ def serve(folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log
     start = json.loads((folder / "start.json").read_text(encoding="utf-8"))
+    sys.path[:0] = start["folders"]
     kind = getattr(importlib.import_module(start["sample"][0]), start["sample"][1])
     samples = [kind(**fields) for fields in start["samples"]]
     with np.load(folder / "parameters.npz") as file:
@@ -170,7 +187,7 @@ def serve(folder: Path) -> None:
         elif what == "explain":
             answer = side.explain()
         else:
-            found = side.gradients(batches[0]) if what == "gradients" else {"outputs": side.infer(batches[0])}
+            found = {"outputs": side.infer(batches[0])} if what == "infer" else getattr(side, what)(batches[0])
             answer = str(folder / "answer.npz")
             np.savez(answer, **found)
         answers.write(json.dumps(answer, default=_plain) + "\n")
