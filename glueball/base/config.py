@@ -42,6 +42,8 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
               "0 runs the Python twins of the parts that are compiled where a C compiler was at hand"),
     ConfigVar("GLUEBALL_PASSES", _flag, True,
               "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
+    ConfigVar("GLUEBALL_JIT", _flag, True,
+              "0 keeps hybridized graphs from becoming machine code: every operator is then a call of ATen"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen",
               "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
     ConfigVar("GLUEBALL_FIBERS", str, "auto",

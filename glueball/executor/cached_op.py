@@ -123,7 +123,8 @@ class CachedOp:
             graph = entry.graph
             inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
             plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
-                                                 [inputs[i] for i in mask], graph.effects)
+                                                 [inputs[i] for i in mask], graph.effects,
+                                                 all(t.is_cpu for t in tensors))
         return run_plan(plan, tensors, mask)
 
     # -- insight -------------------------------------------------------------------------------------------------------
@@ -144,7 +145,8 @@ class CachedOp:
                              f"{', '.join(f'{n} {c}' for n, c in plan.log)}; "
                              f"{sum(s.inplace for s in plan.sources.values())} in-place; saved for backward "
                              f"{_bytes(plan) / 1e6:.2f} MB")
-                lines += [source.text.rstrip() for source in plan.sources.values()]
+                for source in plan.sources.values():
+                    lines += [source.text.rstrip(), *[region.text() for region in source.regions]]
         return "\n".join(lines)
 
 

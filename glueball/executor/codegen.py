@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 
@@ -20,8 +20,11 @@ from ..base import aten
 from ..ndarray.generate import compile_source
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, present
+from .jit.region import Region
 
-__all__ = ["write_function", "Source", "roots_of"]
+__all__ = ["write_function", "Source", "Step", "roots_of"]
+
+Step: TypeAlias = "Node | Region"
 
 _serial = itertools.count()
 
@@ -41,18 +44,29 @@ HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "a
 @final
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A generated function: its text, the callable, and which results may share memory with the leading ones."""
+    """A generated function: its text, the callable, how many operators write in place, which results may share memory
+    with the leading ones, and the regions that it calls.
+    """
 
     text: str
     function: Any
     inplace: int
     shared: tuple[int, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
-def roots_of(nodes: Sequence[Node]) -> dict[Value, frozenset[Value]]:
-    """Return, per result of `nodes` (in order), the values whose memory it may be or share; others are their own."""
+def results_of(step: Step) -> list[Value]:
+    """Return the values that a step of a plan makes."""
+    return step.results if isinstance(step, Region) else [Value(step, i) for i in range(step.num_outputs)]
+
+
+def roots_of(steps: Sequence[Step]) -> dict[Value, frozenset[Value]]:
+    """Return, per result of `steps` (in order), the values whose memory it may be or share; others are their own."""
     roots: dict[Value, frozenset[Value]] = {}
-    for node in nodes:
+    for node in steps:
+        if isinstance(node, Region):
+            roots.update({value: frozenset({value}) for value in node.results})
+            continue
         op = node.op
         assert op is not None  # variables are not run
         sources = [roots.get(v, frozenset({v})) for v in node.inputs]
@@ -117,8 +131,13 @@ class _Writer:
             rest.append(f"training={self.training}")
         return f"{kernel}({', '.join([*args, *rest])})"
 
-    def write(self, node: Node, overwrite: bool) -> None:
-        """Append the line(s) of a node."""
+    def write(self, node: Step, overwrite: bool) -> None:
+        """Append the line(s) of a step."""
+        if isinstance(node, Region):
+            targets = [self.name(value) for value in node.results]
+            call = f"{self.constant(node)}({', '.join(self.name(v) for v in node.inputs)})"
+            self.lines.append(f"{', '.join(targets)} = {call}" if targets else call)
+            return
         if overwrite:
             template = None if node.op is None else node.op.overwrites(node.attrs)
             assert template is not None  # the caller looked
@@ -137,7 +156,7 @@ def _only(result: Any) -> torch.Tensor:
     return result if isinstance(result, torch.Tensor) else result[0]
 
 
-def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value], results: Sequence[Value | None],
+def write_function(name: str, nodes: Sequence[Step], arguments: Sequence[Value], results: Sequence[Value | None],
                    types: Mapping[Node, Any], training: bool, held: Mapping[Node, torch.Tensor],
                    from_list: bool = False, copies: int = 0, overwrite: bool = True) -> Source:
     """Write and compile one function.
@@ -145,7 +164,7 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     Parameters
     ----------
     nodes
-        Operators to run, in order.
+        Operators and regions to run, in order.
     arguments
         Values that come in; with `from_list` as one list named `S`, whose entries are taken out and freed.
     results
@@ -174,7 +193,7 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
                 readers[root] = position
     keep = {v for v in results if v is not None}
     kept_roots = {root for v in keep for root in roots.get(v, ())}
-    owned = {Value(n, i) for n in nodes for i in range(n.num_outputs)}
+    owned = {value for step in nodes for value in results_of(step)}
     taken = list(arguments) if from_list else []
     if from_list:
         writer.lines += [f"{n} = S[{i}]; S[{i}] = None" for i, n in enumerate(names)] if names else []
@@ -182,9 +201,7 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
         writer.write(node, overwrite and _can_overwrite(node, position, readers, kept_roots, roots, types))
         dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed
                 and (v in owned or v in taken)}
-        dead |= {
-            Value(node, i) for i in range(node.num_outputs) if Value(node, i) not in last and Value(node, i) not in keep
-        }
+        dead |= {value for value in results_of(node) if value not in last and value not in keep}
         if dead:
             writer.lines.append("del " + ", ".join(sorted(writer.name(v) for v in dead)))
     returned, shared = _results(writer, results, roots, copies)
@@ -192,14 +209,15 @@ def write_function(name: str, nodes: Sequence[Node], arguments: Sequence[Value],
     parameters = "S" if from_list else ", ".join(names)
     text = f"def {name}({parameters}):\n    " + "\n    ".join(writer.lines) + "\n"
     label = f"plan {next(_serial)} {name}"
-    return Source(text, compile_source(text, label, writer.constants, name), writer.inplace, shared)
+    return Source(text, compile_source(text, label, writer.constants, name), writer.inplace, shared,
+                  tuple(step for step in nodes if isinstance(step, Region)))
 
 
-def _can_overwrite(node: Node, position: int, readers: Mapping[Value, int], kept_roots: set[Value],
+def _can_overwrite(node: Step, position: int, readers: Mapping[Value, int], kept_roots: set[Value],
                    roots: Mapping[Value, frozenset[Value]], types: Mapping[Node, Any]) -> bool:
     """Whether a node may write its result over its first input's memory."""
-    op = node.op
-    if op is None or op.inplace is None or op.overwrites(node.attrs) is None:
+    op = None if isinstance(node, Region) else node.op
+    if isinstance(node, Region) or op is None or op.inplace is None or op.overwrites(node.attrs) is None:
         return False
     source = node.inputs[0]
     if source.node.op is None or source.node.op.name not in FRESH or source not in roots or source in kept_roots:

@@ -160,7 +160,8 @@ class Executor:
             known = {n: TensorType(tuple(t.shape), t.dtype) for n, t in zip(self._inputs, tensors)}
             types = infer(self._symbol._outputs, known, training, self._order)
             plan = self._plans[key] = make_plan(self._symbol._outputs, self._inputs, types, training,
-                                                [self._inputs[i] for i in mask])
+                                                [self._inputs[i] for i in mask],
+                                                native=all(t.is_cpu for t in tensors))
         return plan
 
     def forward(self, is_train: bool = False, **kwargs: Any) -> list[NDArray]:

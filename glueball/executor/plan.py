@@ -20,8 +20,9 @@ from ..passes.pipeline import optimise, prepare
 from ..passes.program import Program
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
-from .codegen import Source, write_function
+from .codegen import Source, Step, write_function
 from .interpret import interpret, run_operator
+from .jit.partition import all_native, partition
 
 __all__ = ["Plan", "make_plan", "SMALL"]
 
@@ -64,10 +65,11 @@ def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:
 
 
 def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],
-              training: bool, wrt: Sequence[Node], effects: Sequence[Value] = ()) -> Plan:
+              training: bool, wrt: Sequence[Node], effects: Sequence[Value] = (), native: bool = False) -> Plan:
     """Compile a graph for one mode.
 
     wrt : the inputs for which backward returns gradients (none: forward only)
+    native : whether the arrays are on the CPU, so that parts of the plan can be machine code (jit/)
     effects : values of nodes that update a state and therefore run, used or not
     """
     start = time.perf_counter()
@@ -77,7 +79,8 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
         found = [v for v in prepared.outputs if v is not None]
         outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
-    if wrt and _is_small(order):
+    native = native and bool(config.get("GLUEBALL_JIT"))
+    if wrt and _is_small(order) and not (native and all_native(order, types)):
         return _taped_plan(outputs, effects, inputs, types, training, wrt, order, start)
     heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
     grads: list[Value | None] = []
@@ -98,12 +101,16 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects])
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
     input_values = [Value(n) for n in inputs]
-    sources = {"forward": write_function("forward", forward_nodes, input_values, [*new_outputs, *saved], program.types,
-                                         training, program.constants,
-                                        copies=count)}
+    made = [*new_outputs, *saved]
+
+    def steps(nodes: list[Node], results: Sequence[Value | None]) -> Sequence[Step]:
+        return partition(nodes, results, program.types, training) if native else nodes
+
+    sources = {"forward": write_function("forward", steps(forward_nodes, made), input_values, made, program.types,
+                                         training, program.constants, copies=count)}
     if wrt:
-        sources["backward"] = write_function("backward", backward_nodes, [*saved, *heads], new_grads, program.types,
-                                             training, program.constants, from_list=True)
+        sources["backward"] = write_function("backward", steps(backward_nodes, new_grads), [*saved, *heads], new_grads,
+                                             program.types, training, program.constants, from_list=True)
     if config.get("GLUEBALL_SUBGRAPH_DEBUG"):
         print("\n".join(s.text for s in sources.values()))
     auxiliary = set(variables(order)[1])

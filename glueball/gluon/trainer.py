@@ -209,6 +209,10 @@ class Trainer:
         if not self._kv_initialized:
             self._init_kvstore()
 
+    def _indices(self) -> dict[Parameter, int]:
+        """Return the parameters that are trained, and their numbers."""
+        return {p: index for index, p in enumerate(self._params) if p.grad_req != "null"}
+
     def _refuse_on_kvstore(self, what: str) -> None:
         if self._update_on_kvstore:
             raise ArgumentError(

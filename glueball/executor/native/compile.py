@@ -115,13 +115,22 @@ class Compiler:
                     found = self._kernels[segment, dtype] = self._compile(segment, dtype)
         return found
 
+    def function(self, name: str, text: str) -> int:
+        """Compile a module in LLVM's language; return the address of one of its functions."""
+        with self._lock:
+            self._add(self._machine.emit_object(self._llvm.parse_assembly(text)))
+            return self._engine.get_function_address(name)
+
+    def _add(self, code: bytes) -> None:
+        self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+
     def _compile(self, segment: Source, dtype: torch.dtype) -> Kernel:
         began = time.perf_counter()
         name = f"segment_{len(self._kernels)}"
         module = self._llvm.parse_assembly(self.text(segment, dtype, name))
         code = self._machine.emit_object(module)
-        self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
+        self._add(code)
         address = self._engine.get_function_address(name)
         weight = cost(segment) if isinstance(segment, Segment) else segment.cost
         return Kernel(address, weight, time.perf_counter() - began)

@@ -1,0 +1,192 @@
+"""A region's units as words for the driver: instructions, arguments of kernels, and which words are addresses.
+
+The one idea: everything but addresses is known when a region is built, so it is written once; addresses are relocations
+(word, base, bytes). The bases are: 0 the words themselves, 1 the scratch block, 2 … the inputs, then the outputs.
+
+Not here: where scratch buffers lie (memory.py), who runs the words (driver.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
+
+import torch
+
+from ..native import expression as e
+from ..native import machine
+from ..native.compile import Kernel as Code
+from ..native.compile import compiler, parallel
+from ..native.emit import Segment
+from ..native.places import BLOCK, PARALLEL
+from .driver import END, GUARD, KERNEL, PRODUCT
+from .memory import Layout
+from .units import Buffer, Guard, Kernel, Product, Stored, Unit
+
+__all__ = ["Code", "Words", "encode"]
+
+Operand: TypeAlias = "tuple[tuple[int, int], int]"  # base and bytes, row stride
+
+_BLOCKS = 4  # of rows, per thread, where sums down the rows are shared out
+_INSTRUCTION_WORDS = 6
+_PRODUCT_WORDS = 20
+
+
+@final
+@dataclass(slots=True)
+class Words:
+    """What the driver runs. words, relocations : see the module; scratch : bytes of the block; codes : of kernels."""
+
+    words: array[int] = field(default_factory=lambda: array("q"))
+    relocations: array[int] = field(default_factory=lambda: array("q"))
+    first: int = 0
+    scratch: int = 0
+    codes: list[Code] = field(default_factory=list)
+
+
+@final
+class _Encoder:
+    def __init__(self, layout: Layout, inputs: int, dtype: torch.dtype) -> None:
+        self.layout, self.inputs, self.dtype = layout, inputs, dtype
+        self.itemsize = dtype.itemsize
+        self.instructions: list[list[int]] = []
+        self.arguments: list[int] = []
+        self.found = Words(scratch=layout.size)
+        self.pending: list[tuple[bool, int, int, int]] = []  # of an instruction?, word, base, bytes
+        self.count = 0  # words of instructions so far
+
+    def base(self, place: Stored | tuple[Buffer, int]) -> tuple[int, int]:
+        """Return base and bytes of an array."""
+        buffer, offset = (place.buffer, place.offset) if isinstance(place, Stored) else place
+        if buffer.role == "scratch":
+            return 1, self.layout.offsets[buffer] + offset * self.itemsize
+        return 2 + buffer.index + (self.inputs if buffer.role == "output" else 0), offset * self.itemsize
+
+    def add(self, words: list[int], addresses: dict[int, tuple[int, int]]) -> None:
+        """Append an instruction; addresses : of its words, base and bytes."""
+        for word, (base, more) in addresses.items():
+            self.pending.append((True, self.count + word, base, more))
+        self.instructions.append(words)
+        self.count += len(words)
+
+    def product(self, unit: Product) -> None:
+        """Append a product: for a library that counts by columns the factors change places."""
+        products = machine()
+        assert products is not None  # the partition looked
+        single = self.dtype is torch.float32
+        one = struct.unpack("<q", struct.pack("<f4x", 1.0) if single else struct.pack("<d", 1.0))[0]
+        size = self.itemsize
+        left, right, (sa, sb, sc) = unit.left, unit.right, unit.steps
+        self.add(
+            [PRODUCT, _PRODUCT_WORDS, products[0 if single else 1], ord("T" if unit.turn_right else "N"),
+             ord("T" if unit.turn_left else "N"), unit.n, unit.m, unit.k, one, one if unit.add else 0,
+             0, right.stride if right.rows > 1 else right.columns, 0, left.stride if left.rows > 1 else left.columns,
+             0, unit.result.stride if unit.result.rows > 1 else unit.n, unit.count, sb * size, sa * size, sc * size],
+            {10: self.base(right), 12: self.base(left), 14: self.base(unit.result)},
+        )  # fmt: skip
+
+    def kernel(self, unit: Kernel) -> None:
+        """Append a kernel, and what its sums down the rows need."""
+        columns = unit.size if unit.columns is None else unit.columns
+        rows = unit.size // columns
+        segment, operands, sums = self._segment(unit, columns)
+        code = compiler().kernel(segment, self.dtype)
+        if segment.flat and all(stride == columns for _, stride in operands):
+            rows, columns = 1, rows * columns
+            operands = [(base, columns) for base, _ in operands]
+        threads = torch.get_num_threads()
+        if rows * columns * (code.cost + 4 * len(operands)) < PARALLEL or parallel() is None:
+            threads = 1
+        if threads == 1 or not sums:
+            self._call(code, segment, rows, columns, operands, threads, rows if sums else 0)
+            return
+        # every block sums by itself; a second kernel adds up what they found
+        height = -(-rows // (_BLOCKS * threads))
+        blocks = -(-rows // height)
+        partial = [(self._scratch(blocks * columns), columns) for _ in sums]
+        first = len(segment.inputs) + len(segment.outputs)
+        operands[first : first + len(sums)] = partial
+        self._call(code, segment, rows, columns, operands, threads, height)
+        adding = Segment((0,), frozenset(), (), row_sums=(e.input(0),), fresh=True)
+        second = compiler().kernel(adding, self.dtype)
+        for place, total in zip(partial, sums):
+            self._call(second, adding, blocks, columns, [place, total], 1, blocks)
+
+    def _scratch(self, elements: int) -> tuple[int, int]:
+        """Return memory that only one kernel needs, behind the scratch block of all units."""
+        offset = self.found.scratch
+        self.found.scratch += -(-elements * self.itemsize // 64) * 64
+        return 1, offset
+
+    def _segment(self, unit: Kernel, columns: int) -> tuple[Segment, list[Operand], list[Operand]]:
+        """Return the code's text, its operands (base and bytes, row stride), and those of the sums alone."""
+        inputs = list(unit.inputs)
+        expressions = [x for results in (unit.outputs, unit.sums, unit.row_outputs) for x, _ in results]
+        used = e.inputs_of(expressions)
+        singles = frozenset(i for i in used if inputs[i][3] in ("column", "one"))
+        segment = Segment(tuple(used), singles, tuple(x for x, _ in unit.outputs), tuple(x for x, _ in unit.sums),
+                          numbers=tuple(x for x, _ in unit.row_outputs), fresh=bool(unit.sums))  # fmt: skip
+        operands: list[Operand] = []
+        for index in used:
+            buffer, offset, stride, _kind = inputs[index]
+            operands.append((self.base((buffer, offset)), columns if stride == -1 else stride))
+        operands += [(self.base(place), columns if place.together else place.stride) for _, place in unit.outputs]
+        sums = [(self.base(place), columns) for _, place in unit.sums]
+        operands += sums
+        operands += [(self.base(place), 1 if place.together else place.stride) for _, place in unit.row_outputs]
+        return segment, operands, sums
+
+    def _call(self, code: Code, segment: Segment, rows: int, columns: int, operands: Sequence[Operand], threads: int,
+              block_rows: int) -> None:  # fmt: skip
+        """Append the call of a kernel; block_rows: of sums down the rows, 0: as is good for the threads."""
+        self.found.codes.append(code)
+        height, width = block_rows or rows, columns
+        if threads > 1 and not block_rows:
+            height = max(1, min(-(-rows // threads), BLOCK // columns))
+            width = columns if segment.whole_rows or columns <= BLOCK else BLOCK
+        down, across = -(-rows // height), -(-columns // width)
+        threads = min(threads, down * across)
+        team: Any = parallel()
+        pool = ctypes.cast(team, ctypes.c_void_p).value or 0 if threads > 1 else 0
+        at = len(self.arguments)
+        self.arguments += [0, rows, columns, height, width, down * across, across]
+        for (base, more), stride in operands:
+            self.pending.append((False, len(self.arguments), base, more))
+            self.arguments += [0, stride]
+        self.add([KERNEL, _INSTRUCTION_WORDS, code.address, 0, threads, pool], {})
+        self.pending.append((True, self.count - _INSTRUCTION_WORDS + 3, 0, -1 - at))
+
+    def finish(self) -> Words:
+        """Put the words together: instructions first, then arguments."""
+        found = self.found
+        for instruction in self.instructions:
+            found.words.extend(instruction)
+        found.words.extend([END, 2])
+        start = len(found.words)
+        found.words.extend(self.arguments)
+        for own, word, base, more in self.pending:
+            if base == 0:
+                more = (start - 1 - more) * 8
+            found.relocations.extend((word if own else start + word, base, more))
+        return found
+
+
+def encode(units: Sequence[Unit], layout: Layout, inputs: int, dtype: torch.dtype) -> Words:
+    """Return a region's units as words; compiles the kernels.
+
+    inputs : how many inputs the region has
+    """
+    encoder = _Encoder(layout, inputs, dtype)
+    for unit in units:
+        if isinstance(unit, Product):
+            encoder.product(unit)
+        elif isinstance(unit, Guard):
+            base, more = encoder.base(unit.flag)
+            encoder.add([GUARD, 4, 0, unit.what + 1], {2: (base, more + dtype.itemsize - 4)})
+        elif unit.outputs or unit.sums or unit.row_outputs:
+            encoder.kernel(unit)
+    return encoder.finish()

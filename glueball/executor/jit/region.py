@@ -1,0 +1,121 @@
+"""A region: part of a plan that runs in one native call. Building it from nodes, and calling it with tensors.
+
+The one idea: a call costs one block of scratch memory, one tensor per result, and one look at each input; everything
+else was decided when the region was built. Words are taken from a pool, so that threads and nested calls never share
+them.
+
+Not here: which nodes (partition.py), what they become (rules.py), the machine's side (encode.py, driver.py).
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+
+from ...ops.opdef import TensorType
+from ...symbol.graph import Node, Value
+from ..interpret import run_node
+from .build import Builder
+from .driver import driver
+from .encode import encode
+from .memory import lay_out
+from .rules import RULES, parts_of
+from .units import Kernel, Product, Unit
+
+__all__ = ["Region"]
+
+Tensor = torch.Tensor
+
+
+@final
+class Region:
+    """Nodes that run together.
+
+    nodes : in order; results : the values that are handed out
+    """
+
+    def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
+                 training: bool) -> None:  # fmt: skip
+        start = time.perf_counter()
+        self.nodes, self.results, self.training = list(nodes), list(results), training
+        builder = Builder(types, nodes, training)
+        _reserve(builder, nodes, set(results))
+        for node in nodes:
+            assert node.op is not None  # variables are inputs
+            RULES[node.op.name].lower(builder, node)
+        builder.outputs(results)
+        self.inputs = builder.inputs
+        self.units: list[Unit] = [u for u in builder.units
+                                  if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]  # fmt: skip
+        self.dtype: torch.dtype = types[nodes[0]][0].dtype
+        self.layout = lay_out(self.units, self.dtype.itemsize)
+        self._shapes = [builder.shape(v) for v in results]
+        self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
+        self._pool: list[array[int]] = [self._words.words]
+        self._run = driver()
+        self._relocations = self._words.relocations.buffer_info()[0], len(self._words.relocations) // 3
+        self.seconds = time.perf_counter() - start
+
+    def __call__(self, *tensors: Tensor) -> Any:
+        """Run; tensors are the inputs in order. Returns a tensor for one result, else a list."""
+        tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+        like = tensors[0]
+        results = [like.new_empty(shape) for shape in self._shapes]
+        scratch = like.new_empty(self._words.scratch // like.itemsize)
+        try:
+            words = self._pool.pop()
+        except IndexError:
+            words = array("q", self._words.words)
+        place = words.buffer_info()[0]
+        bases = array("q", [place, scratch.data_ptr(), *[t.data_ptr() for t in tensors],
+                            *[t.data_ptr() for t in results]])  # fmt: skip
+        stopped = self._run(place, *self._relocations, bases.buffer_info()[0], 0)
+        self._pool.append(words)
+        if stopped:
+            self._complain(stopped - 1, tensors)
+        return results[0] if len(results) == 1 else results
+
+    def _complain(self, position: int, tensors: Sequence[Tensor]) -> None:
+        """Raise the error of the node that stopped the region: run it by its own kernel, with what comes before it."""
+        values = dict(zip(self.inputs, tensors))
+        for node in self.nodes[:position]:
+            found = run_node(node, [values[v] for v in node.inputs], self.training)
+            values.update({Value(node, index): tensor for index, tensor in enumerate(found)})
+        last = self.nodes[position]
+        assert last.op is not None  # variables are inputs
+        last.op.kernel(*[values[v] for v in last.inputs], **last.attrs)
+        raise AssertionError(f"{self.nodes[position].name} stopped its region, and finds no fault by itself")
+
+    def text(self) -> str:
+        """Return the units, a line each, with sizes and memory."""
+        shared, separate = self.layout.size / 1e6, self.layout.naive / 1e6
+        lines = [f"region of {len(self.nodes)} operators: {len(self.units)} units, {shared:.2f} MB of scratch memory "
+                 f"({separate:.2f} MB without sharing), built in {self.seconds * 1e3:.1f} ms"]  # fmt: skip
+        return "\n".join([*lines, *[f"  {unit.number}: {self._line(unit)}" for unit in self.units]])
+
+    def _line(self, unit: Unit) -> str:
+        if isinstance(unit, Kernel):
+            return (f"kernel over {unit.rows} × {unit.size // unit.rows}: reads {len(unit.inputs)}, writes "
+                    f"{len(unit.outputs)} arrays, {len(unit.row_outputs)} numbers per row, {len(unit.sums)} sums down "
+                    "the rows")  # fmt: skip
+        if isinstance(unit, Product):
+            many = f"{unit.count} × " if unit.count > 1 else ""
+            flops = 2 * unit.count * unit.m * unit.n * unit.k
+            return f"product {many}({unit.m} × {unit.k}) · ({unit.k} × {unit.n}), {flops / 1e6:.2f} MFLOP"
+        return f"guard of {self.nodes[unit.what].name}"
+
+
+def _reserve(builder: Builder, nodes: Sequence[Node], results: set[Value]) -> None:
+    """Give the parts of wider arrays their places there, where nothing else asks for them as results."""
+    made = set(nodes)
+    for node in reversed(nodes):
+        if node.op is None or node.op.name not in ("Concat", "stack"):
+            continue
+        for value, spot in zip(node.inputs, parts_of(node, [builder.shape(v) for v in node.inputs])):
+            if value.node in made and value not in results and value not in builder.places:
+                builder.places[value] = (Value(node), *spot)
+

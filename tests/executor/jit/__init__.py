@@ -1,0 +1,1 @@
+"""Regions: parts of plans that are machine code."""
