@@ -2,7 +2,7 @@
 turn.
 
 The one idea: a `Workload` is a network, a batch and named programs. `speed` asks A B C A B C …, each for as many steps
-as fill a fifth of a second, and waits for the last of them; `memory` gives every program a fresh process, `first_step`
+as fill a tenth of a second, and waits for the last of them; `memory` gives every program a fresh process, `first_step`
 empty caches as well; `new_size` meets batch sizes for the first time. A side whose losses or outputs differ from
 the first one's is not timed. Options: `--smoke`, `--json FILE`, `--only "ours,JAX jit"` (titles or parts of them),
 `--parts speed,first` (where a benchmark has several), `--rounds N`. GLUEBALL_ORACLE_PYTHON and GLUEBALL_JAX_PYTHON name
@@ -145,7 +145,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", help="append records to this file")
     parser.add_argument("--only", default="", help="only these sides: titles, or parts of titles, separated by commas")
     parser.add_argument("--parts", default="", help="only these parts of the benchmark, separated by commas")
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=21)
     return parser.parse_args()
 
 
@@ -216,9 +216,9 @@ def turns(workload: Workload, sides: dict[str, Driven]) -> dict[str, float]:
     calls: dict[str, int] = {}
     for title, side in sides.items():
         seconds = side.ask("time", batches=[[0]], mode=workload.mode)
-        if seconds < 0.2 and not SMOKE:
+        if seconds < 0.1 and not SMOKE:
             seconds = side.ask("time", batches=[[0] * 5], mode=workload.mode) / 5
-        calls[title] = 1 if SMOKE else max(1, min(2000, round(0.2 / seconds)))
+        calls[title] = 1 if SMOKE else max(1, min(2000, round(0.1 / seconds)))
     times: dict[str, list[float]] = {title: [] for title in sides}
     for _ in range(rounds):
         for title, side in sides.items():
@@ -270,6 +270,8 @@ def first_step(workload: Workload, processes: int = 3) -> None:
                 usual = [time("plain") for _ in range(3)] if plain else []
                 first = time("train")
                 found.append(first - statistics.median(usual or [time("train") for _ in range(3)]))
+            if first > 10:
+                break  # a slow compiler: known well enough
         medians[title] = statistics.median(found)
     report(workload.title, medians, workload.claims, "s")
 
