@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import ArgumentError, explain
 
-__all__ = ["ConfigVar", "VARIABLES", "get", "home"]
+__all__ = ["ConfigVar", "VARIABLES", "get", "home", "cache"]
 
 
 def _flag(text: str) -> bool:
@@ -32,6 +32,8 @@ class ConfigVar:
 
 VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
     ConfigVar("GLUEBALL_HOME", str, "~/.glueball", "where data sets and caches are kept", ("MXNET_HOME",)),
+    ConfigVar("GLUEBALL_CACHE", str, None,
+              "where compiled code is kept for the next process ('' keeps none); default: in the user's cache folder"),
     ConfigVar("GLUEBALL_REPOSITORY", str, "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/",
               "first place that data sets are downloaded from", ("MXNET_GLUON_REPO",)),
     ConfigVar("GLUEBALL_HYBRIDIZE", _flag, True,
@@ -70,3 +72,12 @@ def get(name: str) -> Any:
 def home(*parts: str) -> str:
     """Return a path below the directory for data sets and caches."""
     return os.path.join(os.path.expanduser(get("GLUEBALL_HOME")), *parts)
+
+
+def cache(*parts: str) -> str | None:
+    """Return a path below the directory for what can be made again; None: nothing is to be kept."""
+    folder = get("GLUEBALL_CACHE")
+    if folder is None:
+        base = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME") or "~/.cache"
+        folder = os.path.join(base, "glueball")
+    return os.path.join(os.path.expanduser(folder), *parts) if folder else None

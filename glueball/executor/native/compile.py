@@ -1,7 +1,8 @@
 """From LLVM text to a callable address: the target, the object code, the memory it lives in.
 
 The one idea: one target machine writes object code, one engine holds it, a dictionary remembers every segment by its
-expressions; sizes and strides are run-time arguments, so a segment is compiled once per process. llvmlite is optional:
+expressions; sizes and strides are run-time arguments, so a segment is compiled once, and kept on disk for other
+processes (object_cache.py). A function is called after its text, so equal texts are one function. llvmlite is optional:
 `available()` says whether this process can compile, `why_not()` what is missing.
 
 Not here: the text (emit.py), calling (run.py).
@@ -20,9 +21,11 @@ from typing import Any, TypeAlias, final
 
 import torch
 
+from ...base import config
 from ...base.errors import UnsupportedError, explain
 from .emit import Segment, cost, write_module
 from .moments import Merged, Moments
+from .object_cache import ObjectCache
 from .vector_math import FORMATS
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
@@ -30,6 +33,7 @@ __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 Source: TypeAlias = "Segment | Moments | Merged"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
+_NAME = "segment"  # of every function, before its text is known
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -57,16 +61,21 @@ class Compiler:
     ----------
     cpu, features : LLVM's name of the processor and of its features; "" is this machine
     vector_bytes : size of vectors; None: the greatest that the features have
+    cache : where object code is kept; None: nowhere
 
     Raises
     ------
     UnsupportedError : llvmlite is not installed, or does not know this machine
     """
 
-    def __init__(self, cpu: str = "", features: str = "", vector_bytes: int | None = None) -> None:
+    def __init__(
+        self, cpu: str = "", features: str = "", vector_bytes: int | None = None, cache: ObjectCache | None = None
+    ) -> None:
         self._lock = threading.Lock()
+        self._addresses: dict[str, int] = {}  # of functions, by the keys of their texts
         self._kernels: dict[tuple[Source, torch.dtype], Kernel] = {}
         try:
+            import llvmlite
             import llvmlite.binding as llvm
 
             if llvm.llvm_version_info[0] < 20:
@@ -90,7 +99,8 @@ class Compiler:
         if vector_bytes is None:
             flags = set(features.split(","))
             vector_bytes = 64 if "+avx512f" in flags else 32 if "+avx" in flags else 16
-        self.vector_bytes = vector_bytes
+        self.vector_bytes, self.cache = vector_bytes, cache
+        self._made_for = (llvmlite.__version__, str(llvm.llvm_version_info), llvm.get_process_triple(), cpu, features)
 
     def text(self, segment: Source, dtype: torch.dtype, name: str = "segment") -> str:
         """Return a segment in LLVM's language."""
@@ -116,22 +126,29 @@ class Compiler:
         return found
 
     def function(self, name: str, text: str) -> int:
-        """Compile a module in LLVM's language; return the address of one of its functions."""
+        """Compile a module in LLVM's language; return the address of one of its functions, whose name is its own."""
         with self._lock:
-            self._add(self._machine.emit_object(self._llvm.parse_assembly(text)))
-            return self._engine.get_function_address(name)
+            return self._function(name, text, ObjectCache.key(text, *self._made_for))
 
-    def _add(self, code: bytes) -> None:
+    def _function(self, name: str, text: str, key: str) -> int:
+        code = self.cache.read(key) if self.cache is not None else None
+        if code is None:
+            code = self._machine.emit_object(self._llvm.parse_assembly(text))
+            if self.cache is not None:
+                self.cache.write(key, code)
         self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
+        return self._engine.get_function_address(name)
 
     def _compile(self, segment: Source, dtype: torch.dtype) -> Kernel:
         began = time.perf_counter()
-        name = f"segment_{len(self._kernels)}"
-        module = self._llvm.parse_assembly(self.text(segment, dtype, name))
-        code = self._machine.emit_object(module)
-        self._add(code)
-        address = self._engine.get_function_address(name)
+        text = self.text(segment, dtype, _NAME)
+        key = ObjectCache.key(text, *self._made_for)
+        address = self._addresses.get(key)
+        if address is None:
+            name = f"{_NAME}_{key}"
+            text = text.replace(f"@{_NAME}(", f"@{name}(", 1)
+            address = self._addresses[key] = self._function(name, text, key)
         weight = cost(segment) if isinstance(segment, Segment) else segment.cost
         return Kernel(address, weight, time.perf_counter() - began)
 
@@ -164,7 +181,8 @@ def compiler() -> Compiler:
                 raise UnsupportedError(_problem)
             if _compiler is None:
                 try:
-                    _compiler = Compiler()
+                    folder = config.cache("native")
+                    _compiler = Compiler(cache=ObjectCache(folder) if folder else None)
                 except UnsupportedError as error:
                     _problem = str(error)
                     raise
