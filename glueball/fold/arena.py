@@ -106,6 +106,8 @@ class Arena:
 
     def fetch(self, place: Any) -> torch.Tensor:
         """Return rows by the place that `take` gave."""
+        if isinstance(place, tuple) and isinstance(place[0], torch.Tensor):  # of columns
+            return self.data.index_select(0, place[0])[:, place[1]]
         return self.data.index_select(0, place) if isinstance(place, torch.Tensor) else self.data.data[place]
 
 

@@ -38,8 +38,8 @@ class Entry:
     """What one group did, for backward.
 
     made : what running it gave (execute.py, _Computed); None when it has been used up
-    places : where the gathered rows that need gradients came from: a slice of rows, slices of rows and columns, or row
-    numbers
+    places : where the gathered rows that need gradients came from: a slice of rows, row numbers, or one of these and a
+    slice of columns
     written : per result, (pool, first row, end row)
     work, calls : which recorded calls these are
     reads : per argument that needs gradients, the numbers of the values, and whether there is one per child
@@ -210,6 +210,8 @@ class Tape:
             rows.narrow(0, place.start, place.stop - place.start).add_(gradient)
         elif isinstance(place, torch.Tensor):
             rows.index_add_(0, place, gradient)
+        elif isinstance(place[0], torch.Tensor):
+            rows[:, place[1]].index_add_(0, place[0], gradient)
         else:
             rows[place].add_(gradient)
 

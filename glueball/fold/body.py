@@ -156,7 +156,7 @@ class Body:
         self.size = len(program.types)
         # as commands (commands.py): whether it can be written so; by whether what backward needs is kept
         self.writable: bool | None = None
-        self.forwards: dict[bool, Any] = {}
+        self.forwards: dict[tuple[bool, bool], Any] = {}
 
     def _mode(self, step: Step) -> Mode:
         mode = choose(self.program, step, self.batched, self.training)

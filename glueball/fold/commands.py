@@ -44,7 +44,8 @@ class Operand(NamedTuple):
 
     base = root + offset + most · (calls of the largest group) + total · (calls of the run), and both for children.
     extra : root of the first rows of results, or of the place of the first row in the table. edge, target, flags : of
-    rows that are gathered: whether they are children's, the number of the operand to gather into, and how
+    rows that are gathered: whether they are children's, the number of the operand to gather into, and how; columns of
+    rows that are there already lie where they do in the rows
     """
 
     mode: int
@@ -62,7 +63,8 @@ class Operand(NamedTuple):
 
     def columns(self, begin: int) -> Operand:
         """Return what lies so many bytes to the right."""
-        return self._replace(offset=self.offset + begin)
+        there = IS_THERE if begin and self.mode == GATHERED else 0
+        return self._replace(offset=self.offset + begin, flags=self.flags | there)
 
 
 @final
@@ -148,6 +150,7 @@ class Writer(ABC):
         self.scratch = Region(SCRATCH, False)
         self._operands: dict[Operand, int] = {}
         self._commands: list[int] = []
+        self.gathered: dict[int, Operand] = {}  # rows of results of a half that ran for some calls
         self.fits = True  # whether the runner has room for so many operands
 
     @property
@@ -236,14 +239,14 @@ class Forward(Writer):
 
     keep : whether what backward reads is kept for all groups, rather than written over by the next one. frontier: per
     argument that comes from a half that ran before, the number of the result there, the bytes of its rows and where in
-    them the argument begins
+    them the argument begins; some: that half ran for the different ones of the calls only, so its rows are gathered
 
     place : by slot, where its rows are. kept : the memory that is kept
     """
 
-    def __init__(self, body: Any, keep: bool, frontier: Sequence[tuple[int, int, int]]) -> None:
+    def __init__(self, body: Any, keep: bool, frontier: Sequence[tuple[int, int, int]], some: bool = False) -> None:
         super().__init__(body)
-        self.keep = keep
+        self.keep, self.some = keep, some
         self.kept = Region(KEEP, True)
         self.own = self.kept if keep else self.scratch
         self.place: dict[int, Operand] = {}
@@ -271,7 +274,8 @@ class Forward(Writer):
             root = argument_root(self.body, number)
             if number >= self.frontier:
                 _, stride, begin = frontier[number - self.frontier]
-                self.place[slot] = Operand(NODES, root, begin, stride=stride)
+                self.place[slot] = (self.crossed(number, self) if self.some else
+                                    Operand(NODES, root, begin, stride=stride))
                 continue
             if slot not in used:
                 continue
@@ -282,6 +286,20 @@ class Forward(Writer):
             self.place[slot] = Operand(GATHERED, root, stride=stride, extra=root + 1, edge=int(self.edge(slot)),
                                        target=self.operand(target), flags=flags)
             self.operand(self.place[slot])
+
+    def crossed(self, number: int, writer: Writer) -> Operand:
+        """Return an argument from a half that ran for some calls, gathered for these commands or for the gradient's:
+        whole rows, of which arguments are columns. Keeping them for backward would cost more than doing it once more.
+        """
+        result, stride, begin = self.crossing[number - self.frontier]
+        first = [other for other, _, _ in self.crossing].index(result)
+        root = argument_root(self.body, self.frontier + first)
+        if result not in writer.gathered:
+            target = writer.operand(writer.scratch.take(False, stride))
+            writer.gathered[result] = Operand(GATHERED, root, stride=stride, extra=root + 1, target=target)
+            writer.operand(writer.gathered[result])
+        whole = writer.gathered[result]
+        return whole._replace(offset=begin, flags=IS_THERE)
 
     def _joined(self) -> dict[int, Operand]:
         """Find arguments that are only put beside others: they are gathered to where they belong."""

@@ -26,12 +26,12 @@ from .explain import Report
 from .explicit_steps import Trace
 from .functions import Segments
 from .future import OFFSET, OFFSET_MASK, Future
-from .hoist import Halves, split
+from .hoist import Halves, different, split
 from .kinds import Kind, Pool
-from .layout import ALL, Layout, lay_out
+from .layout import ALL, Layout, Reads, lay_out
 from .outside import take_in
 from .schedule import Planned, schedule
-from .sharing import share
+from .sharing import repeatable, share
 from .signature import Signature
 from .stream import Part, Stream, bind, usable
 from .work import Work
@@ -95,7 +95,8 @@ class _Known:
 class _Ahead:
     """The half of a signature that runs for all calls at once, and its results: (pool, rows per call, need).
 
-    whole : all calls as one group, where that is run as commands
+    whole : all calls as one group, where that is run as commands. reads : of its arguments. read : where it runs for
+    the different ones of the calls only, which row of its results each call reads
     """
 
     halves: Halves
@@ -103,6 +104,19 @@ class _Ahead:
     second: Body
     results: list[tuple[Pool, int, bool]] = field(default_factory=list)
     whole: Layout | None = None
+    reads: list[Reads] = field(default_factory=list)
+    read: Reads | None = None
+
+    def choose(self, layout: Layout, every: bool) -> int:
+        """Find out for which calls the half will run; return how many. every: for all of them."""
+        self.reads = [layout.reads[position] for position in self.halves.given]
+        arguments = layout.work.signature.arguments
+        every = every or not repeatable(self.first.program) or any(arguments[p].rows != 1 for p in self.halves.given)
+        found = None if every else different(self.reads, layout.sizes)
+        if found is None:
+            return len(layout.calls)
+        self.reads, self.read = found
+        return self.reads[0].lows[-1] - self.reads[0].lows[0]
 
 
 @final
@@ -261,7 +275,8 @@ class Engine:
             else:
                 layout = layouts[~index]
                 assert layout is not None  # every group's work has one
-                flush.ahead.append((layout.work, layout.ahead.halves, before, gathered, end))
+                ran = layout.ahead.whole.sizes[0]
+                flush.ahead.append((layout.work, layout.ahead.halves, before, gathered, end, ran))
         taped = made.taped()
         if taped is not None:
             self.tape.entries.append(taped)
@@ -284,12 +299,13 @@ class Engine:
     def _bind_ahead(self, layout: Layout) -> bool:
         """Make the first half ready to run as commands, as one group of all calls; False where it cannot."""
         ahead, work = layout.ahead, layout.work
-        reads = [layout.reads[position] for position in ahead.halves.given]
         program = ahead.first.program
         if not ahead.first.explicit or any(argument.rows != 1 for argument in work.signature.arguments):
             return False
-        whole = Layout(work, layout.calls, layout.ids, [len(layout.calls)], [
-            replace(read, lows=[read.lows[0], read.lows[-1]], starts=[read.starts[-1]]) for read in reads])
+        count = ahead.choose(layout, False)
+        whole = Layout(work, layout.calls, layout.ids, [count], [
+            replace(read, lows=[read.lows[0], read.lows[-1]], starts=[read.starts[-1]]) for read in ahead.reads])
+        whole.some = ahead.read is not None
         types = [program.types[slot] for slot in program.results]
         context = work.signature.arguments[0].pool.ctx
         whole.writes = [(self.store.arena(Pool(context, found.dtype, tuple(found.shape or ())[-1:])), [0])
@@ -300,18 +316,19 @@ class Engine:
             return False
         ahead.whole = whole
         for (arena, _), slot in zip(whole.writes, program.results):
-            arena.room(len(layout.calls))
+            arena.room(count)
             ahead.results.append((arena.pool, 1, bound.active is not None and bound.active[slot]))
         return True
 
     def _run_ahead(self, layout: Layout) -> None:
         """Run the first half for all calls of a signature; its results are arenas of their own."""
         work, ahead, begin = layout.work, layout.ahead, time.perf_counter()
-        count = len(layout.calls)
-        gathered = [self._gather(layout, position, 0, count, ALL) for position in ahead.halves.given]
+        count = ahead.choose(layout, self.checker is not None)
+        gathered = [self._gather(layout, position, 0, len(layout.calls), ALL, reads)
+                    for position, reads in zip(ahead.halves.given, ahead.reads)]
         filled, known = time.perf_counter(), _Known(work.signature, ahead.first)
         made = _compute(self.tape, work.signature, ahead.first, gathered, count, None, known)
-        self.report.ahead(work, ahead.halves, begin, filled)
+        self.report.ahead(work, ahead.halves, begin, filled, count)
         written: list[tuple[Pool, int, int]] = []
         for tensor, flows in zip(made.outputs, made.flows):
             pool = Pool(work.signature.arguments[0].pool.ctx, tensor.dtype, tuple(tensor.shape[1:]))
@@ -320,12 +337,13 @@ class Engine:
             ahead.results.append((pool, tensor.shape[0] // max(count, 1), flows))
             written.append((pool, 0, tensor.shape[0]))
         if made.taped:
-            self._note(layout, gathered, made, written, ahead.first, 0, count, None, known)
+            self._note(layout, gathered, made, written, ahead.first, 0, len(layout.calls), None, known, count)
 
     # -- one group -----------------------------------------------------------------------------------------------------
-    def _gather(self, layout: Layout, position: int, begin: int, end: int, group: int) -> _Gathered:
-        """Return the rows of one argument of a group, which is calls begin to end."""
-        reads = layout.reads[position]
+    def _gather(self, layout: Layout, position: int, begin: int, end: int, group: int,
+                reads: Reads | None = None) -> _Gathered:
+        """Return the rows of one argument of a group, which is calls begin to end; reads: those of the argument."""
+        reads = reads or layout.reads[position]
         tensor, place = reads.take(group)
         need, children = reads.need, layout.work.signature.arguments[position].children
         if need is False:
@@ -359,7 +377,7 @@ class Engine:
         positions = range(len(layout.reads)) if ahead is None else ahead.halves.kept
         gathered = [self._gather(layout, i, begin, end, layout.group) for i in positions]
         if ahead is not None:
-            gathered += self._crossing(ahead, begin, end)
+            gathered += self._crossing(ahead, begin, end, layout.group)
         body: Body = known.body
         segments = layout.segments(begin, end, gathered[0].tensor.device)
         outs = self._targets(layout, body)
@@ -375,13 +393,16 @@ class Engine:
         if self.checker is not None:
             self.checker.values(layout.work, calls)
 
-    def _crossing(self, ahead: _Ahead, begin: int, end: int) -> list[_Gathered]:
+    def _crossing(self, ahead: _Ahead, begin: int, end: int, group: int) -> list[_Gathered]:
         """Return what calls begin to end read of the results of the half that ran before."""
         found: list[_Gathered] = []
         for crossing in ahead.halves.frontier:
             pool, size, need = ahead.results[crossing.result]
-            tensor = self.store.arena(pool).view(begin * size, (end - begin) * size)
-            place: Any = slice(begin * size, end * size)
+            if ahead.read is None:
+                tensor = self.store.arena(pool).view(begin * size, (end - begin) * size)
+                place: Any = slice(begin * size, end * size)
+            else:
+                tensor, place = replace(ahead.read, arena=self.store.arena(pool)).take(group)
             if crossing.end - crossing.begin != (pool.rest[-1] if pool.rest else 1):
                 place = place, slice(crossing.begin, crossing.end)
                 tensor = tensor[:, crossing.begin:crossing.end]
@@ -414,14 +435,15 @@ class Engine:
 
     def _note(self, layout: Layout, gathered: Sequence[_Gathered], made: _Computed,
               written: list[tuple[Pool, int, int]], body: Body, begin: int, end: int, segments: Segments | None,
-              known: _Known) -> None:
-        """Put a group on the tape: calls begin to end of a layout."""
+              known: _Known, count: int | None = None) -> None:
+        """Put a group on the tape: calls begin to end of a layout; count: how many run, where not all do."""
         work, signature = layout.work, layout.work.signature
         places = [(g.pool, g.place, g.need) for g in gathered]
 
         def again(tape: Tape) -> _Computed:
             fresh = [_Gathered(tape.store.arena(pool).fetch(place), pool, place, need) for pool, place, need in places]
-            return _compute(tape, signature, body, fresh, end - begin, segments, _Known(signature, body))
+            return _compute(tape, signature, body, fresh, end - begin if count is None else count, segments,
+                            _Known(signature, body))
 
         reads = [(g.values, g.children) for g in gathered if g.need and g.values is not None]
         self.tape.entries.append(Entry(signature, made, [(g.pool, g.place) for g in gathered if g.need], written,

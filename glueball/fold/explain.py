@@ -83,9 +83,9 @@ class Report:
         self.flushes.append(flush)
         self.clock = flush.marks.append
 
-    def ahead(self, work: Any, halves: Any, begin: float, gathered: float) -> None:
-        """Note that the first half of a unit has run for all its calls."""
-        self.flushes[-1].ahead.append((work, halves, begin, gathered, perf_counter()))
+    def ahead(self, work: Any, halves: Any, begin: float, gathered: float, ran: int) -> None:
+        """Note that the first half of a unit has run for all its calls, of which so many were different."""
+        self.flushes[-1].ahead.append((work, halves, begin, gathered, perf_counter(), ran))
 
     def prepared(self, begin: float) -> None:
         """Note that a body was made."""
@@ -272,9 +272,10 @@ def _table(kinds: Sequence[KindFacts], times: bool) -> Iterator[str]:
             for step in steps:
                 ways.setdefault(step.how, Counter())[step.name] += 1
             yield "      runs " + "; ".join(f"{how}: {_names(names)}" for how, names in ways.items())
-        for halves, calls in facts.hoisted[:1]:
+        for halves, calls, ran in facts.hoisted[:1]:
             ahead = Counter(step.op.name for step in halves.first.steps if not isinstance(step.op, str))
-            yield f"      ahead, for all {calls} calls at once: {_names(ahead)}"
+            some = f"the {ran} different ones of {calls} calls" if ran < calls else f"all {calls} calls at once"
+            yield f"      ahead, for {some}: {_names(ahead)}"
         yield from (f"      {remark}" for remark in facts.signature.remarks if "runs sample by sample" not in remark)
     if len(ordered) > len(shown):
         rest = ordered[_KINDS:]

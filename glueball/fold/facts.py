@@ -32,7 +32,7 @@ class Flush:
     works, planned : the recorded calls and the schedule
     clocks : when it began, when arrays from outside were stored, when the schedule was ready
     marks : per group, when its arguments were gathered, and when it had ended
-    ahead : hoisted halves: (work, halves, begin, gathered, end)
+    ahead : hoisted halves: (work, halves, begin, gathered, end, for how many different calls)
     prepared : (begin, end) of bodies made for the first time
     shared : how many calls were left out because they were equal to others
     ended : when the flush had ended; 0.0 when it failed
@@ -44,7 +44,7 @@ class Flush:
     clocks: tuple[float, float, float]
     shared: int = 0
     marks: list[float] = field(default_factory=list)
-    ahead: list[tuple[Any, Any, float, float, float]] = field(default_factory=list)
+    ahead: list[tuple[Any, Any, float, float, float, int]] = field(default_factory=list)
     prepared: list[tuple[float, float]] = field(default_factory=list)
     ended: float = 0.0
 
@@ -93,7 +93,7 @@ class KindFacts:
     lower_bound : the longest chain of such calls that need each other, summed over flushes: fewer groups cannot be
     chain : the longest one in a flush
     copied, viewed : bytes of arguments; gathering, computing, backward : seconds
-    hoisted : (halves, calls) of parts that ran ahead for all calls at once
+    hoisted : (halves, calls, how many of them differ and ran) of parts that ran ahead for all calls at once
     """
 
     signature: Signature
@@ -133,7 +133,7 @@ def groups_of(flushes: Sequence[Flush], rows: Ints) -> list[Group]:
         before = flush.clocks[2]
         halves = {id(work): halves for work, halves, *_ in flush.ahead}
         aside = sorted([(begin, end, None) for begin, end in flush.prepared] +
-                       [(begin, end, (work, halves, gathered)) for work, halves, begin, gathered, end in flush.ahead],
+                       [(begin, end, (work, halves, filled)) for work, halves, begin, filled, end, _ in flush.ahead],
                        key=lambda interval: interval[0])
         for (index, calls), gathered, end in zip(flush.planned.groups, flush.marks[::2], flush.marks[1::2]):
             between = 0.0  # from group to group, but for what was done aside
@@ -198,9 +198,9 @@ def kinds_of(flushes: Sequence[Flush], groups: Sequence[Group], origins: Mapping
             if key in found:
                 found[key].lower_bound += length
                 found[key].chain = max(found[key].chain, length)
-        for work, halves, *_ in flush.ahead:
+        for work, halves, *_, ran in flush.ahead:
             if id(work.signature) in found:
-                found[id(work.signature)].hoisted.append((halves, work.count))
+                found[id(work.signature)].hoisted.append((halves, work.count, ran))
     return list(found.values())
 
 

@@ -12,6 +12,8 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from .packs import add_outer
+
 __all__ = ["Sink", "Linear", "linear_parts", "assembled", "sum_edges", "Parts", "Segments", "reduce_edges", "spread"]
 
 
@@ -20,17 +22,18 @@ class Sink:
     """Collects what the gradients of shared weights will be computed from."""
 
     def __init__(self) -> None:
-        self.uses: dict[int, list[tuple[torch.Tensor, torch.Tensor, int]]] = {}
-        self.biases: dict[int, list[tuple[torch.Tensor, int]]] = {}
+        self.uses: dict[int, list[_Use]] = {}
+        self.biases: dict[int, list[_Use]] = {}
         self.whole: dict[int, torch.Tensor] = {}
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: torch.Tensor, grads: torch.Tensor,
                low: int) -> None:
         """Note one use of a linear layer, of whose outputs those from `low` on were computed."""
+        use = _Use(rows, grads, low, bias is not None and bias.requires_grad)
         if weight.requires_grad:
-            self.uses.setdefault(id(weight), []).append((rows, grads, low))
+            self.uses.setdefault(id(weight), []).append(use)
         if bias is not None and bias.requires_grad:
-            self.biases.setdefault(id(bias), []).append((grads, low))
+            self.biases.setdefault(id(bias), []).append(use)
 
     def add(self, tensor: torch.Tensor, gradient: torch.Tensor) -> None:
         """Note a gradient that is complete for one group."""
@@ -54,35 +57,51 @@ class Sink:
         uses, biases = self.uses.pop(id(tensor), None), self.biases.pop(id(tensor), None)
         if uses is None and biases is None:
             return found
-        if uses is not None and biases is None and found is None and len(uses) == 1 and uses[0][1].shape[1] == len(
-                tensor):
-            return uses[0][1].t().mm(uses[0][0])  # the common case: one group, nothing to add up
-        total = torch.zeros_like(tensor) if found is None else found.clone()
-        for low, rows, grads in _joined(uses or [], tensor.numel()):
-            total[low:low + grads.shape[1]].addmm_(grads.t(), rows)
-        for low, joined in _joined_biases(biases or []):
-            total[low:low + len(joined)] += joined
+        one = uses is not None and biases is None and found is None and len(uses) == 1 and (
+            uses[0].grads.shape[1] == len(tensor))
+        total = torch.empty_like(tensor) if one else torch.zeros_like(tensor) if found is None else found.clone()
+        for use in _joined(uses or [], tensor.numel()):
+            _product(use, total[use.low:use.low + use.grads.shape[1]], not one)
+        for use in biases or []:
+            total[use.low:use.low + use.grads.shape[1]] += use.grads.sum(0) if use.sums is None else use.sums
         return total
 
 
-def _joined(uses: list[tuple[torch.Tensor, torch.Tensor, int]], size: int) -> Iterator[tuple[int, Any, Any]]:
-    """Yield (low, rows, gradients): large uses by themselves, small ones joined, where copying them costs less than
-    going through the weight once more.
+@final
+class _Use:
+    """One use of a linear layer. watched: whether its bias wants a gradient. sums: that, when it has been computed."""
+
+    __slots__ = ("rows", "grads", "low", "watched", "sums")
+
+    def __init__(self, rows: torch.Tensor, grads: torch.Tensor, low: int, watched: bool) -> None:
+        self.rows, self.grads, self.low, self.watched = rows, grads, low, watched
+        self.sums: torch.Tensor | None = None
+
+
+def _product(use: _Use, target: torch.Tensor, add: bool) -> None:
+    """Compute the gradient of a weight, and with it that of the bias, which goes through the same rows."""
+    sums = use.grads.new_zeros(use.grads.shape[1]) if use.watched else None
+    if add_outer(use.grads, use.rows, target, add, sums):
+        use.sums = sums
+    elif add:
+        target.addmm_(use.grads.t(), use.rows)
+    else:
+        torch.mm(use.grads.t(), use.rows, out=target)
+
+
+def _joined(uses: list[_Use], size: int) -> Iterator[_Use]:
+    """Yield large uses by themselves, small ones joined, where copying them costs less than going through the weight
+    once more.
     """
-    small: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
-    for rows, grads, low in uses:
-        if rows.shape[0] * (rows.shape[1] + grads.shape[1]) > size:
-            yield low, rows, grads
+    small: dict[tuple[int, int], list[_Use]] = {}
+    for use in uses:
+        if use.rows.shape[0] * (use.rows.shape[1] + use.grads.shape[1]) > size:
+            yield use
         else:
-            small.setdefault((low, grads.shape[1]), []).append((rows, grads))
-    for (low, _), pairs in small.items():
-        one = len(pairs) == 1
-        yield (low, pairs[0][0] if one else torch.cat([r for r, _ in pairs]),
-               pairs[0][1] if one else torch.cat([g for _, g in pairs]))
-
-
-def _joined_biases(uses: list[tuple[torch.Tensor, int]]) -> Iterator[tuple[int, torch.Tensor]]:
-    return ((low, grads.sum(0)) for grads, low in uses)
+            small.setdefault((use.low, use.grads.shape[1]), []).append(use)
+    for (low, _), some in small.items():
+        yield some[0] if len(some) == 1 else _Use(torch.cat([use.rows for use in some]),
+                                                  torch.cat([use.grads for use in some]), low, False)
 
 
 Parts = Sequence[tuple[int, int]]

@@ -40,6 +40,8 @@ from .explicit_steps import ConcatStep, LinearStep, MoveStep, PlaceStep, Segment
 
 __all__ = ["Backward", "Use", "RowSum"]
 
+_NOWHERE = Operand(FIXED, -1)
+
 
 @final
 @dataclass(slots=True)
@@ -108,16 +110,19 @@ class Backward(Writer):
         self._held: dict[int, _Gradient] = {}
         self._columns: dict[int, Operand] = {}  # places of gradients that are columns of a linear layer's
         self._whole: dict[int, Operand] = {}  # by a layer's first slot
+        self._rows: dict[int, Operand] = {}  # by result of a half that ran for some calls
         for step in self.body.steps:
             if isinstance(step, LinearStep) and active[step.slots[0]] and not self._is_bare(step, present):
                 self._reserve(step)
         self._start(present)
         self.translate(reversed(self.body.steps))
         reads: list[tuple[int, bool]] = []
-        for number, slot in enumerate(self.program.arguments):
-            if needs[number] and number < forward.frontier:
+        for number, slot in enumerate(self.program.arguments[:forward.frontier]):
+            if needs[number]:
                 reads.append((argument_root(self.body, number) + 4, self.edge(slot)))
                 self._scatter(number, slot)
+        if forward.some:
+            self._scatter_crossing(needs)
         self.code = self.words(reads)
 
     def _place(self, step: PlaceStep) -> None:
@@ -126,7 +131,10 @@ class Backward(Writer):
     # -- where things are ----------------------------------------------------------------------------------------------
     def _value(self, slot: int) -> Operand | None:
         """Return where a slot's values are; None for shared arrays."""
-        place = self.forward.place.get(slot)
+        forward, arguments = self.forward, self.program.arguments
+        place = forward.place.get(slot)
+        if forward.some and slot in arguments[forward.frontier:]:
+            return forward.crossed(arguments.index(slot), self)
         if place is not None and place.mode == GATHERED:
             target = self.forward.operands[place.target]
             return place._replace(target=self.operand(target), flags=place.flags | IS_THERE)
@@ -155,9 +163,12 @@ class Backward(Writer):
             root, size = result_root(self.body, number), self.size(slot)
             width, edge = self.width(slot), self.edge(slot)
             rows = Operand(RESULT, root + 2, stride=width * size, extra=root + 1)
-            if slot in self._held:
-                self.command(ADD, edge, self.operand(self._held[slot].place), self.operand(rows), width,
-                             self.double(slot))
+            if slot in self._held or slot in self.program.arguments[self.forward.frontier:]:
+                target, add = self._into(slot, 0, width)
+                if add:
+                    self.command(ADD, edge, target, self.operand(rows), width, self.double(slot))
+                else:  # it goes where the gradient of what crosses belongs
+                    self.command(COPY, edge, target, self.operand(rows), width * size)
                 continue
             place = self._columns.get(slot)
             if place is not None:
@@ -170,14 +181,25 @@ class Backward(Writer):
             width = self.width(slot)
             place, filled = self._columns.get(slot), []
             if place is None and slot in self.program.arguments[self.forward.frontier:]:
-                number = self.program.arguments.index(slot)
-                own = self.forward.place[slot]
-                place = own._replace(root=argument_root(self.body, number) + 3)
-                filled = [(0, width)] if self._shared_columns(slot) else []
+                number, shared = self.program.arguments.index(slot), self._shared_columns(slot)
+                if not self.forward.some:
+                    place = self.forward.place[slot]._replace(root=argument_root(self.body, number) + 3)
+                    filled = [(0, width)] if shared else []
+                elif not shared:
+                    place = self._beside(number)
             if place is None:
                 place = self.scratch.take(self.edge(slot), width * self.size(slot))
             state = self._held[slot] = _Gradient(place, width, filled)
         return state
+
+    def _beside(self, number: int) -> Operand:
+        """Return where the gradient of an argument from a half that ran for some calls is collected: beside those of
+        others that are columns of the same result, to be added to its rows together.
+        """
+        result, stride, begin = self.forward.crossing[number - self.forward.frontier]
+        if result not in self._rows:
+            self._rows[result] = self.scratch.take(False, stride)
+        return self._rows[result].columns(begin)
 
     def _shared_columns(self, slot: int) -> bool:
         """Whether other arguments are columns of the same result as this one from the half that ran before."""
@@ -311,11 +333,35 @@ class Backward(Writer):
             else:
                 self.command(COPY, self.edge(slot), target, self.operand(own), width * size)
 
-    def _scatter(self, number: int, slot: int) -> None:
-        """Add an argument's gradient to the rows of whoever made it."""
+    def _scatter(self, number: int, slot: int, columns: int = 0, stride: int = 0) -> None:
+        """Add an argument's gradient to the rows of whoever made it.
+
+        columns : how many there are with those that go with it. stride : of the rows added to, in bytes; 0: as wide
+        """
         gradient = self._finished(slot)
         if gradient < 0:
             return
-        root, width = argument_root(self.body, number), self.width(slot)
+        width = columns or self.width(slot)
+        root = argument_root(self.body, number)
         self.command(SCATTER, self.edge(slot), root + 3, gradient, width, self.double(slot), root + 1,
-                     width * self.size(slot))
+                     stride or width * self.size(slot))
+
+    def _scatter_crossing(self, needs: Sequence[bool]) -> None:
+        """Add gradients to the rows of a half that ran for some calls; those that lie side by side in one go."""
+        frontier, arguments = self.forward.frontier, self.program.arguments
+        crossing = enumerate(self.forward.crossing, frontier)
+        runs: list[list[int]] = []  # numbers of arguments
+        last: tuple[int, int] | None = None
+        for result, begin, number in sorted((result, begin, number) for number, (result, _, begin) in crossing):
+            slot = arguments[number]
+            if not needs[number] or self._finished(slot) < 0:
+                continue
+            beside = self._held[slot].place == self._rows.get(result, _NOWHERE).columns(begin)
+            if last == (result, begin) and beside:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+            last = (result, begin + self.width(slot) * self.size(slot)) if beside else None
+        for run in runs:
+            width = sum(self.width(arguments[number]) for number in run)
+            self._scatter(run[0], arguments[run[0]], width, self.forward.crossing[run[0] - frontier][1])

@@ -2,20 +2,29 @@
 
 The one idea: where calls of a unit feed each other (a tree's cell), some arguments come from elsewhere (the words).
 Steps that see only those are taken out of the levels and run once for all calls: W·x of all nodes is then one matrix
-product instead of one per level, and so is its gradient. Both halves keep the numbers of the slots.
+product instead of one per level, and so is its gradient. Both halves keep the numbers of the slots. Calls that read the
+same rows (equal words, sharing.py) are one call of the first half: `different` finds them.
+
+Not here: running the halves (execute.py, stream.py).
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
+
+import numpy as np
 
 from ..ops.opdef import OpDef
 from .fuse import column_slices
+from .layout import Reads, Table, stretches
 from .steps import Program, Step
 
-__all__ = ["Halves", "split"]
+__all__ = ["Halves", "split", "different"]
 
+Ints = Any  # arrays of int64
+
+_FEWER = 0.9  # more different calls than this part of all: running those alone does not pay
 _WORTH = frozenset({"FullyConnected", "dot", "batch_dot", "Convolution", "Deconvolution", "Embedding", "_linalg_gemm2"})
 
 
@@ -114,3 +123,34 @@ def _ancestors(steps: Sequence[Step], results: Sequence[int]) -> set[int]:
         if needed.intersection(step.outputs):
             needed.update(s for s in step.inputs if s is not None)
     return needed
+
+
+def different(reads: Sequence[Reads], sizes: Sequence[int]) -> tuple[list[Reads], Reads] | None:
+    """Find the different ones among calls that read one row for each argument.
+
+    Parameters
+    ----------
+    reads : of all arguments of the first half
+    sizes : of the groups of the second one
+
+    Returns
+    -------
+    What the different calls read, all in one group, and which of their results each call of the second half reads; None
+    where there are not many fewer. The numbers of values stay those of all calls.
+    """
+    columns = [read.table.rows[read.lows[0]:read.lows[-1]] for read in reads]
+    count, number = len(columns[0]), columns[0]
+    for column in columns[1:]:
+        _, number = np.unique(number, return_inverse=True)
+        number = number * (int(column.max()) + 1) + column
+    kinds, firsts, number = np.unique(number, return_index=True, return_inverse=True)
+    if len(kinds) > _FEWER * count:
+        return None
+    begins = np.arange(len(columns) + 1) * len(kinds)
+    table = Table(np.concatenate([column[firsts] for column in columns]))
+    starts = stretches(table.rows, begins[:-1], begins[1:]).tolist()
+    own = [replace(read, table=table, lows=[begin, begin + len(kinds)], starts=[start, start])
+           for read, begin, start in zip(reads, begins.tolist(), starts)]
+    ends = np.cumsum([0, *sizes])
+    starts = stretches(number, ends[:-1], ends[1:]).tolist()
+    return own, Reads(reads[0].arena, None, Table(number), ends.tolist(), [*starts, -1], None)

@@ -24,7 +24,7 @@ from .kinds import Pool
 from .schedule import Planned
 from .signature import Signature
 
-__all__ = ["Layout", "Reads", "lay_out"]
+__all__ = ["Layout", "Reads", "Table", "lay_out", "stretches"]
 
 Ints = Any  # arrays of int64
 Tensor = torch.Tensor
@@ -84,11 +84,12 @@ class Reads:
 class Layout:
     """All calls of one signature in a flush, in the order they run.
 
-    calls : their numbers in the work. ids : numbers of their first results. reads : per argument. writes : per result,
-    its arena and the row at which each group begins. edges : where the children of each call begin. rows : where the
-    rows of each call begin (ragged). group : how many groups have run. ahead : the half that runs for all calls at
-    once, if there is one. known : what is the same for all groups (execute.py). counts : per group, how many children,
-    and how many each call has where all have the same number
+    calls : their numbers in the work. ids : numbers of their first results. reads : per argument. writes : per
+    result, its arena and the row at which each group begins. edges : where the children of each call begin. rows :
+    where the rows of each call begin (ragged). group : how many groups have run. ahead : the half that runs for all
+    calls at once, if there is one. some : whether this is such a half, which runs for the different ones of its
+    calls. known : what is the same for all groups (execute.py). counts : per group, how many children, and how many
+    each call has where all have the same number
     """
 
     work: Any
@@ -107,6 +108,7 @@ class Layout:
     ahead: Any = None
     known: Any = None
     bound: Any = None
+    some: bool = False
 
     def segments(self, begin: int, end: int, device: Any) -> Segments | None:
         """Return which children belong to which call of the group that runs."""
@@ -315,8 +317,7 @@ def _find_reads(layouts: Sequence[Layout], store: Store) -> None:
 def _add_reads(found: Sequence[tuple[Layout, Any, Ints, Ints]], rows: Ints, store: Store) -> None:
     """Give every layout the reads of its arguments."""
     table, first = Table(rows), 0
-    breaks = np.zeros(len(rows), np.int64)  # how many times up to here a row did not follow the one before
-    np.cumsum(rows[1:] - rows[:-1] != 1, out=breaks[1:])
+    breaks = _breaks(rows)
     for made, argument, values, bounds in found:
         lows = first + bounds[np.cumsum([0, *made.sizes])]
         first = int(lows[-1])
@@ -326,6 +327,22 @@ def _add_reads(found: Sequence[tuple[Layout, Any, Ints, Ints]], rows: Ints, stor
             need = True if made.always and store.gradient[values].any() else None
         made.reads.append(Reads(store.arena(argument.pool), None if need is False else values, table, lows.tolist(),
                                 starts.tolist(), need))
+
+
+def _breaks(rows: Ints) -> Ints:
+    """Return how many times up to a row one did not follow the one before."""
+    breaks = np.zeros(len(rows), np.int64)
+    np.cumsum(rows[1:] - rows[:-1] != 1, out=breaks[1:])
+    return breaks
+
+
+def stretches(rows: Ints, lows: Ints, highs: Ints) -> Ints:
+    """Return the first of rows low to high, for each pair, where they follow each other; -1 for others.
+
+    >>> stretches(np.array([4, 5, 6, 2]), np.array([0, 2]), np.array([3, 4])).tolist()
+    [4, -1]
+    """
+    return _starts(rows, _breaks(rows), lows, highs)
 
 
 def _starts(rows: Ints, breaks: Ints, lows: Ints, highs: Ints) -> Ints:

@@ -303,7 +303,7 @@ def steps_of(facts: KindFacts) -> list[StepFacts]:
     """Return how the steps of a kind of call run; the hoisted ones first."""
     compiled = facts.signature.compiled
     bodies: list[Body] = []
-    for halves in {id(halves): halves for halves, _ in facts.hoisted}.values():
+    for halves in {id(halves): halves for halves, *_ in facts.hoisted}.values():
         made = next((m for m in compiled.values() if isinstance(m, tuple) and m[0] is halves), None)
         if made is not None:
             bodies += [made[1], made[2]]

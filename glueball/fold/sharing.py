@@ -18,9 +18,10 @@ from ..ops.opdef import OpDef
 from .arena import Store
 from .future import OFFSET, OFFSET_MASK
 from .signature import Signature
+from .steps import Program
 from .work import Work
 
-__all__ = ["share"]
+__all__ = ["share", "repeatable"]
 
 Ints = Any  # arrays of int64
 _WORTH = 0.9  # more different calls than this part of all: taking the others out does not pay
@@ -114,12 +115,17 @@ def _pure(signature: Signature) -> bool:
     """Whether equal arguments give equal results, and a call reads one row for each argument."""
     known = signature.compiled.get("pure")
     if known is None:
-        known = signature.compiled["pure"] = not signature.counts[1] and not signature.ragged and all(
-            isinstance(step.op, OpDef) and not step.op.mutates and step.op.name != "Custom"
-            and not (step.op.random and (signature.training or not step.op.takes_training
-                                         or step.attrs.get("mode") == "always"))
-            for step in signature.program.steps)
+        known = signature.compiled["pure"] = (not signature.counts[1] and not signature.ragged
+                                              and repeatable(signature.program, signature.training))
     return bool(known)
+
+
+def repeatable(program: Program, training: bool = True) -> bool:
+    """Whether equal arguments give equal results, however often it is run."""
+    return all(isinstance(step.op, OpDef) and not step.op.mutates and step.op.name != "Custom"
+               and not (step.op.random and (training or not step.op.takes_training
+                                            or step.attrs.get("mode") == "always"))
+               for step in program.steps)
 
 
 def _renamed(work: Work, rename: Callable[[Ints], Ints]) -> Work:

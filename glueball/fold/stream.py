@@ -43,7 +43,7 @@ __all__ = ["Bound", "Part", "Stream", "usable", "bind", "changed"]
 Tensor = torch.Tensor
 _ROOTS = 16  # where the roots begin in an environment; as in runner.c
 (_PROGRAM, _SIZES, _GROUP, _BEGIN, _EDGES, _CHILDREN, _MOST, _MOST_EDGES, _TOTAL, _TOTAL_EDGES, _ROWS, _IDS, _ORIGIN,
- _OUTPUTS) = range(14)
+ _OUTPUTS, _REACH) = range(15)
 _ALIGNED = 16  # rows; so arrays of rows begin at multiples of 64 bytes
 
 
@@ -75,11 +75,11 @@ class Bound:
 
     needs : per argument, whether its gradient is wanted. reads : per argument, where its rows are written down; None
     for what comes from a half that ran before. active : per slot, whether gradients flow through it; None: nothing is
-    kept
+    kept. crossed : where the half that ran before ran for some calls, per group the first row read of its results
     """
 
     __slots__ = ("layout", "body", "known", "forward", "needs", "reads", "active", "sizes", "starts", "firsts",
-                 "products")
+                 "products", "crossed")
 
     def __init__(self, layout: Any, body: Any, known: Any, forward: Forward, needs: tuple[bool, ...],
                  reads: Sequence[Any], active: Sequence[bool] | None) -> None:
@@ -88,6 +88,7 @@ class Bound:
         self.sizes = array("q", layout.sizes)
         self.starts = [array("q", read.starts) for read in reads]
         self.firsts = [array("q", firsts) for _, firsts in layout.writes]
+        self.crossed = array("q", layout.ahead.read.starts) if forward.some else None
         # per linear step its number, itself, its weight, and the rows of it that are used
         self.products = [(number, step, known.shared[body.program.shared.index(step.weight)], step.low, step.high)
                          for number, step in enumerate(body.steps) if isinstance(step, LinearStep)]
@@ -113,11 +114,12 @@ def bind(layout: Any, body: Any, known: Any, store: Store) -> Bound | None:
     crossing = [] if ahead is None else [(ahead.results[c.result], c) for c in ahead.halves.frontier]
     needs = tuple([bool(read.need) for read in reads] + [need for (_, _, need), _ in crossing])
     taped = signature.recording and (True in needs or bool(known.used))
-    forward = body.forwards.get(taped)
+    some = ahead is not None and ahead.read is not None
+    forward = body.forwards.get((taped, some))
     if forward is None:
         frontier = [(c.result, pool.rest[0] * pool.dtype.itemsize, c.begin * pool.dtype.itemsize)
                     for (pool, _, _), c in crossing]
-        forward = body.forwards[taped] = Forward(body, taped, frontier)
+        forward = body.forwards[taped, some] = Forward(body, taped, frontier, some)
     if not forward.fits:
         return None
     return Bound(layout, body, known, forward, needs, reads, body.active(needs, known.wanted) if taped else None)
@@ -169,8 +171,15 @@ class Part:
             root += 5
         if bound.reads:
             words[_ROWS] = address(bound.reads[0].table.rows)
+        if layout.some:
+            words[_REACH] = len(layout.ids)
         for _, data in self.crossing(store):
-            words[root] = data.data_ptr() + self.begin * data.stride(0) * data.itemsize
+            words[root] = data.data_ptr()
+            if bound.crossed is None:
+                words[root] += self.begin * data.stride(0) * data.itemsize
+            else:  # its table lies elsewhere
+                words[root + 1] = (address(layout.ahead.read.table.rows) - words[_ROWS]) // 8
+                words[root + 2] = bound.crossed.buffer_info()[0]
             root += 5
         root = _ROOTS + result_root(body, 0)
         for (arena, _), firsts in zip(layout.writes, bound.firsts):
@@ -221,7 +230,7 @@ class Part:
         bound = self.bound
         forward, program = bound.forward, bound.body.program
         place, width, edge = forward.place[slot], forward.width(slot), forward.edge(slot)
-        if place.mode == GATHERED:
+        if place.mode == GATHERED and not (forward.some and slot in program.arguments[forward.frontier:]):
             place = forward.operands[place.target]
         if place.mode == RESULT:
             number = program.results.index(slot)
@@ -230,11 +239,15 @@ class Part:
             return self.view(self.keep, place, width, program.types[slot].dtype, edge)
         number = program.arguments.index(slot)
         data, begin = self.crossing(store)[number - forward.frontier][1], place.offset // forward.size(slot)
-        return data[self.begin:self.end, begin:begin + width]
+        data = data[:, begin:begin + width]
+        if not forward.some:
+            return data[self.begin:self.end]
+        return data.index_select(0, bound.layout.ahead.read.table.index(data.device)[self.begin:self.end])
 
     def reached(self, reached: Any) -> bool:
         """Whether a pass has come to a result of these calls."""
-        ids = self.bound.layout.ids[self.begin:self.end]
+        layout = self.bound.layout
+        ids = layout.ids if layout.some else layout.ids[self.begin:self.end]
         return any(reached[ids + number].any() for number in range(len(self.bound.layout.work.signature.outputs)))
 
     def present(self, pools: Container[Pool]) -> tuple[bool, ...]:
@@ -431,10 +444,12 @@ class _Back:
                 words[root + 3] = tape.rows(read.arena.pool).data_ptr()
                 words[root + 4] = address(read.values)
             root += 5
-        for (pool, _), need in zip(part.crossing(tape.store), bound.needs[len(bound.reads):]):
+        for (pool, _), (_, _, begin), need in zip(part.crossing(tape.store), bound.forward.crossing,
+                                                  bound.needs[len(bound.reads):]):
             if need:
                 rows = tape.rows(pool)
-                words[root + 3] = rows.data_ptr() + part.begin * rows.stride(0) * rows.itemsize
+                words[root + 3] = rows.data_ptr() + (begin if bound.crossed is not None else
+                                                     part.begin * rows.stride(0) * rows.itemsize)
             root += 5
         root = _ROOTS + result_root(bound.body, 0)
         for arena, _ in bound.layout.writes:

@@ -7,10 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glueball import autograd, fold, gluon, init, nd, random
+from glueball.fold import execute
 
 nn = gluon.nn
 H = 3
@@ -181,3 +183,71 @@ def test_structures_given_as_arrays_share_too() -> None:
         expected = nd.concat(*[state(i, children) for i, children in
                                ((0, (1, 2)), (1, ()), (2, ()), (3, (4, 5)), (4, ()), (5, ()))], dim=0)
         np.testing.assert_allclose(found[0], expected.asnumpy(), rtol=1e-10)
+
+
+# -- the half of a cell that waits for nothing, for words that repeat --------------------------------------------------
+class Chain(gluon.HybridBlock):
+    """A state (1, 2 H) after a word x (1, H); also what a word is to it, which does not depend on the state."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        with self.name_scope():
+            self.own, self.inner = nn.Dense(2 * H, in_units=H), nn.Dense(2 * H, in_units=2 * H)
+
+    def hybrid_forward(self, F: Any, x: Any, state: Any) -> Any:
+        """Return (state, what the word is)."""
+        gate, made = F.split(self.own(x), num_outputs=2, axis=1)
+        both = F.concat(F.sigmoid(gate) * made, F.tanh(made), dim=1)
+        return F.tanh(both + self.inner(state)), gate
+
+
+def chained(cell: Any, table: list[Any], sentences: list[list[int]], mode: str, heard: int) -> list[Any]:
+    """Return results and gradients of chains, of which only those from `heard` on count."""
+    parameters = [p for _, p in sorted(cell.collect_params().items())]
+    for word in table:
+        word.attach_grad()
+        word.grad[:] = 7
+    with autograd.record():
+        with fold.batching(mode):
+            ends: list[Any] = []
+            for sentence in sentences:
+                state, gates = nd.ones((1, 2 * H), dtype="float64"), []
+                for word in sentence:
+                    state, gate = cell(table[word], state)
+                    gates.append(gate)
+                ends.append((state * state).sum() + (gates[0] * gates[-1]).sum())
+        loss = nd.add_n(*ends[heard:])
+    loss.backward()
+    return [*[end.asnumpy() for end in ends], *[p.grad().asnumpy() for p in parameters],
+            *[word.grad.asnumpy() for word in table]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=5), st.integers(0, 4),
+       st.booleans())
+def test_words_that_repeat_go_through_the_first_half_once(sentences: list[list[int]], heard: int, native: bool) -> None:
+    """Values and gradients are the same, and words that nothing that counts has read keep the gradient they had."""
+    random.seed(3)
+    cell = Chain()
+    cell.initialize(init.Normal(0.7))
+    cell.cast("float64")
+    cell.hybridize()
+    table = [nd.array(np.random.default_rng(i).normal(size=(1, H)), dtype="float64") for i in range(4)]
+    heard = min(heard, len(sentences) - 1)
+    expected = chained(cell, table, sentences, "off", heard)
+    with pytest.MonkeyPatch.context() as patch:
+        if not native:
+            patch.setattr(execute, "usable", lambda: False)
+        same(expected, chained(cell, table, sentences, "on", heard))
+
+
+def test_the_report_says_how_many_words_differ() -> None:
+    cell = gluon.rnn.LSTMCell(H, input_size=H)
+    cell.initialize()
+    cell.hybridize()
+    table = [nd.ones((1, H)) * i for i in range(2)]
+    with fold.batching():
+        state = cell.begin_state(batch_size=1)
+        for i in range(10):
+            _, state = cell(table[i % 2], state)
+    assert "ahead, for the 2 different ones of 10 calls: FullyConnected" in fold.explain()

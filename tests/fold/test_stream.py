@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glueball import autograd, fold, gluon, init, nd
@@ -108,15 +108,19 @@ def make(recipe: Sequence[tuple[str, int, int, int]], state: int, lists: bool, d
 
 
 def outcome(cell: Cell, shape: Sequence[int], dtype: str, streamed: bool, seen: set[int],
-            monkeypatch: pytest.MonkeyPatch, training: bool = True) -> list[np.ndarray]:
-    """Run chains (of such lengths) or trees, and read some of the results; return these and all gradients."""
+            monkeypatch: pytest.MonkeyPatch, training: bool = True, different: int = 0) -> list[np.ndarray]:
+    """Run chains (of such lengths) or trees, and read some of the results; return these and all gradients.
+
+    different : how many words there are; 0: each is another one
+    """
     if not streamed:
         monkeypatch.setattr(execute, "usable", lambda: False)
     numbers = np.random.default_rng(1)
-    words = [[nd.array(numbers.normal(size=(1, X)), dtype=dtype) for _ in range(n)] for n in shape]
-    for row in words:
-        for word in row:
-            word.attach_grad()
+    table = [nd.array(numbers.normal(size=(1, X)), dtype=dtype) for _ in range(different or sum(shape))]
+    for word in table:
+        word.attach_grad()
+    left = iter(table)
+    words = [[table[numbers.integers(different)] if different else next(left) for _ in range(n)] for n in shape]
     for parameter in cell.collect_params().values():
         parameter.zero_grad()
 
@@ -146,7 +150,7 @@ def outcome(cell: Cell, shape: Sequence[int], dtype: str, streamed: bool, seen: 
     found = [out.asnumpy() for out in outs]
     if training:
         found += [p.grad().asnumpy() for p in cell.collect_params().values()]
-        found += [word.grad.asnumpy() for row in words for word in row]
+        found += [word.grad.asnumpy() for word in table]
     return found
 
 
@@ -154,15 +158,17 @@ def outcome(cell: Cell, shape: Sequence[int], dtype: str, streamed: bool, seen: 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(instructions, min_size=1, max_size=7), st.integers(1, 4), st.booleans(),
        st.lists(st.integers(1, 6), min_size=1, max_size=5), st.sampled_from(["float32", "float64"]), st.booleans(),
-       st.sets(st.integers(0, 5), max_size=2))
+       st.sets(st.integers(0, 5), max_size=2), st.integers(0, 3))
+@example([("dense", 0, 0, 1)], 1, False, [2], "float32", True, set(), 0)  # what runs ahead is a result itself
+@example([("dense", 0, 0, 3), ("cut", 2, 2, 2)], 2, False, [5, 3, 4], "float64", True, set(), 2)
 def test_random_cells(recipe: Any, state: int, lists: bool, shape: list[int], dtype: str, training: bool,
-                      seen: set[int]) -> None:
+                      seen: set[int], different: int) -> None:
     """Values and gradients do not depend on whether groups run in one native call."""
     cell = make(recipe, state, lists, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        expected = outcome(cell, shape, dtype, False, seen, patch, training)
+        expected = outcome(cell, shape, dtype, False, seen, patch, training, different)
     with pytest.MonkeyPatch.context() as patch:
-        received = outcome(cell, shape, dtype, True, seen, patch, training)
+        received = outcome(cell, shape, dtype, True, seen, patch, training, different)
     for a, b in zip(expected, received):
         np.testing.assert_allclose(a, b, rtol=1e-9 if dtype == "float64" else 2e-3,
                                    atol=1e-11 if dtype == "float64" else 1e-4)

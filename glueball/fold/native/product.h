@@ -26,20 +26,21 @@ typedef double f64x4 __attribute__((vector_size(32), aligned(8), may_alias));
 #define MOST_ROWS 12    /* of a tile */
 #define ROWS_AT_ONCE 96 /* whose inputs stay near while panels go by */
 
-/* ROWS rows of `a` times a panel; c begins as zeros, or as rows `start` that are `start_step` apart (0: all the same). */
+/* ROWS rows of `a`, whose elements are `along` apart, times a panel; c begins as zeros, or as rows `start` that are
+ * `start_step` apart (0: all the same). */
 #define TILE(T, V, NAME, TARGET, ROWS)                                                                                 \
-    TARGET static void NAME##_##ROWS(const T *a, int64_t step, const T *w, int64_t inner, const T *start,              \
-                                     int64_t start_step, T *c, int64_t c_step) {                                       \
+    TARGET static void NAME##_##ROWS(const T *a, int64_t step, int64_t along, const T *w, int64_t inner,               \
+                                     const T *start, int64_t start_step, T *c, int64_t c_step) {                       \
         enum { LANES = sizeof(V) / sizeof(T) };                                                                        \
         V left[ROWS], right[ROWS];                                                                                     \
         _Pragma("GCC unroll 12") for (int i = 0; i < ROWS; i++) {                                                      \
             left[i] = start ? *(const V *)(start + i * start_step) : (V){0};                                           \
             right[i] = start ? *(const V *)(start + i * start_step + LANES) : (V){0};                                  \
         }                                                                                                              \
-        for (int64_t k = 0; k < inner; k++, w += 2 * LANES) {                                                          \
+        for (int64_t k = 0; k < inner; k++, w += 2 * LANES, a += along) {                                              \
             V first = *(const V *)w, second = *(const V *)(w + LANES);                                                 \
             _Pragma("GCC unroll 12") for (int i = 0; i < ROWS; i++) {                                                  \
-                V x = a[i * step + k] - (V){0};                                                                        \
+                V x = a[i * step] - (V){0};                                                                            \
                 left[i] += x * first;                                                                                  \
                 right[i] += x * second;                                                                                \
             }                                                                                                          \
@@ -61,8 +62,10 @@ TILES(double, f64x8, wide_double, WIDE)
 TILES(float, f32x8, narrow_float, NARROW)
 TILES(double, f64x4, narrow_double, NARROW)
 
-typedef void (*TileFloat)(const float *, int64_t, const float *, int64_t, const float *, int64_t, float *, int64_t);
-typedef void (*TileDouble)(const double *, int64_t, const double *, int64_t, const double *, int64_t, double *, int64_t);
+typedef void (*TileFloat)(const float *, int64_t, int64_t, const float *, int64_t, const float *, int64_t, float *,
+                          int64_t);
+typedef void (*TileDouble)(const double *, int64_t, int64_t, const double *, int64_t, const double *, int64_t, double *,
+                           int64_t);
 static const TileFloat tiles_float[2][MOST_ROWS + 1] = {NAMES(narrow_float), NAMES(wide_float)};
 static const TileDouble tiles_double[2][MOST_ROWS + 1] = {NAMES(narrow_double), NAMES(wide_double)};
 
@@ -98,13 +101,13 @@ static int64_t panel_width(void) {
                 int64_t left = end - i, pieces = (left + most - 1) / most, rows = (left + pieces - 1) / pieces;        \
                 T *target = c + i * c_step + column;                                                                   \
                 if (there == width) {                                                                                  \
-                    TILE_TABLE[width * sizeof(T) == 128][rows](a + i * step, step, w, inner,                           \
+                    TILE_TABLE[width * sizeof(T) == 128][rows](a + i * step, step, 1, w, inner,                        \
                                                               accumulate ? target : row, accumulate ? c_step : 0,      \
                                                               target, c_step);                                         \
                 } else {                                                                                               \
                     for (int64_t r = 0; accumulate && r < rows; r++)                                                   \
                         memcpy(spare + r * width, target + r * c_step, (size_t)there * sizeof(T));                     \
-                    TILE_TABLE[width * sizeof(T) == 128][rows](a + i * step, step, w, inner,                           \
+                    TILE_TABLE[width * sizeof(T) == 128][rows](a + i * step, step, 1, w, inner,                        \
                                                               accumulate ? spare : row, accumulate ? width : 0, spare, \
                                                               width);                                                  \
                     for (int64_t r = 0; r < rows; r++)                                                                 \

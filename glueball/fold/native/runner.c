@@ -18,29 +18,26 @@
 #include <string.h>
 #include <time.h>
 
+#include "outer.h"
 #include "product.h"
 #include "source.h"
+#include "threads.h"
 
 #define OPERANDS 256      /* of one program */
 #define KERNEL_OPERANDS 96 /* of one segment */
 #define LARGE 200000      /* bytes from which moving rows takes all threads */
-#define MANY 250000        /* multiplications from which a product takes all threads */
 #define PIECES 8          /* into which such work is cut, per thread */
 
 typedef void (*Kernel)(int64_t *);
-typedef void (*Team)(void (*)(void *), void *, unsigned, unsigned);
 typedef void (*Product)(const char *, const char *, const int *, const int *, const int *, const void *, const void *,
                         const int *, const void *, const int *, const void *, void *, const int *);
-
-/* The machine: addresses of functions, and from where threads pay (elements times weight). */
-enum { M_SGEMM, M_DGEMM, M_TEAM, M_THREADS, M_BLOCK, M_PARALLEL };
 
 /* A program: counts and offsets, then operands, commands, and what to follow for the reach of a backward pass. */
 enum { P_OPERANDS, P_OPERANDS_AT, P_COMMANDS_AT, P_COMMANDS_END, P_READS, P_READS_AT };
 
 /* An environment: a program bound to the calls of one flush. */
 enum { E_PROGRAM, E_SIZES, E_GROUP, E_BEGIN, E_EDGES, E_CHILDREN, E_MOST, E_MOST_EDGES, E_TOTAL, E_TOTAL_EDGES, E_ROWS,
-       E_IDS, E_ORIGIN, E_OUTPUTS, E_ROOTS = 16 };
+       E_IDS, E_ORIGIN, E_OUTPUTS, E_REACH, E_ROOTS = 16 };
 
 /* An operand: how its address follows from the group. */
 enum { O_MODE, O_ROOT, O_OFFSET, O_MOST, O_MOST_EDGES, O_TOTAL, O_TOTAL_EDGES, O_STRIDE, O_EXTRA, O_EDGE, O_TARGET,
@@ -212,7 +209,10 @@ static void resolve(Frame *f) {
             }
             f->at[i] = f->at[o[O_TARGET]];
             f->step[i] = f->step[o[O_TARGET]];
-            if (o[O_FLAGS] & IS_THERE) break;
+            if (o[O_FLAGS] & IS_THERE) {
+                f->at[i] += o[O_OFFSET];
+                break;
+            }
             Job job = {.piece = copy_piece, .rows = count, .target = f->at[i], .source = base, .index = rows + start,
                        .target_step = f->step[i], .source_step = o[O_STRIDE], .width = o[O_STRIDE]};
             do_rows(f->machine, &job, count * o[O_STRIDE]);
@@ -234,7 +234,7 @@ typedef struct {
 static void fetch_panels(void *argument) {
     Panels *w = argument;
     for (;;) {
-        int64_t piece = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+        int64_t piece = next_piece(&w->next);
         if (piece >= w->pieces) return;
         int64_t begin = piece / w->across * ROWS_AT_ONCE, first = piece % w->across * w->panels;
         int64_t end = begin + ROWS_AT_ONCE < w->rows ? begin + ROWS_AT_ONCE : w->rows;
@@ -251,7 +251,7 @@ static void fetch_panels(void *argument) {
 static void fetch_packing(void *argument) {
     Panels *w = argument;
     for (;;) {
-        int64_t first = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed);
+        int64_t first = next_piece(&w->next);
         if (first >= w->count) return;
         if (w->is_double)
             pack_double((double *)w->a, w->step, w->transposed, w->inner, w->columns, (double *)w->packed, first,
@@ -260,15 +260,6 @@ static void fetch_packing(void *argument) {
             pack_float((float *)w->a, w->step, w->transposed, w->inner, w->columns, (float *)w->packed, first,
                        first + 1);
     }
-}
-
-static void on_threads(const int64_t *machine, void (*function)(void *), Panels *work, int64_t cost) {
-    Team team = (Team)(intptr_t)machine[M_TEAM];
-    atomic_init(&work->next, 0);
-    if (team == NULL || machine[M_THREADS] < 2 || cost < MANY)
-        function(work);
-    else
-        team(function, work, (unsigned)machine[M_THREADS], 0);
 }
 
 static void packed_product(const Frame *f, const int64_t *w, char *packed, int64_t rows) {
@@ -283,7 +274,7 @@ static void packed_product(const Frame *f, const int64_t *w, char *packed, int64
     work.panels = (work.count + work.across - 1) / work.across;
     work.across = (work.count + work.panels - 1) / work.panels;
     work.pieces = down * work.across;
-    on_threads(f->machine, fetch_panels, &work, rows * w[7] * w[8]);
+    on_threads(f->machine, fetch_panels, &work, &work.next, rows * w[7] * w[8]);
 }
 #endif
 
@@ -435,7 +426,8 @@ static int reach(const Frame *f, unsigned char *reached) {
     const int64_t *env = f->env, *program = f->program;
     const int64_t *ids = (const int64_t *)(intptr_t)env[E_IDS], *edges = (const int64_t *)(intptr_t)env[E_EDGES];
     int any = 0;
-    for (int64_t i = f->begin; i < f->begin + f->count; i++) {
+    int64_t end = f->begin + (env[E_REACH] ? env[E_REACH] : f->count); /* all calls, where only different ones run */
+    for (int64_t i = f->begin; i < end; i++) {
         int hit = 0;
         for (int64_t k = 0; k < env[E_OUTPUTS]; k++) hit |= reached[ids[i] + k];
         if (!hit) continue;
@@ -534,9 +526,32 @@ static PyObject *pack(PyObject *module, PyObject *args) {
                        .packed = (char *)(intptr_t)packed, .inner = inner, .columns = columns,
                        .count = (columns + width - 1) / width};
         Py_BEGIN_ALLOW_THREADS
-        on_threads((const int64_t *)(intptr_t)machine, fetch_packing, &work, 4 * inner * columns);
+        on_threads((const int64_t *)(intptr_t)machine, fetch_packing, &work, &work.next, 4 * inner * columns);
         Py_END_ALLOW_THREADS
     }
+#endif
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(outer_doc, "outer(machine, rows, g, step, height, x, step, width, c, step, sums, packed, add, double)\n--\n\n"
+"c = gᵀ · x for `rows` rows of g, of `height` columns, and of x, of `width`; sums += the sums of g's columns, or 0.\n"
+"add: to what is in c. packed: room for the rows of x with as many columns as fill panels.");
+
+static PyObject *outer_of(PyObject *module, PyObject *args) {
+    long long machine, rows, g, g_step, height, x, x_step, width, c, c_step, sums, packed;
+    int add, is_double;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "LLLLLLLLLLLLpp", &machine, &rows, &g, &g_step, &height, &x, &x_step, &width, &c, &c_step,
+                          &sums, &packed, &add, &is_double))
+        return NULL;
+#if HAS_PANELS
+    Outer work = {.rows = rows, .height = height, .width = width, .g = (const char *)(intptr_t)g,
+                  .x = (const char *)(intptr_t)x, .c = (char *)(intptr_t)c, .sums = (char *)(intptr_t)sums,
+                  .packed = (char *)(intptr_t)packed, .g_step = g_step, .x_step = x_step, .c_step = c_step,
+                  .is_double = is_double, .add = add};
+    Py_BEGIN_ALLOW_THREADS
+    outer((const int64_t *)(intptr_t)machine, &work);
+    Py_END_ALLOW_THREADS
 #endif
     Py_RETURN_NONE;
 }
@@ -551,6 +566,7 @@ static PyObject *width(PyObject *module, PyObject *none) {
 
 static PyMethodDef methods[] = {{"run", run, METH_VARARGS, run_doc},
                                 {"pack", pack, METH_VARARGS, pack_doc},
+                                {"outer", outer_of, METH_VARARGS, outer_doc},
                                 {"panel_width", width, METH_NOARGS, width_doc},
                                 SOURCE_METHOD,
                                 {NULL, NULL, 0, NULL}};
