@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "folding"))
 from common import PEERS, Local
 from pairs import SMOKE, Claim, report
 from remote import Remote
-from workloads import Batch, arrays
+from workloads import Arrays, Batch, arrays
 
 import glueball
 
@@ -167,12 +168,17 @@ def chosen(sides: dict[str, Program]) -> dict[str, Program]:
 Driven = Local | Remote
 
 
+@lru_cache(maxsize=1)  # many sides in turn start from the same arrays
+def _given(network: str, rows: int) -> Arrays:
+    return arrays(network, rows, SMOKE)
+
+
 @contextmanager
 def started(
     workload: Workload, program: Program, sizes: Sequence[int], cold: bool = True, apart: bool = False
 ) -> Iterator[Driven]:
     """Start a side; `cold`: with empty caches of compiled code; `apart`: even --smoke gives it a process of its own."""
-    given, batches = arrays(workload.network, max(sizes), SMOKE), [Batch(size) for size in sizes]
+    given, batches = _given(workload.network, max(sizes)), [Batch(size) for size in sizes]
     if SMOKE and not (apart or program.alone):
         yield Local(importlib.import_module(program.module).make(given, batches, **program.options), batches)
         return
