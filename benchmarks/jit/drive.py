@@ -36,8 +36,6 @@ from pairs import SMOKE, Claim, report
 from remote import Remote
 from workloads import Arrays, Batch, arrays
 
-import glueball
-
 HERE = Path(__file__).resolve().parent
 FOLDERS = [HERE, HERE.parent.parent]  # what a worker needs to find: the sides, and the package
 OURS, STEP, IMPERATIVE = "ours", "ours CompiledStep", "ours imperative"
@@ -73,7 +71,7 @@ def ours(network: str, training: bool = True, **options: Any) -> dict[str, Progr
     options = {"library": "glueball", "network": network, **options}
     alone = "amp" in options
     found = {OURS: Program("gluon_side", options, alone=alone)}
-    if training and "CompiledStep" in glueball.gluon.contrib.__all__:
+    if training:
         found[STEP] = Program("gluon_side", {**options, "compiled_step": True}, alone=alone)
     return found
 
