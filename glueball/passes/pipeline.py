@@ -9,6 +9,7 @@ from .common import merge_common
 from .constants import fold_constants
 from .likelihood import fuse_likelihood
 from .pooling import pool_first
+from .products import project_together, sum_in_products
 from .program import Program
 from .simplify import simplify
 
@@ -20,6 +21,7 @@ PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
     ("simplify", lambda p, run: simplify(p)),  # first: what does nothing would hide that two expressions are equal
     ("constants", fold_constants),  # before merging: equal constants then have equal values already
     ("common", lambda p, run: merge_common(p)),  # forward and backward ask for the same things
+    ("products", lambda p, run: sum_in_products(p)),  # gradients of a weight that is used in many steps
     ("simplify", lambda p, run: simplify(p)),  # folding may have left new no-ops
 )
 # dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by
@@ -31,7 +33,7 @@ def prepare(program: Program) -> Program:
 
     Nothing here may touch operators that say how gradients flow (BlockGrad, make_loss).
     """
-    return fuse_likelihood(pool_first(program))
+    return project_together(fuse_likelihood(pool_first(program)))
 
 
 def optimise(program: Program, run: Run) -> tuple[Program, list[tuple[str, int]]]:

@@ -11,17 +11,21 @@ Not here: what each operator does (rules.py), the order and choice of nodes (par
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from math import prod
-from typing import final
+from typing import TypeAlias, final
 
 from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..native import expression as e
 from ..native.expression import Expr
 from .rewrite import ROW_WIDE, substitute
-from .units import Buffer, Computed, Constant, Guard, Kernel, Kind, Product, Shape, State, Stored, Unit, arrange
+from .strides import Matrices, Strided, shared_run, steps_in_order
+from .units import Buffer, Computed, Constant, Guard, Kernel, Kind, Product, Shape, Stored, Unit, arrange
 
-__all__ = ["Builder"]
+__all__ = ["Builder", "State"]
+
+State: TypeAlias = "Stored | Strided | Computed | Constant"
 
 
 @final
@@ -59,13 +63,63 @@ class Builder:
         if isinstance(state, Stored):
             return state
         found = self._memory.get(value)
-        if found is None:
+        if found is not None:
+            return found
+        if isinstance(state, Strided):
+            found = self._in_order(value, state)
+        else:
             if isinstance(state, Constant):
                 kernel = Kernel(len(self.units), prod(self.shape(value)))
                 self.units.append(kernel)
                 state = Computed(kernel, e.constant(state.number), "full")
-            found = self._memory[value] = self._write(state, self._target(value, state))
+            found = self._write(state, self._target(value, state))
+        self._memory[value] = found
         return found
+
+    def _in_order(self, value: Value, state: Strided) -> Stored:
+        """Copy an array whose axes lie in another order to where they do not; for a part of a whole, to its place."""
+        axes = [axis for axis in state.axes if axis[0] > 1] or [(1, 1)]
+        size = prod(count for count, _ in axes)
+        spot = self.places.get(value)
+        steps = steps_in_order([count for count, _ in axes], spot[2:] if spot is not None else (size, 0))
+        if spot is None or steps is None:
+            spot, steps = None, steps_in_order([count for count, _ in axes], (size, 0))
+        assert steps is not None  # in one piece there is always a way
+        buffer, begin = Buffer(size), 0
+        if spot is not None:
+            whole = self._outer(spot[0])
+            buffer, begin = whole.buffer, whole.offset + spot[1]
+        together = axes[-1][1] == 1 == steps[-1]
+        columns = axes[-1][0] if together else 1
+        outer = list(zip(axes, steps))[: -1 if together else None]
+        (rows, across), down = max(outer, key=lambda one: one[0][0]) if outer else ((1, columns), columns)
+        if outer:
+            outer.remove(((rows, across), down))
+        for at in product(*[range(count) for (count, _), _ in outer]):
+            kernel = Kernel(len(self.units), rows * columns, columns)
+            self.units.append(kernel)
+            source = state.offset + sum(i * stride for i, ((_, stride), _) in zip(at, outer))
+            target = begin + sum(i * step for i, (_, step) in zip(at, outer))
+            x = self.read(kernel, Stored(state.buffer, source, rows, columns, across, state.ready), "full")
+            kernel.outputs.append((x, Stored(buffer, target, rows, columns, down, kernel.number)))
+        ready = len(self.units) - 1
+        if spot is not None and spot[3]:
+            return Stored(buffer, begin, size // spot[2], spot[2], spot[3], ready)
+        return Stored(buffer, begin, 1, size, size, ready)
+
+    def strided(self, value: Value, shape: Shape) -> Strided:
+        """Return a value as an array with the axes of a shape, each of its own length."""
+        state = self.state(value)
+        if not isinstance(state, Strided):
+            place = self.stored(value)
+            state = Strided(place.buffer, place.offset, ((place.rows, place.stride), (place.columns, 1)), place.ready)
+        cut = state.cut(shape)
+        if cut is None:
+            place = self.together(value)
+            state = Strided(place.buffer, place.offset, ((place.rows * place.columns, 1),), place.ready)
+            cut = state.cut(shape)
+        assert cut is not None  # in one piece it can be cut in any way
+        return Strided(state.buffer, state.offset, tuple(axis for own in cut for axis in own), state.ready)
 
     def together(self, value: Value) -> Stored:
         """Return where a value is, without gaps between its rows; copies it where there are some."""
@@ -161,6 +215,8 @@ class Builder:
             state = self.state(value)
             if isinstance(state, Constant):
                 continue
+            if isinstance(state, Strided):
+                state = self.stored(value)
             if isinstance(state, Computed):
                 if state.kernel is kernel and state.kind != kind:
                     return False
@@ -284,13 +340,33 @@ class Builder:
 
     # -- products ------------------------------------------------------------------------------------------------------
     def product(self, out: Value, left: Stored, right: Stored, sizes: tuple[int, int, int],
-                turned: tuple[bool, bool], count: int = 1, steps: tuple[int, int] = (0, 0)) -> Stored:  # fmt: skip
+                turned: tuple[bool, bool]) -> None:  # fmt: skip
         """Add a product (m, n, k); its result is the value's memory."""
-        m, n, k = sizes
-        result = self.fresh(count * m, n, out)
-        self.units.append(Product(len(self.units), m, n, k, left, right, *turned, result, count, (*steps, m * n)))
+        result = self.fresh(sizes[0], sizes[1], out)
+        self.units.append(Product(len(self.units), *sizes, left, right, *turned, result))
         self.states[out] = result
-        return result
+
+    def products(self, out: Value, left: Value, right: Value, turned: tuple[bool, bool]) -> None:
+        """Add products of many matrices; factors are read where they lie, as far as that can be done."""
+        count, m, n = self.shape(out)
+        k = self.shape(left)[1 if turned[0] else 2]
+        first, second = self._matrices(left), self._matrices(right)
+        buffer, size = Buffer(count * m * n), count * m * n
+        inner, *steps = shared_run(first.axes, second.axes) if count > 1 else (1, 0, 0)
+        for at in range(0, count, inner):
+            place = Stored(buffer, at * m * n, inner * m, n, n, len(self.units))
+            self.units.append(Product(len(self.units), m, n, k, first.at(at), second.at(at), *turned, place, inner,
+                                      (steps[0], steps[1], m * n)))  # fmt: skip
+        self.states[out] = Stored(buffer, 0, 1, size, size, len(self.units) - 1)
+
+    def _matrices(self, value: Value) -> Matrices:
+        shape = self.shape(value)
+        found = Matrices.of(self.strided(value, shape), shape)
+        if found is None:
+            place = self.together(value)
+            found = Matrices.of(Strided(place.buffer, place.offset, ((prod(shape), 1),), place.ready), shape)
+        assert found is not None  # in one piece it can be cut in any way
+        return found
 
     def guard(self, node: Node, kernel: Kernel, wrong: Expr) -> None:
         """Stop with the node's own error where an expression of a row is not 0 in some row."""

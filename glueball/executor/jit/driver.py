@@ -6,8 +6,9 @@ one function, compiled once per process, runs every region of every network with
 
 Instructions (first word: which one, second: how many words it has):
   0 end; 1 kernel: its address, its arguments' address, threads, address of the threads' pool;
-  2 product: address of the product, 'T' or 'N' twice, m, n, k, alpha, beta, A, lda, B, ldb, C,
-  ldc, count, bytes from one A, B, C to the next; 3 guard: address of a 32-bit word, what to return when it is not 0.
+  2 product: address of the product, 'T' or 'N' twice, m, n, k, alpha, beta, A, lda, B, ldb, C, ldc, count, bytes from
+  one A, B, C to the next, a counter, threads, their pool; 3 guard: address of a 32-bit word, what to return when it is
+  not 0.
 
 Not here: the words (encode.py), the kernels (native/emit.py).
 """
@@ -40,13 +41,45 @@ def _pointer(name: str, index: int) -> str:
     return _word(f"{name}.w", index) + f"  {name} = inttoptr i64 {name}.w to ptr\n"
 
 
-def _text(name: str) -> str:
-    product = "".join(f"  %g{k} = getelementptr i64, ptr %at, i64 {k}\n" for k in (3, 4, 5, 6, 7, 8, 9, 11, 13, 15))
+def _products(name: str) -> str:
+    """The function that does the products of one instruction: every thread that calls it takes the next matrix."""
+    factors = "".join(f"  %g{k} = getelementptr i64, ptr %at, i64 {k}\n" for k in (3, 4, 5, 6, 7, 8, 9, 11, 13, 15))
+    return f"""
+define void @{name}(ptr %at) {{
+entry:
+{_pointer("%gemm", 2)}{factors}{_word("%many", 16)}{_word("%sa", 17)}{_word("%sb", 18)}{_word("%sc", 19)}
+{_word("%a0", 10)}{_word("%b0", 12)}{_word("%c0", 14)}
+  %counter = getelementptr i64, ptr %at, i64 20
+  br label %fetch
+fetch:
+  %q = atomicrmw add ptr %counter, i64 1 monotonic
+  %some = icmp slt i64 %q, %many
+  br i1 %some, label %multiply, label %done
+done:
+  ret void
+multiply:
+  %da = mul i64 %q, %sa
+  %db = mul i64 %q, %sb
+  %dc = mul i64 %q, %sc
+  %a1 = add i64 %a0, %da
+  %b1 = add i64 %b0, %db
+  %c1 = add i64 %c0, %dc
+  %a = inttoptr i64 %a1 to ptr
+  %b = inttoptr i64 %b1 to ptr
+  %c = inttoptr i64 %c1 to ptr
+  call void %gemm({", ".join(f"ptr %{name}" for name in _ORDER)})
+  br label %fetch
+}}
+"""
+
+
+def _region(name: str, products: str) -> str:
+    """The function that fills in addresses and walks the instructions."""
     return f"""
 define i64 @{name}(ptr %words, ptr %relocations, i64 %count, ptr %bases, i64 %first) {{
 entry:
   %some = icmp sgt i64 %count, 0
-  br i1 %some, label %fill, label %begin
+  br i1 %some, label %fill, label %step
 fill:
   %i = phi i64 [ 0, %entry ], [ %i1, %fill ]
   %r0 = mul i64 %i, 3
@@ -63,11 +96,9 @@ fill:
   store i64 %sum, ptr %target
   %i1 = add i64 %i, 1
   %more = icmp slt i64 %i1, %count
-  br i1 %more, label %fill, label %begin
-begin:
-  br label %step
+  br i1 %more, label %fill, label %step
 step:
-  %here = phi i64 [ %first, %begin ], [ %next, %after ]
+  %here = phi i64 [ %first, %entry ], [ %first, %fill ], [ %next, %after ]
   %at = getelementptr i64, ptr %words, i64 %here
   %code = load i64, ptr %at
 {_word("%length", 1)}
@@ -76,37 +107,28 @@ step:
 end:
   ret i64 0
 kernel:
-{_pointer("%function", 2)}{_pointer("%args", 3)}{_word("%threads", 4)}
-  store i64 0, ptr %args
+{_pointer("%function", 2)}{_pointer("%arguments", 3)}{_word("%crew", 4)}{_pointer("%pool", 5)}
+  br label %run
+product:
+  %counter = getelementptr i64, ptr %at, i64 20
+{_word("%hands", 21)}{_pointer("%hall", 22)}
+  br label %run
+run:
+  %work = phi ptr [ %function, %kernel ], [ @{products}, %product ]
+  %data = phi ptr [ %arguments, %kernel ], [ %at, %product ]
+  %zero = phi ptr [ %arguments, %kernel ], [ %counter, %product ]
+  %threads = phi i64 [ %crew, %kernel ], [ %hands, %product ]
+  %team = phi ptr [ %pool, %kernel ], [ %hall, %product ]
+  store i64 0, ptr %zero
   %alone = icmp slt i64 %threads, 2
   br i1 %alone, label %one, label %several
 one:
-  call void %function(ptr %args)
+  call void %work(ptr %data)
   br label %after
 several:
-{_pointer("%pool", 5)}
-  %team = trunc i64 %threads to i32
-  call void %pool(ptr %function, ptr %args, i32 %team, i32 0)
+  %size = trunc i64 %threads to i32
+  call void %team(ptr %work, ptr %data, i32 %size, i32 0)
   br label %after
-product:
-{_pointer("%gemm", 2)}{product}{_word("%many", 16)}{_word("%sa", 17)}{_word("%sb", 18)}{_word("%sc", 19)}
-{_word("%a0", 10)}{_word("%b0", 12)}{_word("%c0", 14)}
-  br label %multiply
-multiply:
-  %q = phi i64 [ 0, %product ], [ %q1, %multiply ]
-  %da = mul i64 %q, %sa
-  %db = mul i64 %q, %sb
-  %dc = mul i64 %q, %sc
-  %a1 = add i64 %a0, %da
-  %b1 = add i64 %b0, %db
-  %c1 = add i64 %c0, %dc
-  %a = inttoptr i64 %a1 to ptr
-  %b = inttoptr i64 %b1 to ptr
-  %c = inttoptr i64 %c1 to ptr
-  call void %gemm({", ".join(f"ptr %{name}" for name in _ORDER)})
-  %q1 = add i64 %q, 1
-  %again = icmp slt i64 %q1, %many
-  br i1 %again, label %multiply, label %after
 guard:
 {_pointer("%flag", 2)}{_word("%what", 3)}
   %value = load i32, ptr %flag
@@ -128,5 +150,6 @@ def driver() -> Driver:
     ------
     UnsupportedError : this process cannot compile
     """
-    address = compiler().function("glueball_region", _text("glueball_region"))
+    text = _products("glueball_products") + _region("glueball_region", "glueball_products")
+    address = compiler().function("glueball_region", text)
     return ctypes.CFUNCTYPE(ctypes.c_int64, *(ctypes.c_int64,) * 5)(address)

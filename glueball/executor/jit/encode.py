@@ -33,19 +33,23 @@ Operand: TypeAlias = "tuple[tuple[int, int], int]"  # base and bytes, row stride
 
 _BLOCKS = 4  # of rows, per thread, where sums down the rows are shared out
 _INSTRUCTION_WORDS = 6
-_PRODUCT_WORDS = 20
+_LARGE = 8_000_000  # multiplications from which a product keeps all threads busy by itself
+_WORTH = 500_000  # below, waking threads costs more than they do
+_PRODUCT_WORDS = 23
 
 
 @final
 @dataclass(slots=True)
 class Words:
-    """What the driver runs. words, relocations : see the module; scratch : bytes of the block; codes : of kernels."""
+    """What the driver runs. words, relocations : see the module; scratch : bytes of the block; codes : of kernels;
+    starts : the first word of each unit's instructions, and of the end.
+    """
 
     words: array[int] = field(default_factory=lambda: array("q"))
     relocations: array[int] = field(default_factory=lambda: array("q"))
-    first: int = 0
     scratch: int = 0
     codes: list[Code] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
 
 
 @final
@@ -83,9 +87,10 @@ class _Encoder:
         left, right, (sa, sb, sc) = unit.left, unit.right, unit.steps
         self.add(
             [PRODUCT, _PRODUCT_WORDS, products[0 if single else 1], ord("T" if unit.turn_right else "N"),
-             ord("T" if unit.turn_left else "N"), unit.n, unit.m, unit.k, one, one if unit.add else 0,
+             ord("T" if unit.turn_left else "N"), unit.n, unit.m, unit.k, one, 0,
              0, right.stride if right.rows > 1 else right.columns, 0, left.stride if left.rows > 1 else left.columns,
-             0, unit.result.stride if unit.result.rows > 1 else unit.n, unit.count, sb * size, sa * size, sc * size],
+             0, unit.result.stride if unit.result.rows > 1 else unit.n, unit.count, sb * size, sa * size, sc * size,
+             0, *_team(unit)],
             {10: self.base(right), 12: self.base(left), 14: self.base(unit.result)},
         )  # fmt: skip
 
@@ -151,7 +156,7 @@ class _Encoder:
         down, across = -(-rows // height), -(-columns // width)
         threads = min(threads, down * across)
         team: Any = parallel()
-        pool = ctypes.cast(team, ctypes.c_void_p).value or 0 if threads > 1 else 0
+        pool = _address(team) if threads > 1 else 0
         at = len(self.arguments)
         self.arguments += [0, rows, columns, height, width, down * across, across]
         for (base, more), stride in operands:
@@ -166,6 +171,7 @@ class _Encoder:
         for instruction in self.instructions:
             found.words.extend(instruction)
         found.words.extend([END, 2])
+        found.starts.append(self.count)
         start = len(found.words)
         found.words.extend(self.arguments)
         for own, word, base, more in self.pending:
@@ -175,6 +181,21 @@ class _Encoder:
         return found
 
 
+def _team(unit: Product) -> tuple[int, int]:
+    """Return how many threads share out the matrices of a product, and their pool: the library's own threads gain
+    little from small ones.
+    """
+    threads, team = torch.get_num_threads(), parallel()
+    one = unit.m * unit.n * unit.k
+    if team is None or not 2 <= threads <= unit.count or one > _LARGE or one * unit.count < _WORTH:
+        return 1, 0
+    return threads, _address(team)
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 def encode(units: Sequence[Unit], layout: Layout, inputs: int, dtype: torch.dtype) -> Words:
     """Return a region's units as words; compiles the kernels.
 
@@ -182,11 +203,12 @@ def encode(units: Sequence[Unit], layout: Layout, inputs: int, dtype: torch.dtyp
     """
     encoder = _Encoder(layout, inputs, dtype)
     for unit in units:
+        encoder.found.starts.append(encoder.count)
         if isinstance(unit, Product):
             encoder.product(unit)
         elif isinstance(unit, Guard):
             base, more = encoder.base(unit.flag)
             encoder.add([GUARD, 4, 0, unit.what + 1], {2: (base, more + dtype.itemsize - 4)})
-        elif unit.outputs or unit.sums or unit.row_outputs:
+        else:
             encoder.kernel(unit)
     return encoder.finish()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, final
 
 import torch
@@ -20,7 +21,7 @@ from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..interpret import run_node
 from .build import Builder
-from .driver import driver
+from .driver import END, driver
 from .encode import encode
 from .memory import lay_out
 from .rules import RULES, parts_of
@@ -29,6 +30,17 @@ from .units import Kernel, Product, Unit
 __all__ = ["Region"]
 
 Tensor = torch.Tensor
+
+_BLOCKS: list[Tensor] = []  # scratch memory that no call uses now; fresh memory costs more than the call
+
+
+def _block(size: int) -> Tensor:
+    """Return scratch memory of at least so many bytes."""
+    try:
+        found = _BLOCKS.pop()
+    except IndexError:
+        return torch.empty(size, dtype=torch.uint8)
+    return found if found.numel() >= size else torch.empty(size, dtype=torch.uint8)
 
 
 @final
@@ -62,22 +74,42 @@ class Region:
 
     def __call__(self, *tensors: Tensor) -> Any:
         """Run; tensors are the inputs in order. Returns a tensor for one result, else a list."""
-        tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
-        like = tensors[0]
-        results = [like.new_empty(shape) for shape in self._shapes]
-        scratch = like.new_empty(self._words.scratch // like.itemsize)
+        bases, results, kept = self._bases(tensors)
         try:
             words = self._pool.pop()
         except IndexError:
             words = array("q", self._words.words)
-        place = words.buffer_info()[0]
-        bases = array("q", [place, scratch.data_ptr(), *[t.data_ptr() for t in tensors],
-                            *[t.data_ptr() for t in results]])  # fmt: skip
-        stopped = self._run(place, *self._relocations, bases.buffer_info()[0], 0)
+        bases[0] = words.buffer_info()[0]
+        stopped = self._run(bases[0], *self._relocations, bases.buffer_info()[0], 0)
         self._pool.append(words)
+        _BLOCKS.append(kept[0])
         if stopped:
-            self._complain(stopped - 1, tensors)
+            self._complain(stopped - 1, kept[1:])
         return results[0] if len(results) == 1 else results
+
+    def _bases(self, tensors: Sequence[Tensor]) -> tuple[array[int], list[Tensor], list[Tensor]]:
+        """Return the addresses for the driver, the results' memory, and what must live as long as the call."""
+        given = [t if t.is_contiguous() else t.contiguous() for t in tensors]
+        like = given[0]
+        results = [like.new_empty(shape) for shape in self._shapes]
+        scratch = _block(self._words.scratch)
+        places = [t.data_ptr() for own in ((scratch,), given, results) for t in own]
+        return array("q", [0, *places]), results, [scratch, *given]
+
+    def profile(self, *tensors: Tensor, rounds: int = 10) -> list[tuple[str, float]]:
+        """Return what each unit does and the least time that it took, in seconds, over some rounds."""
+        bases, _results, _kept = self._bases(tensors)
+        starts = self._words.starts
+        least = [float("inf")] * len(self.units)
+        for _ in range(rounds):
+            for number, (begin, end) in enumerate(pairwise(starts)):
+                words = array("q", self._words.words)
+                words[end] = END
+                bases[0] = words.buffer_info()[0]
+                start = time.perf_counter()
+                self._run(bases[0], *self._relocations, bases.buffer_info()[0], begin)
+                least[number] = min(least[number], time.perf_counter() - start)
+        return [(self._line(unit), seconds) for unit, seconds in zip(self.units, least)]
 
     def _complain(self, position: int, tensors: Sequence[Tensor]) -> None:
         """Raise the error of the node that stopped the region: run it by its own kernel, with what comes before it."""

@@ -14,13 +14,18 @@ from typing import NamedTuple, TypeAlias
 from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..native import expression as e
+from ..native.derivative import gradients
 from ..native.expression import Expr
 from ..native.operators import EXPRESSIONS
 from .build import Builder
+from .rewrite import substitute
+from .strides import Strided
 from .units import Computed, Constant, Kind, Shape, Stored, arrange
 from .update import lower_update
 
 __all__ = ["RULES", "Rule", "accepted"]
+
+_PIECES = 512  # into so many a transposed array may fall
 
 Types: TypeAlias = Mapping[Node, "tuple[TensorType, ...]"]
 
@@ -56,6 +61,19 @@ def _element_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) ->
             and EXPRESSIONS[node.op.name](node.attrs, *map(e.input, range(len(ins)))) is not None)  # fmt: skip
 
 
+def _backward_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
+    return len(ins) == 2 and node.attrs["act_type"] != "rrelu" and arrange(outs[0], list(ins)) is not None
+
+
+def _leaky_backward(b: Builder, node: Node) -> None:
+    """The derivative of the forward expression."""
+    g, x = e.input(0), e.input(1)
+    forward = EXPRESSIONS["LeakyReLU"](node.attrs, x)
+    assert forward is not None  # every activation of one input is an expression
+    (found,) = gradients([forward], [g], [1])
+    b.compute(Value(node), node.inputs, lambda *given: substitute(found or e.constant(0.0), dict(enumerate(given))))
+
+
 def _element_lower(b: Builder, node: Node) -> None:
     assert node.op is not None
     row = EXPRESSIONS[node.op.name]
@@ -79,6 +97,28 @@ def _same(b: Builder, node: Node) -> None:
 
 
 _ALIAS = Rule(lambda node, ins, outs: prod(ins[0]) == prod(outs[0]), _same)
+
+
+def _transpose_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
+    """The last axis stays the last: runs of elements are moved, not single ones, and not in too many pieces."""
+    axes, shape = _order(node, ins[0]), ins[0]
+    if not axes or axes[-1] != len(axes) - 1 or len(axes) < 3:
+        return False
+    return prod(shape[:-1]) // max(shape[:-1]) <= _PIECES
+
+
+def _order(node: Node, shape: Shape) -> tuple[int, ...]:
+    axes = node.attrs["axes"] or tuple(reversed(range(len(shape))))
+    return tuple(axis % len(shape) for axis in axes)
+
+
+def _transpose(b: Builder, node: Node) -> None:
+    shape = b.shape(node.inputs[0])
+    found = b.strided(node.inputs[0], shape)
+    cut = found.cut(shape)
+    assert cut is not None  # `strided` saw to it
+    axes = tuple(axis for place in _order(node, shape) for axis in cut[place])
+    b.states[Value(node)] = Strided(found.buffer, found.offset, axes, found.ready)
 
 
 def _axis(node: Node, name: str, rank: int) -> int:
@@ -203,11 +243,7 @@ def _dense_bias(b: Builder, node: Node) -> None:
 
 def _batch_dot(b: Builder, node: Node) -> None:
     left, right = node.inputs
-    count, m, n = b.shape(Value(node))
-    turned = bool(node.attrs["transpose_a"]), bool(node.attrs["transpose_b"])
-    k = b.shape(left)[1 if turned[0] else 2]
-    a, c = _rows(b, left, b.shape(left)[2]), _rows(b, right, b.shape(right)[2])
-    b.product(Value(node), a, c, (m, n, k), turned, count, (b.shape(left)[1] * a.stride, b.shape(right)[1] * c.stride))
+    b.products(Value(node), left, right, (bool(node.attrs["transpose_a"]), bool(node.attrs["transpose_b"])))
 
 
 def _dot(b: Builder, node: Node) -> None:
@@ -374,6 +410,8 @@ def _two_axes(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(EXPRESSIONS, _ELEMENT),
     **dict.fromkeys(("Reshape", "_reshape_to", "Flatten", "expand_dims", "squeeze", "_copy", "reshape_like"), _ALIAS),
+    "_leaky_relu_backward": Rule(_backward_accepts, _leaky_backward),
+    "transpose": Rule(_transpose_accepts, _transpose),
     "SliceChannel": Rule(_always, _split),
     "slice_axis": Rule(_always, _slice),
     "Concat": Rule(_always, _join),

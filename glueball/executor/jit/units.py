@@ -17,8 +17,7 @@ from typing import Literal, TypeAlias, final
 from ..native.expression import Expr
 
 __all__ = [
-    "Buffer", "Stored", "Computed", "Constant", "Kernel", "Product", "Guard", "Unit", "Kind", "State", "Arrangement",
-    "arrange",
+    "Buffer", "Stored", "Computed", "Constant", "Kernel", "Product", "Guard", "Unit", "Kind", "Arrangement", "arrange",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column", "one"]
@@ -105,7 +104,6 @@ class Product:
     result: Stored
     count: int = 1
     steps: tuple[int, int, int] = (0, 0, 0)
-    add: bool = False
 
 
 @final
@@ -139,7 +137,6 @@ class Constant:
     number: float
 
 
-State: TypeAlias = "Stored | Computed | Constant"
 Arrangement: TypeAlias = "tuple[int | None, tuple[Kind, ...]]"  # columns that are demanded, kind of each operand
 
 
