@@ -1,7 +1,7 @@
 """Expressions of one element of a row: an immutable graph of arithmetic whose equal parts are one object.
 
 The one idea: nodes are interned when they are made ("hash-consed"), and the functions that make them apply the few
-identities that are exact in floating point (x·1 = x, a - (-b) = a + b, constants). So common parts are found for
+identities that lose nothing in floating point (x·1 = x, a - (-b) = a + b, constants). So common parts are found for
 nothing, two equal segments are the same objects, and the object itself is the key of the compiled code.
 
 A node is exact about NaN, infinities and signed zeros; comparisons are those of IEEE 754. `total` and `peak` are one
@@ -25,7 +25,7 @@ __all__ = [
     "log", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "abs", "sign", "relu", "sigmoid", "tanh", "softsign",
     "softrelu", "erf", "floor", "ceil", "trunc", "maximum", "minimum", "select", "power", "topological",
     "inputs_of", "number_of", "index_of", "total", "peak", "column_index", "row_index", "column_count", "row_count",
-    "uniform", "REDUCTIONS", "POSITIONS", "varying",
+    "uniform", "remade", "REDUCTIONS", "POSITIONS", "varying",
 ]  # fmt: skip
 
 Operand: TypeAlias = "Expr | float"
@@ -214,8 +214,18 @@ def neg(x: Operand) -> Expr:
 
 
 def exp(x: Operand) -> Expr:
-    """Return eˣ."""
-    return _make("exp", (_node(x),))
+    """Return eˣ; where x is the logarithm of a softmax, the softmax: more exact, and its exponential is there already.
+
+    >>> shifted = input(0) - peak(input(0))
+    >>> exp(shifted - log(total(exp(shifted))))
+    div(exp(sub(x0, peak(x0))), total(exp(sub(x0, peak(x0)))))
+    """
+    a = _node(x)
+    if a.op == "sub" and a.args[1].op == "log":
+        above, below = _make("exp", (a.args[0],)), a.args[1].args[0]
+        if below.op == "total" and below.args[0] is above:
+            return div(above, below)
+    return _make("exp", (a,))
 
 
 def expm1(x: Operand) -> Expr:
@@ -410,6 +420,24 @@ def uniform(seed: Expr, stream: int = 0) -> Expr:
     if index_of(seed) is None:
         raise ArgumentError(explain("uniform", "The seed is computed.", expected="an input", received=seed))
     return _make("uniform", (seed,), int(stream))
+
+
+# -- making again ----------------------------------------------------------------------------------------------------
+
+
+def remade(node: Expr, args: Sequence[Expr]) -> Expr:
+    """Return a node of the same kind over other arguments, simplified like a new one.
+
+    >>> remade(uniform(input(0), 3), [input(7)])
+    uniform.3(x7)
+    """
+    if not node.args:
+        return node
+    if node.op == "select":
+        return select(str(node.value), *args)
+    if node.op == "uniform":
+        return uniform(args[0], int(node.value or 0))
+    return globals()[node.op](*args)
 
 
 # -- looking at graphs -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from glueball.executor.native import EXPRESSIONS, compile_rows, input
 from glueball.executor.native import expression as e
 from glueball.executor.native.derivative import gradients
 from glueball.executor.native.evaluate import evaluate
+from glueball.executor.native.expression import Expr
 from glueball.ops.opdef import lookup
 
 x, y, z = input(0), input(1), input(2)
@@ -37,6 +38,26 @@ def test_identities_are_the_exact_ones() -> None:
     assert (x / 3.0).op == "div"
     assert (x * 0.0).op == "mul" and (x + 0.0).op == "add"
     assert e.constant(2.0) + 3.0 is e.constant(5.0)
+
+
+def test_the_softmax_of_its_logarithm() -> None:
+    """exp(log softmax) is the quotient itself; of other sums it stays what it is."""
+    shifted = x - e.peak(x)
+    whole = e.total(e.exp(shifted))
+    assert e.exp(shifted - e.log(whole)) is e.exp(shifted) / whole
+    assert e.exp(shifted - e.log(e.total(shifted))).op == "exp"
+    assert e.exp(x - e.log(whole)).op == "exp"
+
+
+@pytest.mark.parametrize("node", [
+    x + y, x - y, e.exp(x), e.select("eq", x, y, 1.0, x), e.uniform(x, 5), e.total(x), e.peak(y), e.maximum(x, y),
+    e.column_index(), e.constant(2.5), x, e.rsqrt(y),
+], ids=repr)  # fmt: skip
+def test_nodes_are_remade(node: Expr) -> None:
+    """Over the same arguments a node is itself; over others it is what they make."""
+    assert e.remade(node, node.args) is node
+    if node.args:
+        assert e.inputs_of([e.remade(node, [z] * len(node.args))]) == [2]
 
 
 def test_unknown_predicate_is_refused() -> None:

@@ -101,11 +101,14 @@ def test_constants(dtype: torch.dtype, compiled: Compiler) -> None:
 
 
 def test_the_text_names_no_processor() -> None:
-    """Only LLVM's own vector operations occur, so that other processors can be given the same text."""
+    """Only LLVM's own vector operations occur, so that other processors can be given the same text; AVX-512, which
+    alone has vectors of 64 bytes, scales by powers of two in an instruction of its own.
+    """
     everything = tuple(getattr(e, name)(x) for name in FUNCTIONS) + (e.maximum(x, y), x / y)
-    segment = Segment((0, 1), frozenset(), everything, (x * y,), (x + y,))
-    text = Compiler().text(segment, torch.float32)
-    called = set(re.findall(r"@llvm\.(.*?)\.v\d+f32", text))
-    assert called == {"fmuladd", "copysign", "fabs", "sqrt", "floor", "ceil", "trunc", "masked.load", "masked.store",
-                      "vector.reduce.fadd"}  # fmt: skip
-    assert "x86" not in text
+    segment = Segment((0, 1), frozenset(), everything, (x * y,), (x + y,), (e.peak(x),))
+    for size in (16, 32, 64):
+        text = Compiler(vector_bytes=size).text(segment, torch.float32)
+        called = set(re.findall(r"@llvm\.([a-z.]*?)\.v\d+(?:f32|i1)", text))
+        assert called == {"fmuladd", "copysign", "fabs", "sqrt", "floor", "ceil", "trunc", "masked.load",
+                          "masked.store", "vector.reduce.fadd", "vector.reduce.fmax", "vector.reduce.or"}  # fmt: skip
+        assert set(re.findall(r"x86[\w.]*", text)) == ({"x86.avx512.mask.scalef.ps.512"} if size == 64 else set())

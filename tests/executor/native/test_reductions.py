@@ -256,4 +256,34 @@ def test_generated_expressions(
             torch.testing.assert_close(value.sum_to_size(theirs[k].shape), theirs[k], rtol=1e-9, atol=1e-9)
 
 
+SPECIAL = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, 1e300, 1.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows_of_expressions(), st.integers(1, 6), st.integers(1, 35), st.integers(0, 1000), st.data())
+def test_generated_expressions_of_special_values(
+    program: tuple[list[Expr], list[str]], rows: int, columns: int, seed: int, data: st.DataObject
+) -> None:
+    """NaN, infinities and zeros go through as through torch; rows lie apart, in blocks, on one thread and on two."""
+    outputs, kinds = program
+    wide = numbers(len(kinds), rows, columns + 3, seed=seed)
+    spots = data.draw(st.lists(st.tuples(*[st.integers(0, size - 1) for size in wide.shape]), max_size=6))
+    for spot in spots:
+        wide[spot] = data.draw(st.sampled_from(SPECIAL))
+    tensors = [{"full": t[:, 2 : columns + 2], "row": t[0, 1 : columns + 1], "column": t[:, :1]}[kind]
+               for t, kind in zip(wide, kinds)]  # fmt: skip
+    columned = frozenset(k for k, kind in enumerate(kinds) if kind == "column")
+    seen = e.varying(e.topological(outputs), columned)
+    full, single = [o for o in outputs if o in seen], [o for o in outputs if o not in seen]
+    values = evaluate([*full, *single], tensors, (rows, columns))
+    expected = [value.expand(rows, columns if k < len(full) else 1) for k, value in enumerate(values)]
+    segment = Segment(tuple(range(len(kinds))), columned, tuple(full), numbers=tuple(single))
+    block, threads = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2))
+    for cpu, size in PROCESSORS.values():
+        results = [torch.empty(value.shape, dtype=torch.float64) for value in expected]
+        compiler = COMPILERS.setdefault(cpu, Compiler(cpu, "", size))
+        run(compiler, segment, tensors, results, (rows, columns), torch.float64, block, 0, threads)
+        torch.testing.assert_close(results, expected, rtol=1e-11, atol=1e-12, equal_nan=True)
+
+
 COMPILERS: dict[str, Compiler] = {}
