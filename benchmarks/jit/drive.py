@@ -182,7 +182,7 @@ def started(
         return
     python = os.environ[PEERS[program.peer]] if program.peer else sys.executable
     with tempfile.TemporaryDirectory(prefix="jit-") as empty:
-        caches = [(name, empty) for name in ("GLUEBALL_HOME", "TORCHINDUCTOR_CACHE_DIR")] if cold else []
+        caches = [(name, empty) for name in ("GLUEBALL_CACHE", "TORCHINDUCTOR_CACHE_DIR")] if cold else []
         side = Remote(python, program.module, given, batches, program.options, FOLDERS, caches)
         try:
             yield side
