@@ -20,6 +20,14 @@ __all__ = ["Arena", "Store", "spans"]
 _AHEAD = 8  # so many times the rows that are needed are taken at most
 
 
+def _roomy(count: int) -> int:
+    """Return a rounder number that is about an eighth larger: scopes of about as many rows then take memory of the same
+    size, which is at hand and was written to before.
+    """
+    step = 1 << max(count.bit_length() - 3, 0)
+    return -(-(count + count // 8) // step) * step
+
+
 @final
 class Arena:
     """Rows of one pool."""
@@ -58,7 +66,8 @@ class Arena:
         needed = self.used + count
         if needed > self.data.shape[0]:
             expected = min(self._expected, _AHEAD * needed)  # as in the scope before: every growth copies all there is
-            size = needed if self.used == 0 else max(needed, 2 * self.data.shape[0], expected)
+            size = _roomy(expected) if expected > needed else needed if self.used == 0 else max(
+                needed, 2 * self.data.shape[0])
             grown = torch.empty((size, *self.pool.rest), dtype=self.pool.dtype, device=self.data.device)
             grown[:self.used] = self.data[:self.used]
             self.data = grown

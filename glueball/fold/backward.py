@@ -92,6 +92,11 @@ class Tape:
         """Begin a flush."""
         self._begin, self._new = len(self.entries), []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether arrays from outside that want gradients have come since the last flush."""
+        return len(self.sources) > self._sources
+
     def share(self, tensors: Sequence[Tensor]) -> None:
         """Note shared tensors that a group uses."""
         for tensor in tensors:

@@ -30,6 +30,7 @@ from .hoist import Halves, different, split
 from .kinds import Kind, Pool
 from .layout import ALL, Layout, Reads, lay_out
 from .outside import take_in
+from .rounds import rounds
 from .schedule import Planned, schedule
 from .sharing import repeatable, share
 from .signature import Signature
@@ -131,6 +132,7 @@ class Engine:
         self.checker = self.tape.checker = Checker(self, tensor_of) if folder.check else None
         self.report = Report()
         self.tape.noted = self.report.backward
+        self.rounds = rounds(self.store, tensor_of) if self.checker is None else None
 
     def end(self) -> None:
         """The scope has ended. What futures lead to must not lead back to the folder: memory is freed at once."""
@@ -172,8 +174,10 @@ class Engine:
         arena, start = self._place(future)
         return arena.data[start].item()
 
-    def numbers(self, futures: Sequence[Future]) -> None:
+    def numbers(self, futures: list[Future]) -> None:
         """Give every future of one element its number: one copy for all of a pool instead of one each."""
+        if self.rounds is not None:
+            futures = self.rounds.numbers(futures)
         by_kind: dict[Kind, list[Future]] = {}
         for future in futures:
             if future._value is None and future.ref >= 0:
@@ -195,8 +199,12 @@ class Engine:
         folder, begin = self.folder, time.perf_counter()
         self.store.fit(folder.next)
         self.tape.sources += take_in(folder.fresh, self.store)
-        stored = time.perf_counter()
         folder.fresh = []
+        stored = time.perf_counter()
+        if self.rounds is not None and plan is schedule and not self.tape.waiting:
+            ran = self.rounds.run(folder)
+            if ran is not None:
+                return self.report.round(reason, ran, folder.next, (begin, stored))
         works = [Work.merged([*queue.blocks, Work.queued(signature, queue)] if queue.ids else queue.blocks)
                  for signature, queue in folder.queues.items()]
         folder.queues = {}
@@ -214,8 +222,13 @@ class Engine:
         try:
             self._run_all(layouts, planned.turns)
             self.store.settle()
+            if self.rounds is not None:
+                self.rounds.learn(layouts, planned)
         finally:
             self.token = self.tape.close(self.token)
+        for layout in layouts:
+            if layout is not None:
+                layout.bound = None  # it leads back to the layout
         self.report.end()
 
     def _run_all(self, layouts: Sequence[Layout | None], turns: Sequence[int]) -> None:
@@ -268,7 +281,7 @@ class Engine:
         number = {index: i for i, index in enumerate(count)}
         made = Stream(parts, array("q", [number[index] for index in turns]))
         clocks = made.run(self.store)
-        flush = self.report.flushes[-1]
+        flush = self.report.current
         for index, before, gathered, end in zip(turns, clocks[::2], clocks[1::2], clocks[2::2]):
             if index >= 0:
                 flush.marks += (gathered, end)

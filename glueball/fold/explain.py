@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, final
 
 from ..base import errors
-from .facts import Flush, Group, KindFacts, add_backward, groups_of, kinds_of
+from .facts import Flush, Group, KindFacts, add_backward, flush_of, groups_of, kinds_of
 from .picture import draw_groups
 from .reasons import MAP_WAITS, Reason, labels_of, reasons_of, short_place, steps_of
 from .signature import Signature
@@ -66,11 +66,13 @@ class Report:
     def __init__(self) -> None:
         self.opened = perf_counter()
         self.closed = 0.0
-        self.flushes: list[Flush] = []
+        self._noted: list[Any] = []  # flushes; of rounds what `flush_of` makes them from
+        self._made = 0  # how many of them have been made
         self.backward: list[tuple[Any, float]] = []
         self.origins: dict[Signature, str] = {}  # the user's line of the first call in this scope
         self.apart: dict[str, str] = {}
         self.at_once: dict[tuple[str, str], str] = {}
+        self.current: Any = None  # the flush that runs
         self.clock: Any = None  # notes a reading, once per group when it is gathered and once when it has ended
         self._rows: Any = None
         self._known: tuple[list[Group], list[KindFacts]] | None = None
@@ -79,9 +81,9 @@ class Report:
     def begin(self, reason: str, works: Sequence[Any], planned: Any, clocks: tuple[float, float, float],
               shared: int) -> None:
         """Note a flush that is about to run; see facts.Flush."""
-        flush = Flush(reason, works, planned, clocks, shared)
-        self.flushes.append(flush)
-        self.clock = flush.marks.append
+        self.current = Flush(reason, works, planned, clocks, shared)
+        self._noted.append(self.current)
+        self.clock = self.current.marks.append
 
     def ahead(self, work: Any, halves: Any, begin: float, gathered: float, ran: int) -> None:
         """Note that the first half of a unit has run for all its calls, of which so many were different."""
@@ -93,7 +95,21 @@ class Report:
 
     def end(self) -> None:
         """Note that the flush has run."""
-        self.flushes[-1].ended = perf_counter()
+        self.current.ended = perf_counter()
+
+    def round(self, reason: str, ran: Any, values: int, clocks: tuple[float, float]) -> None:
+        """Note a flush that has run as a round (rounds.py): `ran` are its queues and readings of the clock."""
+        self._noted.append((reason, ran, values, clocks, perf_counter()))
+
+    @property
+    def flushes(self) -> list[Flush]:
+        """Each time that recorded calls were run."""
+        noted = self._noted
+        for number in range(self._made, len(noted)):
+            if type(noted[number]) is tuple:
+                noted[number] = flush_of(*noted[number])
+        self._made = len(noted)
+        return noted
 
     def close(self, rows: Any) -> None:
         """Note that the scope was left; rows : (values,), where each value lies."""

@@ -7,6 +7,7 @@ Not here: reasons and advice (reasons.py), the text (explain.py), the picture (p
 """
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -16,9 +17,11 @@ import numpy as np
 
 from .arena import spans
 from .future import OFFSET, OFFSET_MASK
+from .schedule import schedule
 from .signature import Signature
+from .work import Work
 
-__all__ = ["Flush", "Group", "KindFacts", "groups_of", "kinds_of", "add_backward", "chains"]
+__all__ = ["Flush", "Group", "KindFacts", "flush_of", "groups_of", "kinds_of", "add_backward", "chains"]
 
 Ints = Any  # arrays of int64
 
@@ -62,6 +65,14 @@ class Flush:
     def calls(self) -> int:
         """Number of calls."""
         return sum(work.count for work in self.works)
+
+
+def flush_of(reason: str, ran: tuple[Any, bytes], values: int, clocks: tuple[float, float], ended: float) -> Flush:
+    """Return a flush that ran as a round (rounds.py), from its queues and readings of the clock."""
+    queues, noted = ran
+    marks = array("d", noted)
+    works = [Work.queued(signature, queue) for signature, queue in queues.items()]
+    return Flush(reason, works, schedule(works, values), (*clocks, marks[0]), marks=marks[1:].tolist(), ended=ended)
 
 
 @final

@@ -21,8 +21,11 @@ from .future import OFFSET, Future
 from .kinds import Kind, kind_of
 from .recording import Queue, Recorder
 from .signature import Signature
+from .switch import CURRENT_FIBER, GreenletFiber
 
 __all__ = ["Folder"]
+
+_current_fiber = CURRENT_FIBER.get
 
 
 @final
@@ -150,7 +153,8 @@ class Folder(Recorder):
         """Return the only element of a future's value, or None when there are more."""
         if future.kind.size != 1:
             return None
-        if future.ref < self.computed or self.closed is not None or not park(future):
+        fiber = None if future.ref < self.computed or self.closed is not None else _current_fiber()
+        if type(fiber) is not GreenletFiber or not fiber.wait_for_value(future):
             self.demand(future)
         number = future._value  # given in the flush
         return self.engine.number(future) if number is None else number

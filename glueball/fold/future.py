@@ -86,8 +86,10 @@ class Future(NDArray):
 
     def asscalar(self) -> Any:
         """Return the only element as a NumPy scalar."""
-        number = self._as_number()
-        return super().asscalar() if number is None else _SCALARS[self.kind.dtype](number)
+        value = self._value
+        if value is None and self.ref >= 0:  # as _as_number, whose call every read of a loop would pay
+            value = self._value = self.folder.number(self)
+        return _SCALARS[self.kind.dtype](value) if type(value) in _NUMBERS else super().asscalar()
 
     def item(self) -> Any:
         """Return the only element as a Python number."""

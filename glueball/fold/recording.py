@@ -18,9 +18,10 @@ from ..gluon.hybrid import Changes
 from ..ndarray.ndarray import NDArray
 from ..ops.opdef import OpDef
 from . import operator_calls, units
+from .arena import Arena
 from .core import compiled
 from .future import OFFSET, PART, Future
-from .kinds import NO_CHILDREN, Kind, kind_of
+from .kinds import NO_CHILDREN, Kind, Pool, kind_of
 from .signature import Call, Signature
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ if TYPE_CHECKING or _core is None:
 else:
     Recorder, Queue = _core.Recorder, _core.Queue
     _core.setup(future=Future, array=NDArray, call=Call, kind=Kind, unit=units.Unit, signature=Signature,
-                no_children=NO_CHILDREN, part=PART, recording=RECORDING, training=TRAINING, current=dispatch.CURRENT,
-                changes=Changes, dispatch=vars(dispatch), calls=operator_calls.CALLS, record_block=units.record,
+                arena=Arena, pool=Pool, no_children=NO_CHILDREN, part=PART, recording=RECORDING, training=TRAINING,
+                current=dispatch.CURRENT, changes=Changes, dispatch=vars(dispatch), calls=operator_calls.CALLS,
+                record_block=units.record,
                 record_operator=record_operator, classify=operator_calls.class_of, kind_of=kind_of,
                 item=Future.__getitem__)

@@ -204,6 +204,17 @@ class GreenletFiber(Fiber):
             self.stop = False
             raise Stop
 
+    def wait_for_value(self, future: Any) -> bool:
+        """Do what fiber.park(future) does for a fiber that has been found as the current one, with fewer calls; False
+        where that must look closer.
+        """
+        if self.stopping or self.current() is not self.greenlet:
+            return False
+        hub = self.hub
+        hub.waiting.append((self.key, self, (future,), hub.flusher))
+        self.hand_over()
+        return True
+
     def is_here(self) -> bool:
         """Whether this is the fiber's greenlet."""
         return self.current() is self.greenlet

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from glueball import autograd, fold, gluon, nd
 from glueball.base.errors import MXNetError
+from glueball.base.tree import flatten
 from glueball.fold import recording
 from glueball.fold.core import compiled
 
@@ -138,3 +139,37 @@ def test_what_is_no_array_gets_the_usual_error() -> None:
             with pytest.raises((MXNetError, TypeError, ValueError)):
                 dense()
         assert dense(nd.ones((1, 2))).shape == (1, 2)
+
+
+class Pair(NamedTuple):
+    """A result with names."""
+
+    first: Any
+    rest: Any
+
+
+def test_results_come_back_in_the_form_that_the_block_gives_them() -> None:
+    class Shapes(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return forms[self.form](x)
+
+    forms: dict[str, Any] = {
+        "nested": lambda x: (x + 1, [x + 2, (x + 3, [x + 4])]),
+        "list": lambda x: [(x + 1,), [x + 2]],
+        "constant": lambda x: (x + 1, [x + 2, None]),
+        "dictionary": lambda x: ([x + 1], {"more": x + 2}),
+        "named": lambda x: [Pair(x + 1, (x + 2,))],
+    }
+    for form in forms:
+        block = Shapes()
+        block.form = form
+        block.hybridize()
+        x = nd.array([[1.0, 2.0]])
+        with fold.batching():
+            found = [block(x * i) for i in range(3)]
+        for i, result in enumerate(found):
+            leaves, structure = flatten(result, nd.NDArray)
+            expected, wanted = flatten(forms[form](x * i), nd.NDArray)
+            assert structure == wanted, form
+            for leaf, right in zip(leaves, expected, strict=True):
+                np.testing.assert_allclose(leaf.asnumpy(), right.asnumpy())

@@ -262,3 +262,19 @@ def test_rows_are_laid_out_for_every_call(drawn: tuple[int, tuple[list[Work], in
         for position, reads in enumerate(found.reads):
             starts = store.rows[work.references(position, found.calls) >> OFFSET].tolist()
             assert reads.take(layout.ALL)[0][:, 0].tolist() == [start + row for start in starts for row in range(rows)]
+
+
+def test_a_scope_takes_memory_for_what_the_scope_before_had() -> None:
+    pool = Pool(cpu(), torch.float32, (7,))
+    sizes = []
+    for first, more in ((40, 60), (38, 60), (41, 59), (40, 300)):
+        arena = Store().arena(pool)
+        arena.room(first)
+        before = arena.data
+        arena.data[:] = 3
+        arena.room(first + more)
+        sizes.append(arena.data.shape[0])
+        assert arena.data[:first].eq(3).all()
+        assert (arena.data is before) == (len(sizes) in (2, 3))  # no copy where it was expected
+    assert sizes[1] == sizes[2] >= 100
+    assert sizes[3] >= 340

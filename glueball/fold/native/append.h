@@ -55,6 +55,8 @@ typedef struct {
     long long next, waiting;
 } Recorder;
 
+static PyTypeObject *recorder_type;
+
 static PyObject *make_future(PyObject *folder, int64_t ref, PyObject *kind, PyObject *state)
 {
     PyObject *number = PyLong_FromLongLong(ref);
@@ -87,6 +89,32 @@ static inline int own_future(Recorder *self, PyObject *value, PyObject **kind, i
     return number >= 0;
 }
 
+/* Return futures put together as a structure says ("*": one of them; else a word and parts), the `next` one first; NULL
+   without an error: of another sort. */
+static PyObject *put_together(PyObject *structure, PyObject *futures, Py_ssize_t *next)
+{
+    if (PyUnicode_Check(structure))
+        return *next < PyList_GET_SIZE(futures) ? Py_NewRef(PyList_GET_ITEM(futures, (*next)++)) : NULL;
+    if (!PyTuple_Check(structure) || PyTuple_GET_SIZE(structure) < 1 || !PyUnicode_Check(PyTuple_GET_ITEM(structure, 0)))
+        return NULL;
+    PyObject *word = PyTuple_GET_ITEM(structure, 0);
+    int tuple = PyUnicode_CompareWithASCIIString(word, "tuple") == 0;
+    if (!tuple && PyUnicode_CompareWithASCIIString(word, "list") != 0)
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(structure) - 1;
+    PyObject *made = tuple ? PyTuple_New(count) : PyList_New(count);
+    for (Py_ssize_t i = 0; made != NULL && i < count; i++) {
+        PyObject *part = put_together(PyTuple_GET_ITEM(structure, i + 1), futures, next);
+        if (part == NULL)
+            Py_CLEAR(made);
+        else if (tuple)
+            PyTuple_SET_ITEM(made, i, part);
+        else
+            PyList_SET_ITEM(made, i, part);
+    }
+    return made;
+}
+
 /* Return the results of a call that has got its number: one future, or a list or tuple of them, or what the call's own
    function makes of them. */
 static PyObject *results_of(Recorder *self, PyObject *call, int64_t number)
@@ -117,7 +145,10 @@ static PyObject *results_of(Recorder *self, PyObject *call, int64_t number)
     }
     if (PyUnicode_Check(structure))
         return made;
-    PyObject *together = PyObject_CallOneArg(slot(call, in_call.together), made);
+    Py_ssize_t next = 0;
+    PyObject *together = put_together(structure, made, &next);
+    if (together == NULL && !PyErr_Occurred())
+        together = PyObject_CallOneArg(slot(call, in_call.together), made);
     Py_DECREF(made);
     return together;
 }

@@ -141,7 +141,7 @@ static int read_work(PyObject *from, Work *work, int64_t values)
     return work->refs.count == work->plain * work->count ? 0 : wrong("references");
 }
 
-static int read_works(PyObject *list, Works *works, int64_t values)
+static inline int read_works(PyObject *list, Works *works, int64_t values)
 {
     if (!PyList_Check(list))
         return wrong("no list of works");
@@ -182,7 +182,7 @@ static inline const int64_t *references(const Work *work, Py_ssize_t call, Py_ss
 }
 
 /* Return count zeroed bytes of an object that Python frees, for numbers. */
-static PyObject *bytes_for(Py_ssize_t count, int64_t **at)
+static inline PyObject *bytes_for(Py_ssize_t count, int64_t **at)
 {
     PyObject *found = PyByteArray_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(int64_t));
     if (found) {
@@ -192,7 +192,7 @@ static PyObject *bytes_for(Py_ssize_t count, int64_t **at)
     return found;
 }
 
-static PyObject *list_of(const int64_t *from, Py_ssize_t count)
+static inline PyObject *list_of(const int64_t *from, Py_ssize_t count)
 {
     PyObject *found = PyList_New(count);
     for (Py_ssize_t i = 0; found && i < count; i++) {

@@ -15,7 +15,7 @@
 
 /* What setup() was told, and names. One set for the process: the package is imported once. */
 static struct {
-    PyTypeObject *future, *array, *call, *kind, *unit, *signature;
+    PyTypeObject *future, *array, *call, *kind, *unit, *signature, *arena, *pool;
     PyObject *no_children, *part, *recording, *training, *current, *changes, *dispatch, *calls;
     PyObject *record_block, *record_operator, *classify, *kind_of, *item;
     PyObject *operators, *outside; /* op -> its class as an integer; (ctx, dtype, shape, ragged) -> Kind */
@@ -24,9 +24,11 @@ static struct { Py_ssize_t folder, ref, kind, value, state, tensor, ctx; } in_fu
 static struct { Py_ssize_t signature, kinds, rows, structure, together, sizes, vectors, others; } in_call;
 static struct { Py_ssize_t shape, children, outside, parts; } in_kind;
 static struct { Py_ssize_t changes, hybridized, refused, calls; } in_unit;
+static struct { Py_ssize_t data, used, pool; } in_arena;
+static struct { Py_ssize_t used; } in_pool;
 static Py_ssize_t ragged_in_signature;
 static struct {
-    PyObject *fold_unit, *active, *hooks, *pre_hooks, *count, *dtype, *shape, *queue, *watched, *ctx, *part;
+    PyObject *fold_unit, *active, *hooks, *pre_hooks, *count, *dtype, *shape, *queue, *watched, *ctx, *part, *data_ptr, *room;
 } name;
 
 static inline PyObject *slot(PyObject *object, Py_ssize_t offset)
@@ -47,7 +49,8 @@ static int make_names(void)
         {&name.fold_unit, "_fold_unit"}, {&name.active, "_active"}, {&name.hooks, "_forward_hooks"},
         {&name.pre_hooks, "_forward_pre_hooks"}, {&name.count, "count"}, {&name.dtype, "dtype"},
         {&name.shape, "shape"}, {&name.queue, "_queue"}, {&name.watched, "_watched"},
-        {&name.ctx, "ctx"}, {&name.part, "part"},
+        {&name.ctx, "ctx"}, {&name.part, "part"}, {&name.data_ptr, "data_ptr"},
+        {&name.room, "room"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if ((*names[i].place = PyUnicode_InternFromString(names[i].text)) == NULL)
@@ -85,7 +88,9 @@ static int find_slots(void)
         {known.kind, "_parts", &in_kind.parts},
         {known.unit, "changes", &in_unit.changes}, {known.unit, "hybridized", &in_unit.hybridized},
         {known.unit, "refused", &in_unit.refused}, {known.unit, "calls", &in_unit.calls},
-        {known.signature, "ragged", &ragged_in_signature},
+        {known.signature, "ragged", &ragged_in_signature}, {known.arena, "data", &in_arena.data},
+        {known.arena, "used", &in_arena.used}, {known.arena, "pool", &in_arena.pool},
+        {known.pool, "used", &in_pool.used},
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         if (find_slot(wanted[i].type, wanted[i].text, wanted[i].offset))
@@ -105,6 +110,7 @@ static PyObject *setup(PyObject *self, PyObject *args, PyObject *objects)
         {"future", (PyObject **)&known.future, 1}, {"array", (PyObject **)&known.array, 1},
         {"call", (PyObject **)&known.call, 1}, {"kind", (PyObject **)&known.kind, 1},
         {"unit", (PyObject **)&known.unit, 1}, {"signature", (PyObject **)&known.signature, 1},
+        {"arena", (PyObject **)&known.arena, 1}, {"pool", (PyObject **)&known.pool, 1},
         {"no_children", &known.no_children, 0}, {"part", &known.part, 0}, {"recording", &known.recording, 0},
         {"training", &known.training, 0}, {"current", &known.current, 0}, {"changes", &known.changes, 0},
         {"dispatch", &known.dispatch, 0}, {"calls", &known.calls, 0}, {"record_block", &known.record_block, 0},

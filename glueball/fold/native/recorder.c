@@ -4,8 +4,10 @@
    are the twin's own dictionaries, so whatever is unusual (a new form, an array of an unusual class, hooks, mixed
    precision) is given to the twin, and both may record into the same scope in turn. References go to buffers of int64.
 
-   Not here: how objects are read (objects.h), queues and futures (queue.h, append.h), what a call means (units.py, operator_calls.py). */
+   Not here: how objects are read (objects.h), queues and futures (queue.h, append.h), flushes in which nothing is new
+   (round.h), what a call means (units.py, operator_calls.py). */
 #include "append.h"
+#include "round.h"
 #include "source.h"
 
 /* ------------------------------------------------------------------------------------------- arrays from outside */
@@ -554,11 +556,14 @@ PyMODINIT_FUNC PyInit__recorder(void)
     if (make_names())
         return NULL;
     if ((known.operators = PyDict_New()) == NULL || (known.outside = PyDict_New()) == NULL ||
-        PyType_Ready(&IntsType) < 0 || PyType_Ready(&QueueType) < 0 || PyType_Ready(&RecorderType) < 0)
+        PyType_Ready(&IntsType) < 0 || PyType_Ready(&QueueType) < 0 || PyType_Ready(&RecorderType) < 0 ||
+        PyType_Ready(&RoundsType) < 0)
         return NULL;
+    recorder_type = &RecorderType;
     PyObject *made = PyModule_Create(&module);
     if (made == NULL || PyModule_AddObjectRef(made, "Queue", (PyObject *)&QueueType) < 0 ||
-        PyModule_AddObjectRef(made, "Recorder", (PyObject *)&RecorderType) < 0)
+        PyModule_AddObjectRef(made, "Recorder", (PyObject *)&RecorderType) < 0 ||
+        PyModule_AddObjectRef(made, "Rounds", (PyObject *)&RoundsType) < 0)
         Py_CLEAR(made);
     return made;
 }

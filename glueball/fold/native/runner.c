@@ -481,32 +481,48 @@ static void run_group(Frame *f, int64_t *env, int reverse, unsigned char *reache
     clocks[1] = seconds();
 }
 
+/* Run `count` groups; see run_doc. Returns -1 where there is no memory for it. */
+static int walk(const int64_t *machine, const int64_t *order, int64_t count, const int64_t *environments, int reverse,
+                unsigned char *reached, double *clocks, int64_t *ran) {
+    Frame *frame = PyMem_RawMalloc(sizeof(Frame));
+    if (frame == NULL) return -1;
+    frame->machine = machine;
+    clocks[0] = seconds();
+    for (int64_t i = 0; i < count; i++) {
+        int64_t number = reverse ? count - 1 - i : i;
+        run_group(frame, (int64_t *)(intptr_t)environments[order[number]], reverse, reached, clocks + 1 + 2 * i,
+                  ran + number);
+    }
+    PyMem_RawFree(frame);
+    return 0;
+}
+
 PyDoc_STRVAR(run_doc, "run(machine, order, count, environments, reverse, reached, clocks, ran)\n--\n\n"
 "Run `count` groups. All are addresses: machine, see stream.py; order, per group the number of its environment;\n"
 "environments, their addresses; reached, a byte per value, or 0; clocks, two per group and one before; ran, per group.");
 
 static PyObject *run(PyObject *module, PyObject *args) {
     long long machine, order, count, environments, reached, clocks, ran;
-    int reverse;
+    int reverse, failed;
     (void)module;
     if (!PyArg_ParseTuple(args, "LLLLpLLL", &machine, &order, &count, &environments, &reverse, &reached, &clocks,
                           &ran))
         return NULL;
-    Frame *frame = PyMem_Malloc(sizeof(Frame));
-    if (frame == NULL) return PyErr_NoMemory();
-    frame->machine = (const int64_t *)(intptr_t)machine;
-    const int64_t *numbers = (const int64_t *)(intptr_t)order, *envs = (const int64_t *)(intptr_t)environments;
-    double *clock = (double *)(intptr_t)clocks;
     Py_BEGIN_ALLOW_THREADS
-    clock[0] = seconds();
-    for (int64_t i = 0; i < count; i++) {
-        int64_t number = reverse ? count - 1 - i : i;
-        run_group(frame, (int64_t *)(intptr_t)envs[numbers[number]], reverse, (unsigned char *)(intptr_t)reached,
-                  clock + 1 + 2 * i, (int64_t *)(intptr_t)ran + number);
-    }
+    failed = walk((const int64_t *)(intptr_t)machine, (const int64_t *)(intptr_t)order, count,
+                  (const int64_t *)(intptr_t)environments, reverse, (unsigned char *)(intptr_t)reached,
+                  (double *)(intptr_t)clocks, (int64_t *)(intptr_t)ran);
     Py_END_ALLOW_THREADS
-    PyMem_Free(frame);
+    if (failed) return PyErr_NoMemory();
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(walker_doc, "walker()\n--\n\nReturn where the function lies that `run` calls; its type is Walk in prepared.h.");
+
+static PyObject *walker(PyObject *module, PyObject *none) {
+    (void)module;
+    (void)none;
+    return PyLong_FromVoidPtr((void *)(intptr_t)walk);
 }
 
 PyDoc_STRVAR(pack_doc, "pack(machine, weight, step, across, inner, columns, packed, double)\n--\n\n"
@@ -565,6 +581,7 @@ static PyObject *width(PyObject *module, PyObject *none) {
 }
 
 static PyMethodDef methods[] = {{"run", run, METH_VARARGS, run_doc},
+                                {"walker", walker, METH_NOARGS, walker_doc},
                                 {"pack", pack, METH_VARARGS, pack_doc},
                                 {"outer", outer_of, METH_VARARGS, outer_doc},
                                 {"panel_width", width, METH_NOARGS, width_doc},
