@@ -12,8 +12,8 @@ from ..native.expression import Expr
 
 __all__ = ["ROW_WIDE", "substitute"]
 
-ROW_WIDE = frozenset({"total", "peak", "column_index"})
-"""Operations that look at a whole row, or at the place in it."""
+ROW_WIDE = frozenset({"total", "peak", "column_index", "column_count", "uniform"})
+"""Operations that look at a whole row, at its size, or at the place in it."""
 
 
 def substitute(expression: Expr, inputs: Mapping[int, Expr]) -> Expr:
@@ -28,11 +28,6 @@ def substitute(expression: Expr, inputs: Mapping[int, Expr]) -> Expr:
         index = e.index_of(node)
         if index is not None:
             made[node] = inputs[index]
-        elif not node.args:
-            made[node] = node
-        elif node.op == "select":
-            left, right, yes, no = (made[argument] for argument in node.args)
-            made[node] = e.select(str(node.value), left, right, yes, no)
         else:
-            made[node] = getattr(e, node.op)(*(made[argument] for argument in node.args))
+            made[node] = e.remade(node, [made[argument] for argument in node.args])
     return made[expression]
