@@ -23,6 +23,7 @@ from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value
 from ..symbol.text import to_text
+from .inductor import run_inductor
 from .interpret import interpret
 from .plan import Plan, make_plan
 
@@ -59,6 +60,7 @@ class _Entry:
     plans: dict[Any, Plan] = field(default_factory=dict)
     calls: int = 0
     one: bool = False
+    others: dict[str, Any] = field(default_factory=dict)
 
 
 class CachedOp:
@@ -122,6 +124,8 @@ class CachedOp:
         if plan is None:
             graph = entry.graph
             inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
+            if self.flags.get("backend") == "inductor":
+                return run_inductor(entry.graph, tensors, entry.training, entry.others)
             plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
                                                  [inputs[i] for i in mask], graph.effects,
                                                  all(t.is_cpu for t in tensors))

@@ -101,11 +101,15 @@ class HybridBlock(Block):
     def hybridize(self, active: bool = True, backend: str | None = None, clear: bool = True, **kwargs: Any) -> None:
         """Compile this block and its children (or stop doing so with ``active=False``).
 
+        backend : None for Glueball's own compiler, which answers within milliseconds; "inductor" hands the graph to
+        torch.compile, which needs a C++ compiler on this machine and a minute or two.
+
         static_alloc, static_shape, inline_limit, forward_bulk_size, backward_bulk_size are accepted; the plan decides
         by itself.
         """
-        if backend is not None:
-            raise MXNetError(explain("hybridize", "There is no such backend.", expected="backend=None",
+        if backend not in (None, "inductor"):
+            raise MXNetError(explain("hybridize", "There is no such backend.",
+                                     expected="backend=None (Glueball's own), or 'inductor' (torch.compile)",
                                      received=repr(backend)))
         known = {"static_alloc", "static_shape", "inline_limit", "forward_bulk_size", "backward_bulk_size",
                  "backend_opts", "partition_if_dynamic"}
@@ -114,11 +118,11 @@ class HybridBlock(Block):
                 raise MXNetError(explain("hybridize", f"There is no option {key!r}.",
                                          expected=", ".join(sorted(known))))
         self._active = active and config.get("GLUEBALL_HYBRIDIZE")
-        self._flags = kwargs
+        self._flags = kwargs if backend is None else {**kwargs, "backend": backend}
         if clear:
             self._clear_cached_op()
         for child in self._children.values():
-            child.hybridize(active, **kwargs)
+            child.hybridize(active, backend=backend, **kwargs)
 
     def cast(self, dtype: Any) -> None:
         """Change the element type of all parameters; the next call is traced anew."""

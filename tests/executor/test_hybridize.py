@@ -348,3 +348,20 @@ def test_threads_share_a_hybridized_net():
     for t in threads:
         t.join()
     assert len(found) == 4 and all(np.array_equal(f, expected) for f in found)
+
+
+def test_the_other_backend_says_what_it_needs(monkeypatch):
+    """Without a C++ compiler `backend="inductor"` is an error with a way out; with one it computes the same."""
+    net = mx.gluon.nn.Dense(3, in_units=2)
+    net.initialize()
+    x = nd.ones((4, 2))
+    expected = net(x).asnumpy()
+    net.hybridize(backend="inductor")
+    try:
+        found = net(x).asnumpy()
+    except mx.MXNetError as error:
+        assert "net.hybridize() without backend" in str(error)
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(mx.MXNetError, match="There is no such backend"):
+        net.hybridize(backend="tensorrt")
