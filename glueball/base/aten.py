@@ -19,6 +19,7 @@ from torch.autograd.graph import increment_version  # the fused kernels do not m
 
 __all__ = [
     "shares_memory",
+    "counts_holders",
     "backward_pass",
     "keeps_graph",
     "TensorList",
@@ -416,6 +417,7 @@ def keeps_graph() -> bool:
 
 
 _uses: Any = getattr(torch._C, "_storage_Use_Count", None)
+counts_holders: bool = _uses is not None  # whether torch tells how many tensors hold a memory
 
 
 def shares_memory(tensor: Any) -> bool:

@@ -48,6 +48,9 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
               "0 keeps hybridized graphs from becoming machine code: every operator is then a call of ATen"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen",
               "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
+    ConfigVar("GLUEBALL_KEEP_MEMORY", _flag, True,
+              "0 lets the C library give freed memory back to the system after every use (slower: it comes back as "
+              "pages of zeros); mx.cpu().empty_cache() gives it back at once"),
     ConfigVar("GLUEBALL_FIBERS", str, "auto",
               "what the samples of fold.map run on: 'greenlet', 'threads', or 'auto' (greenlet where it is installed)"),
     ConfigVar("GLUEBALL_SUBGRAPH_DEBUG", _flag, False, "1 prints every generated plan"),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 import torch
 
 from .errors import ContextError, explain
+from .memory import release
 
 __all__ = ["Context", "cpu", "gpu", "cpu_pinned", "cpu_shared", "current_context", "num_gpus", "gpu_memory_info",
            "of_tensor", "as_context"]
@@ -75,9 +76,11 @@ class Context:
         return self.torch_device
 
     def empty_cache(self) -> None:
-        """Give cached GPU memory back to the driver; nothing on a CPU."""
+        """Give memory that is kept for later use back: on a GPU to the driver, on a CPU to the system."""
         if self.device_type == "gpu":
             torch.cuda.empty_cache()
+        else:
+            release()
 
     def __enter__(self) -> Context:
         self._tokens.append(_current.set(self))

@@ -21,6 +21,7 @@ from ..ndarray.generate import compile_source
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, present
 from .jit.region import Region
+from .native import buffers, normalise
 
 __all__ = ["write_function", "Source", "Step", "roots_of"]
 
@@ -35,7 +36,8 @@ FRESH = frozenset({
     "LayerNorm", "sigmoid", "tanh", "exp", "relu", "Activation", "_plus_scalar", "_minus_scalar", "_mul_scalar",
     "_div_scalar", "_rminus_scalar", "_rdiv_scalar", "_relu_backward", "_sigmoid_backward", "_tanh_backward", "sqrt",
     "square", "Concat", "sum", "mean", "softmax", "log_softmax", "_convolution_backward", "_batch_norm_backward",
-    "_pooling_backward", "_layer_norm_backward"})
+    "_pooling_backward", "_layer_norm_backward",
+    "_batch_statistics", "_normalise", "_normalise_backward"})
 
 # Operators whose results may be any of their inputs: they run sub-graphs, user code, or another kernel's derivative.
 HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "amp_multicast"})
@@ -85,7 +87,7 @@ class _Writer:
     def __init__(self, types: Mapping[Node, tuple[TensorType, ...]], training: bool) -> None:
         self.types, self.training = types, training
         self.names: dict[Value, str] = {}
-        self.constants: dict[str, Any] = {"torch": torch, "aten": aten}
+        self.constants: dict[str, Any] = {"torch": torch, "aten": aten, "normalise": normalise, "buffers": buffers}
         self.lines: list[str] = []
         self.inplace = 0
         self._interned: dict[int, str] = {}
@@ -142,7 +144,8 @@ class _Writer:
             template = None if node.op is None else node.op.overwrites(node.attrs)
             assert template is not None  # the caller looked
             self.inplace += 1
-            self.lines.append(f"{self.name(Value(node, 0))} = {template.format(*[self.name(v) for v in node.inputs])}")
+            targets = ", ".join(self.name(Value(node, i)) for i in range(node.num_outputs))
+            self.lines.append(f"{targets} = {template.format(*[self.name(v) for v in node.inputs])}")
             return
         targets = [self.name(Value(node, i)) for i in range(node.num_outputs)]
         call = self.call(node)

@@ -14,15 +14,18 @@ from typing import Any, final
 import torch
 
 from ..base import config
+from ..base.memory import keep_freed
 from ..ops.opdef import TensorType, Unsupported
 from ..passes.gradient import differentiate
 from ..passes.pipeline import optimise, prepare
 from ..passes.program import Program
+from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
 from .codegen import Source, Step, write_function
 from .interpret import interpret, run_operator
 from .jit.partition import all_native, partition
+from .native import available
 
 __all__ = ["Plan", "make_plan", "SMALL"]
 
@@ -73,14 +76,15 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     effects : values of nodes that update a state and therefore run, used or not
     """
     start = time.perf_counter()
+    keep_freed()
+    compiled = native and bool(config.get("GLUEBALL_JIT"))
     outputs, types = with_sizes(outputs, types)
     if config.get("GLUEBALL_PASSES"):
-        prepared = prepare(Program((*outputs, *effects), types, training))
+        prepared = prepare(Program((*outputs, *effects), types, training), compiled and available(), len(effects))
         found = [v for v in prepared.outputs if v is not None]
         outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
-    native = native and bool(config.get("GLUEBALL_JIT"))
-    if wrt and _is_small(order) and not (native and all_native(order, types)):
+    if wrt and _is_small(order) and not (compiled and all_native(order, types)):
         return _taped_plan(outputs, effects, inputs, types, training, wrt, order, start)
     heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
     grads: list[Value | None] = []
@@ -91,8 +95,10 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     program = Program((*outputs, *grads, *effects), all_types, training)
     log = [("traced", len(order)), ("with gradient", len(program.order))] if wrt else [("traced", len(order))]
     if config.get("GLUEBALL_PASSES"):
-        program, passed = optimise(program, _run)
+        program, passed = optimise(program, _run, native)
         log += passed[1:]
+        at = len(outputs) + len(grads)
+        program = recompute(program, [v for v in (*program.outputs[:len(outputs)], *program.outputs[at:]) if v])
     count = len(outputs)
     new_outputs = [v for v in program.outputs[:count] if v is not None]
     new_grads = list(program.outputs[count:count + len(grads)])
@@ -104,7 +110,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     made = [*new_outputs, *saved]
 
     def steps(nodes: list[Node], results: Sequence[Value | None]) -> Sequence[Step]:
-        return partition(nodes, results, program.types, training) if native else nodes
+        return partition(nodes, results, program.types, training) if compiled else nodes
 
     sources = {"forward": write_function("forward", steps(forward_nodes, made), input_values, made, program.types,
                                          training, program.constants, copies=count)}
@@ -127,7 +133,8 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
 def _is_small(order: Sequence[Node]) -> bool:
     """Whether a graph is better off on torch's own tape: few operators, none with a gradient rule that differs."""
     operators = [n.op for n in order if n.op is not None]
-    special = any(op.own_gradient or isinstance(op.gradient, Unsupported) for op in operators)
+    special = any(op.own_gradient or op.name == "_normalise" or isinstance(op.gradient, Unsupported)
+                  for op in operators)
     return len(operators) <= SMALL and not special
 
 

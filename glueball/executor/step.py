@@ -16,16 +16,19 @@ from typing import Any, Protocol, final
 import torch
 
 from ..base import aten, config
+from ..base.memory import keep_freed
 from ..ops.opdef import TensorType, lookup
 from ..passes.gradient import differentiate
 from ..passes.pipeline import optimise, prepare
 from ..passes.program import Program
+from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological
 from .codegen import Source, write_function
 from .interpret import run_operator
 from .jit.partition import partition
 from .jit.update import UPDATE, Traced
+from .native import available
 from .native.places import changed
 
 __all__ = ["StepPlan", "Updates", "make_step"]
@@ -95,7 +98,11 @@ def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     """
     start = time.perf_counter()
     outputs, types = with_sizes(outputs, types)
-    prepared = prepare(Program((*outputs, *effects), types, True)) if config.get("GLUEBALL_PASSES") else None
+    keep_freed()
+    native = bool(config.get("GLUEBALL_JIT"))
+    prepared = None
+    if config.get("GLUEBALL_PASSES"):
+        prepared = prepare(Program((*outputs, *effects), types, True), native and available(), len(effects))
     if prepared is not None:
         found = [v for v in prepared.outputs if v is not None]
         outputs, effects, types = found[: len(outputs)], found[len(outputs) :], prepared.types
@@ -108,7 +115,8 @@ def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     # the last layers' gradients first: what backward has read can then be given up on the way
     program = Program((*outputs, *effects, *reversed(grads)), all_types, True)
     if config.get("GLUEBALL_PASSES"):
-        program, _ = optimise(program, _run)
+        program, _ = optimise(program, _run, native)
+        program = recompute(program, [v for v in program.outputs[: len(outputs) + len(effects)] if v is not None])
     made = list(program.outputs)
     results = [v for v in made[: len(outputs)] if v is not None]
     found_grads = list(reversed(made[len(made) - len(grads) :]))
@@ -116,7 +124,6 @@ def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     arguments = [Value(n) for n in inputs]
     all_types = dict(program.types)
     finish = _updates(found_grads, wrt, updates, all_types, arguments)
-    native = bool(config.get("GLUEBALL_JIT"))
     steps = partition(nodes, results, all_types, True, finish) if native else [*nodes, *finish]
     source = write_function("step", steps, arguments, results, all_types, True, program.constants, copies=len(results))
     return StepPlan(source, program, types[wrt[0]][0].dtype, time.perf_counter() - start)

@@ -7,7 +7,9 @@ from typing import Any
 from ..ops.opdef import OpDef
 from .common import merge_common
 from .constants import fold_constants
+from .layout import channels_last
 from .likelihood import fuse_likelihood
+from .normalise import fuse_normalisation
 from .pooling import pool_first
 from .products import project_together, sum_in_products
 from .program import Program
@@ -28,18 +30,25 @@ PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
 # executor/codegen.py, which alone knows the order of execution.
 
 
-def prepare(program: Program) -> Program:
+def prepare(program: Program, native: bool = False, effects: int = 0) -> Program:
     """Return the forward program with the rewrites that backward should profit from; run before differentiation.
+
+    native : whether native code will run on the arrays
+    effects : so many outputs, the last ones, are only there because their operators move states
 
     Nothing here may touch operators that say how gradients flow (BlockGrad, make_loss).
     """
-    return project_together(fuse_likelihood(pool_first(program)))
+    program = project_together(fuse_likelihood(pool_first(program)))
+    return fuse_normalisation(program, effects) if native else program
 
 
-def optimise(program: Program, run: Run) -> tuple[Program, list[tuple[str, int]]]:
+def optimise(program: Program, run: Run, on_cpu: bool = False) -> tuple[Program, list[tuple[str, int]]]:
     """Return the optimised program and, per pass, how many nodes were left after it."""
     log = [("traced", len(program.order))]
     for name, apply in PASSES:
         program = apply(program, run)
         log.append((name, len(program.order)))
+    if on_cpu:
+        program = channels_last(program)  # last: it looks at who makes what
+        log.append(("layout", len(program.order)))
     return program, log

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ...ops.opdef import TensorType
+from ...passes.layout import ORDER
+from ...passes.recompute import AGAIN
 from ...symbol.graph import Node, Value
 from ..native import available, machine
 from .region import Region
@@ -75,6 +77,8 @@ def all_native(order: Sequence[Node], types: Types) -> bool:
 
 
 def _native(node: Node, types: Types) -> bool:
+    if ORDER in node.hints:  # regions know one order of the axes in memory
+        return False
     return types[node][0].dtype in (torch.float32, torch.float64) and accepted(node, types)
 
 
@@ -83,13 +87,29 @@ def _worth(run: Sequence[Node]) -> bool:
     return len(names) > 1 or any(name in _WORTH for name in names)
 
 
+def _needs(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
+    """Return what has to run before each node: what it reads. What is computed again to save memory is computed late:
+    after everything else that its first reader reads.
+    """
+    inside = set(nodes)
+    needs = {node: {v.node for v in node.inputs if v.node in inside} for node in nodes}
+    first: dict[Node, Node] = {}
+    for node in nodes:
+        for source in needs[node]:
+            first.setdefault(source, node)
+    for node in reversed(nodes):  # readers before what they read
+        if AGAIN in node.hints and node in first:
+            needs[node] |= {source for source in needs[first[node]] if source is not node and AGAIN not in source.hints}
+    return needs
+
+
 def _runs(nodes: Sequence[Node], native: set[Node]) -> list[list[Node]]:
     """Return the nodes in runs of one kind, in an order in which each comes after its inputs."""
-    inside = set(nodes)
-    waiting = {node: len({v.node for v in node.inputs if v.node in inside}) for node in nodes}
+    needs = _needs(nodes)
+    waiting = {node: len(sources) for node, sources in needs.items()}
     users: dict[Node, list[Node]] = {}
-    for node in nodes:
-        for source in {v.node for v in node.inputs if v.node in inside}:
+    for node, sources in needs.items():
+        for source in sources:
             users.setdefault(source, []).append(node)
     rank = {node: index for index, node in enumerate(nodes)}
     ready: tuple[list[tuple[int, Node]], list[tuple[int, Node]]] = ([], [])
