@@ -18,8 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, final
 
-import torch
-
+from ..base import dtype as dtypes
 from ..executor.native import machine
 from .arena import Store
 from .commands import argument_root, packed_root, result_root
@@ -30,8 +29,7 @@ from .stream import Part, usable
 
 __all__ = ["Rounds", "rounds"]
 
-_LETTERS = {torch.float32: "f", torch.float64: "d", torch.int64: "q", torch.int32: "i", torch.int8: "b",
-            torch.uint8: "B", torch.bool: "?"}
+_LETTERS = {"float32": "f", "float64": "d", "int64": "q", "int32": "i", "int8": "b", "uint8": "B", "bool": "?"}
 _ROOTS = 16  # where the roots begin in an environment; as in stream.py
 
 
@@ -120,7 +118,7 @@ class Rounds:
         """Give futures of one element their numbers; return those that somebody else must look at."""
         others: list[Future] = self._native.numbers(futures, self._store.rows)
         for kind in {future.kind for future in others if future.ref >= 0 and future._value is None}:
-            letter = _LETTERS.get(kind.dtype)
+            letter = _LETTERS.get(dtypes.name_of(kind.dtype))
             if kind.size == 1 and letter is not None and kind.ctx.device_type == "cpu":
                 self._native.read(kind, self._store.arena(kind.pool), letter)
         return others
