@@ -73,11 +73,7 @@ multiply:
 """
 
 
-def _region(name: str, products: str) -> str:
-    """The function that fills in addresses and walks the instructions."""
-    return f"""
-define i64 @{name}(ptr %words, ptr %relocations, i64 %count, ptr %bases, i64 %first) {{
-entry:
+_FILL = """entry:
   %some = icmp sgt i64 %count, 0
   br i1 %some, label %fill, label %step
 fill:
@@ -97,7 +93,14 @@ fill:
   %i1 = add i64 %i, 1
   %more = icmp slt i64 %i1, %count
   br i1 %more, label %fill, label %step
-step:
+"""  # the relocations: words that are addresses
+
+
+def _region(name: str, products: str) -> str:
+    """The function that fills in addresses and walks the instructions."""
+    return f"""
+define i64 @{name}(ptr %words, ptr %relocations, i64 %count, ptr %bases, i64 %first) {{
+{_FILL}step:
   %here = phi i64 [ %first, %entry ], [ %first, %fill ], [ %next, %after ]
   %at = getelementptr i64, ptr %words, i64 %here
   %code = load i64, ptr %at
