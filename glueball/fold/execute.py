@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..base.aten import set_grad_mode
+from ..base.memory import keep_freed
 from .arena import Store
 from .backward import Entry, Tape, attach
 from .body import Body, Run
@@ -127,6 +128,7 @@ class Engine:
     def __init__(self, folder: Any) -> None:
         self.folder: Any = folder
         self.store = Store()
+        keep_freed()  # a step of training needs again what the step before has just freed
         self.tape = Tape(self.store)
         self.token: Tensor | None = None  # not the tape's own: nodes of torch's tape lead to the tape
         self.checker = self.tape.checker = Checker(self, tensor_of) if folder.check else None
