@@ -2,7 +2,7 @@
 #
 #   make demo         make .venv, install, train on real data         make test    the test suite
 #   make lint         ruff and the import rules                       make types   pyright
-#   make test-twins   fold without its compiled parts                make bench-smoke   every benchmark, very short
+#   make test-twins   without compiled parts and machine code         make bench-smoke   every benchmark, very short
 #   make examples     every example with --smoke                      make docs    the documentation into site/
 #
 # `make ci` is what .ci/run runs. PYTHON=/path/to/python3 chooses the interpreter; otherwise 3.11 is preferred, then any other >= 3.10.
@@ -30,6 +30,7 @@ test: $(STAMP)-dev
 
 test-twins: $(STAMP)-dev
 	GLUEBALL_CORE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/fold
+	GLUEBALL_JIT=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/executor tests/passes tests/gluon/test_compiled_step.py
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
