@@ -30,7 +30,7 @@ test: $(STAMP)-dev
 
 test-twins: $(STAMP)-dev
 	GLUEBALL_CORE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/fold
-	GLUEBALL_JIT=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/executor tests/passes tests/gluon/test_compiled_step.py
+	GLUEBALL_JIT=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/executor/native tests/executor tests/passes tests/gluon/test_compiled_step.py
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .

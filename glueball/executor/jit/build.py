@@ -34,6 +34,7 @@ class Builder:
 
     def __init__(self, types: Mapping[Node, tuple[TensorType, ...]], nodes: Sequence[Node], training: bool) -> None:
         self.types, self.training = types, training
+        self.dtype = types[nodes[0]][0].dtype
         self.units: list[Unit] = []
         self.states: dict[Value, State] = {}
         self.inputs: list[Value] = []
@@ -53,7 +54,9 @@ class Builder:
         found = self.states.get(value)
         if found is None:
             size = prod(self.shape(value))
-            found = self.states[value] = Stored(Buffer(size, "input", len(self.inputs)), 0, 1, size, size, -1)
+            kind = self.types[value.node][value.index].dtype
+            own = None if kind is self.dtype else str(kind).removeprefix("torch.")
+            found = self.states[value] = Stored(Buffer(size, "input", len(self.inputs), own), 0, 1, size, size, -1)
             self.inputs.append(value)
         return found
 

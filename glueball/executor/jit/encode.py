@@ -133,8 +133,11 @@ class _Encoder:
         expressions = [x for results in (unit.outputs, unit.sums, unit.row_outputs) for x, _ in results]
         used = e.inputs_of(expressions)
         singles = frozenset(i for i in used if inputs[i][3] in ("column", "one"))
+        formats = [inputs[i][0].format for i in used] + [None] * len(expressions)
+        own = str(self.dtype).removeprefix("torch.")
         segment = Segment(tuple(used), singles, tuple(x for x, _ in unit.outputs), tuple(x for x, _ in unit.sums),
-                          numbers=tuple(x for x, _ in unit.row_outputs), fresh=bool(unit.sums))  # fmt: skip
+                          numbers=tuple(x for x, _ in unit.row_outputs), fresh=bool(unit.sums),
+                          formats=tuple(f or own for f in formats) if any(formats) else ())  # fmt: skip
         operands: list[Operand] = []
         for index in used:
             buffer, offset, stride, _kind = inputs[index]

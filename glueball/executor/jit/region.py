@@ -63,7 +63,7 @@ class Region:
         self.inputs = builder.inputs
         self.units: list[Unit] = [u for u in builder.units
                                   if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]  # fmt: skip
-        self.dtype: torch.dtype = types[nodes[0]][0].dtype
+        self.dtype: torch.dtype = builder.dtype
         self.layout = lay_out(self.units, self.dtype.itemsize)
         self._shapes = [builder.shape(v) for v in results]
         self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
@@ -90,8 +90,7 @@ class Region:
     def _bases(self, tensors: Sequence[Tensor]) -> tuple[array[int], list[Tensor], list[Tensor]]:
         """Return the addresses for the driver, the results' memory, and what must live as long as the call."""
         given = [t if t.is_contiguous() else t.contiguous() for t in tensors]
-        like = given[0]
-        results = [like.new_empty(shape) for shape in self._shapes]
+        results = [torch.empty(shape, dtype=self.dtype) for shape in self._shapes]
         scratch = _block(self._words.scratch)
         places = [t.data_ptr() for own in ((scratch,), given, results) for t in own]
         return array("q", [0, *places]), results, [scratch, *given]

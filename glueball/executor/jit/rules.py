@@ -16,6 +16,7 @@ from ...symbol.graph import Node, Value
 from ..native import expression as e
 from ..native.derivative import gradients
 from ..native.expression import Expr
+from ..native.memory import MEMORY
 from ..native.operators import EXPRESSIONS
 from .build import Builder
 from .rewrite import substitute
@@ -25,6 +26,7 @@ from .update import lower_update
 
 __all__ = ["RULES", "Rule", "accepted"]
 
+_LABELS = {"_class_likelihood": 1, "_class_likelihood_backward": 1}  # inputs that may be of any type
 _PIECES = 512  # into so many a transposed array may fall
 
 Types: TypeAlias = Mapping[Node, "tuple[TensorType, ...]"]
@@ -46,7 +48,10 @@ def accepted(node: Node, types: Types) -> bool:
     outs = types[node]
     if not all(kind.known for kind in (*ins, *outs)) or any(0 in (kind.shape or ()) for kind in (*ins, *outs)):
         return False
-    if len({kind.dtype for kind in (*ins, *outs)}) != 1:
+    label = _LABELS.get(node.op.name if node.op is not None else "")
+    if len({kind.dtype for place, kind in enumerate(ins) if place != label} | {kind.dtype for kind in outs}) != 1:
+        return False
+    if label is not None and str(ins[label].dtype).removeprefix("torch.") not in MEMORY:
         return False
     shapes = [[tuple(size or 0 for size in kind.shape or ()) for kind in kinds] for kinds in (ins, outs)]
     return rule.accepts(node, *shapes)

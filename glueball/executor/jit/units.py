@@ -27,11 +27,16 @@ Shape: TypeAlias = "tuple[int, ...]"
 @final
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """Memory for some elements. role, index: where it is: input or output number `index` of the region, or scratch."""
+    """Memory for some elements.
+
+    role, index : where it is: input or output number `index` of the region, or scratch
+    format : the type of the elements where it is not the region's (labels), by the names of native/memory.py
+    """
 
     elements: int
     role: Literal["input", "output", "scratch"] = "scratch"
     index: int = -1
+    format: str | None = None
 
 
 @final

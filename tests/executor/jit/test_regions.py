@@ -167,6 +167,20 @@ def test_a_label_that_is_no_class_is_refused_as_without_regions(label, message):
     np.testing.assert_array_equal(net(x, y).asnumpy(), good)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "float64"])
+def test_labels_of_any_type_are_read_as_they_are(dtype):
+    net, loss = mlp(), gluon.loss.SoftmaxCrossEntropyLoss()
+    x, y = nd.random.normal(shape=(6, 20)), nd.array([0, 9, 3, 4, 2, 1], dtype=dtype)
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.0})
+    step = gluon.contrib.CompiledStep(net, loss, trainer)
+    expected = loss(net(x), y).asnumpy()
+    np.testing.assert_allclose(step(x, y).asnumpy(), expected, rtol=1e-5)
+    assert step.explain().count("region of") == 1
+    if dtype != "uint8":
+        with pytest.raises(ArgumentError, match="sample_weight"):
+            step(x, y - 1)
+
+
 def test_arrays_that_do_not_lie_together_are_read_as_they_are():
     net = mlp()
     x = nd.random.normal(shape=(20, 16))
