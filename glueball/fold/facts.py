@@ -119,7 +119,7 @@ class KindFacts:
     gathering: float = 0.0
     computing: float = 0.0
     backward: float = 0.0
-    hoisted: list[tuple[Any, int]] = field(default_factory=list)
+    hoisted: list[tuple[Any, int, int]] = field(default_factory=list)
 
     @property
     def groups(self) -> int:

@@ -130,7 +130,7 @@ class Folder(Recorder):
             self.engine.flush(reason)
             self.computed = self.next << OFFSET
         if demanded is not None:
-            self.engine.numbers(demanded)
+            self.engine.numbers(list(demanded))
 
     def demand(self, future: Future) -> None:
         """See to it that a value has been computed: in a fiber by waiting for the others, else at once."""
