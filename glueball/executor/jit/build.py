@@ -181,7 +181,7 @@ class Builder:
         known = kernel.row_outputs if column else kernel.outputs
         if target is None:
             for expression, place in known:
-                if expression is state.expression:
+                if expression is state.expression and place.together:
                     return place
             size = kernel.rows if column else kernel.size
             width = size if column or kernel.columns is None else kernel.columns
@@ -196,6 +196,7 @@ class Builder:
     # -- kernels -------------------------------------------------------------------------------------------------------
     def kernel(self, size: int, columns: int | None, needs: Sequence[tuple[Value, Kind]]) -> Kernel:
         """Return the kernel that computes with these operands: one that has some of them at hand, or a new one."""
+        self._gather(columns, needs)
         candidates: list[Kernel] = []
         for value, _ in needs:
             state = self.state(value)
@@ -211,6 +212,19 @@ class Builder:
         self.units.append(made)
         return made
 
+    def _gather(self, columns: int | None, needs: Sequence[tuple[Value, Kind]]) -> None:
+        """Put operands in memory together where a kernel cannot read them as they lie: before it, not after it."""
+        for value, kind in needs:
+            state = self.state(value)
+            if isinstance(state, Strided):
+                state = self.states[value] = self.stored(value)
+            if not isinstance(state, Stored) or state.together:
+                continue
+            if kind == "full" and columns in (None, state.columns):
+                columns = state.columns
+            elif kind == "row" or (kind == "column" and state.columns > 1) or kind == "full":
+                self.states[value] = self.together(value)
+
     def _fits(self, kernel: Kernel, size: int, columns: int | None, needs: Sequence[tuple[Value, Kind]]) -> bool:
         if kernel.size != size or (columns is not None and kernel.columns not in (None, columns)):
             return False
@@ -218,8 +232,7 @@ class Builder:
             state = self.state(value)
             if isinstance(state, Constant):
                 continue
-            if isinstance(state, Strided):
-                state = self.stored(value)
+            assert not isinstance(state, Strided)  # gathered
             if isinstance(state, Computed):
                 if state.kernel is kernel and state.kind != kind:
                     return False
@@ -243,16 +256,18 @@ class Builder:
             return e.constant(state.number)
         if isinstance(state, Computed) and state.kernel is kernel and state.kind == kind:
             return state.expression
-        return self.read(kernel, self.stored(value), kind)
+        place = self.stored(value)
+        if isinstance(state, Computed) and not place.together:  # it has its place in a wider array
+            if kind != "full" or kernel.columns not in (None, place.columns):
+                place = self._write(state, None)
+        return self.read(kernel, place, kind)
 
     def read(self, kernel: Kernel, place: Stored, kind: Kind) -> Expr:
         """Return an array in memory as an expression of a kernel."""
         if kind == "full":
             if not place.together:
-                if kernel.columns not in (None, place.columns):
-                    place = self._write(self.load(place), None)
-                else:
-                    kernel.columns = place.columns
+                assert kernel.columns in (None, place.columns)  # gathered
+                kernel.columns = place.columns
             stride = -1 if place.together else place.stride
         elif kind == "column":
             stride = 1 if place.together else place.stride
@@ -292,6 +307,7 @@ class Builder:
         for value in inputs:
             state = self.state(value)
             if isinstance(state, Computed) and state.kind == "column" and state.kernel.rows == size:
+                self._gather(None, list(zip(inputs, kinds)))
                 if all(prod(self.shape(v)) in (1, size) for v in inputs) and self._fits(
                     state.kernel, state.kernel.size, state.kernel.columns, list(zip(inputs, kinds))
                 ):
@@ -351,8 +367,8 @@ class Builder:
 
     def products(self, out: Value, left: Value, right: Value, turned: tuple[bool, bool]) -> None:
         """Add products of many matrices; factors are read where they lie, as far as that can be done."""
-        count, m, n = self.shape(out)
-        k = self.shape(left)[1 if turned[0] else 2]
+        *batch, m, n = self.shape(out)
+        count, k = prod(batch), self.shape(left)[-2 if turned[0] else -1]
         first, second = self._matrices(left), self._matrices(right)
         buffer, size = Buffer(count * m * n), count * m * n
         inner, *steps = shared_run(first.axes, second.axes) if count > 1 else (1, 0, 0)

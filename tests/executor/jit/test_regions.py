@@ -221,3 +221,54 @@ def test_what_is_empty_or_no_float_stays_with_aten():
     assert net(nd.zeros((0, 20))).shape == (0, 10)
     assert not any(source.regions for entry in net._cached.entries.values() for plan in entry.plans.values()
                    for source in plan.sources.values())
+
+
+def _part(F, x, axis, begin, end):
+    return F.slice_axis(x, axis=axis, begin=begin, end=end)
+
+
+AS_THEY_LIE = {
+    "one place thrice": lambda F, x, y: F.softmax(F.reshape(F.stack(x, F.tanh(x), x, axis=2), (4, 18))),
+    "part as rows of another length": lambda F, x, y: F.softmax(F.reshape(_part(F, F.dot(x, y), 1, 0, 4), (8, 2))),
+    "parts of two lengths": lambda F, x, y: (F.reshape(_part(F, x, 1, 0, 3), (2, 6))
+                                             + F.reshape(_part(F, F.reshape(y, (3, 12)), 1, 2, 6), (2, 6))),
+    "part as numbers of rows": lambda F, x, y: F.broadcast_add(
+        F.reshape(F.concat(x, x, dim=1), (4, 3, 4)), F.reshape(_part(F, F.dot(x, y), 1, 1, 4), (4, 3, 1))),
+    "part as a row": lambda F, x, y: F.broadcast_mul(F.reshape(F.concat(x, _part(F, y, 0, 0, 4), dim=1), (4, 4, 3)),
+                                                     F.reshape(_part(F, F.dot(x, y), 1, 2, 5), (1, 4, 3))),
+    "transposed, then rows": lambda F, x, y: F.softmax(F.transpose(F.reshape(x * 2, (2, 3, 4)), (1, 0, 2)) * 1.5),
+    "place in a whole, read as rows": lambda F, x, y: (lambda z: F.concat(
+        F.concat(z, x, dim=1), F.softmax(F.reshape(_part(F, z, 1, 0, 3), (4, 3))), dim=1))(F.tanh(F.dot(x, y))),
+    "matrices of more axes": lambda F, x, y: F.batch_dot(F.reshape(x, (2, 1, 3, 4)), F.reshape(x + 1, (2, 1, 3, 4)),
+                                                         transpose_b=True),
+}  # fmt: skip
+
+
+class Expression(gluon.HybridBlock):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def hybrid_forward(self, F, x, y):
+        return self.function(F, x, y)
+
+
+@pytest.mark.parametrize("name", sorted(AS_THEY_LIE))
+def test_operands_are_put_together_before_they_are_read(name):
+    found = []
+    rng = np.random.default_rng(2)
+    data = [rng.normal(size=shape) for shape in ((4, 6), (6, 6))]
+    for hybrid in (False, True):
+        net = Expression(AS_THEY_LIE[name])
+        if hybrid:
+            net.hybridize()
+        x, y = (nd.array(each, dtype="float64") for each in data)
+        x.attach_grad()
+        y.attach_grad()
+        with autograd.record():
+            out = net(x, y)
+            total = (out * nd.array(np.arange(out.size).reshape(out.shape), dtype="float64")).sum()
+        total.backward()
+        found.append([out.asnumpy(), x.grad.asnumpy(), y.grad.asnumpy()])
+    for plain, compiled in zip(*found):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-9, atol=1e-9)
