@@ -232,7 +232,9 @@ def fused_sgd_(
     so the learning rate (inside the negative `gradient_factor`) may change from step to step as compatible SGD wants
     it. With an empty `momenta`: w ← w + gradient_factor·(g + weight_decay·w).
     """
-    if has_fused_sgd and _fusible(weights, grads, momenta):
+    # torch's kernel for 16-bit numbers on the CPU leaves all but the last few elements as they were
+    written = weights[0].element_size() > 2 or not weights[0].is_cpu
+    if has_fused_sgd and written and _fusible(weights, grads, momenta):
         if momenta:
             torch._fused_sgd_(
                 weights,

@@ -321,3 +321,13 @@ def test_dropout_and_its_gradient() -> None:
 def test_every_gradient_kernel_is_tested() -> None:
     kernels = {name for name in vars(aten) if name.endswith("_backward") and not name.startswith("_")}
     assert kernels - {"run_backward"} == {*ELEMENTWISE, "dropout_backward"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_updates_every_element(dtype: torch.dtype, momentum: float) -> None:
+    weights = [torch.ones(size, dtype=dtype) for size in (80, 16, 3)]
+    velocities = [torch.zeros_like(w) for w in weights] if momentum else []
+    gradients = [torch.ones_like(w) for w in weights]
+    aten.fused_sgd_(weights, gradients, velocities, gradient_factor=-0.5, weight_decay=0.0, momentum=momentum)
+    assert all((weight == 0.5).all() for weight in weights)
