@@ -17,6 +17,7 @@ from typing import Any, final
 
 import torch
 
+from ...base.memory import on_release
 from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..interpret import run_node
@@ -32,6 +33,7 @@ __all__ = ["Region"]
 Tensor = torch.Tensor
 
 _BLOCKS: list[Tensor] = []  # scratch memory that no call uses now; fresh memory costs more than the call
+on_release(_BLOCKS.clear)
 
 
 def _block(size: int) -> Tensor:
