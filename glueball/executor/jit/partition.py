@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -88,11 +89,16 @@ def _worth(run: Sequence[Node]) -> bool:
 
 
 def _needs(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
-    """Return what has to run before each node: what it reads. What is computed again to save memory is computed late:
-    after everything else that its first reader reads.
+    """Return what has to run before each node: what it reads. What draws random numbers, changes a state or runs a
+    user's code keeps its order. What is computed again to save memory is computed late: after everything else that its
+    first reader reads.
     """
     inside = set(nodes)
     needs = {node: {v.node for v in node.inputs if v.node in inside} for node in nodes}
+    ordered = [node for node in nodes if node.op is not None
+               and (node.op.random or node.op.mutates or node.op.name == "Custom")]  # fmt: skip
+    for before, after in pairwise(ordered):
+        needs[after].add(before)
     first: dict[Node, Node] = {}
     for node in nodes:
         for source in needs[node]:

@@ -15,6 +15,7 @@ import glueball as mx
 from glueball import autograd, gluon, nd
 from glueball.base import config
 from glueball.base.errors import ArgumentError
+from glueball.executor import plan
 from glueball.executor.jit.partition import usable
 
 pytestmark = pytest.mark.skipif(not usable() or not config.get("GLUEBALL_JIT"), reason="no regions here")
@@ -212,6 +213,31 @@ def test_calls_from_several_threads_do_not_disturb_each_other():
         for _ in range(5):
             for a, b in zip(pool.map(lambda batch: net(batch).asnumpy(), batches), expected):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_random_numbers_are_drawn_in_the_order_of_the_program(monkeypatch):
+    monkeypatch.setattr(plan, "SMALL", 0)  # a plan, not the tape
+
+    class Net(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.net = gluon.nn.Dense(6, in_units=6)
+
+        def hybrid_forward(self, F, x, y):
+            late = F.Dropout(self.net(F.sort(x, axis=1)), p=0.5)  # waits for an operator, and then for a region
+            early = F.Dropout(y, p=0.5)
+            return late, early
+
+    net = Net()
+    net.initialize()
+    found = []
+    for hybrid in (False, True):
+        net.hybridize(hybrid)
+        mx.random.seed(4)
+        with autograd.record():
+            found.append([o.asnumpy() for o in net(nd.ones((5, 6)), nd.ones((5, 6)))])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_what_is_empty_or_no_float_stays_with_aten():
