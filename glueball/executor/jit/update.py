@@ -128,7 +128,7 @@ _METHODS: dict[str, Callable[..., Expr]] = {
     "clamp": lambda x, low, high: e.minimum(e.maximum(x, low), high),
     "mul": e.mul, "div": e.div, "neg": e.neg, "sqrt": e.sqrt, "rsqrt": e.rsqrt, "square": e.square, "sign": e.sign,
     "abs": e.abs, "reciprocal": e.reciprocal, "maximum": e.maximum, "minimum": e.minimum, "exp": e.exp,
-    "copy": lambda x, y: y,
+    "copy": lambda x, y: y, "clone": lambda x: x, "clamp_min": e.maximum, "clamp_max": e.minimum,
 }  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def trace_rule(rule: Rule, states: int) -> Traced:
     try:
         rule(proxies[0], proxies[1], tuple(proxies[2:]))
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise NotCompiled(f"the optimiser's rule cannot be written down: {error}") from error
+        raise NotCompiled("the optimiser's rule needs arrays, not only arithmetic of their elements") from error
     changed = [None if p.expression is e.input(i) else p.expression for i, p in enumerate(proxies) if i != 1]
     return Traced(changed, log.numbers, log.names)
 
