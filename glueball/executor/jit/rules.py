@@ -300,6 +300,15 @@ def _softmax_backward(logarithm: bool) -> Callable[[Builder, Node], None]:
     return lower
 
 
+def _likelihood_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
+    """Two axes, and a label per row; what does not fit is left to the kernel, which says so."""
+    return len(ins[0]) == 2 and prod(ins[1]) == ins[0][0]
+
+
+def _likelihood_backward_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
+    return len(ins[2]) == 2 and prod(ins[0]) == prod(ins[1]) == ins[2][0]
+
+
 def _likelihood(b: Builder, node: Node) -> None:
     data, label = node.inputs
     size, classes = prod(b.shape(data)), b.shape(data)[1]
@@ -324,7 +333,7 @@ def _likelihood_backward(b: Builder, node: Node) -> None:
 
 
 def _layer_norm_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
-    return _last_axis("axis")(node, ins, outs) and len(ins) == 3
+    return _last_axis("axis")(node, ins, outs) and len(ins) == 3 and not node.attrs["output_mean_var"]
 
 
 def _layer_norm(b: Builder, node: Node) -> None:
@@ -431,8 +440,8 @@ RULES: dict[str, Rule] = {
     "log_softmax": Rule(_softmax_accepts, _softmax(True)),
     "_softmax_backward": Rule(_last_axis("axis"), _softmax_backward(False)),
     "_log_softmax_backward": Rule(_last_axis("axis"), _softmax_backward(True)),
-    "_class_likelihood": Rule(_always, _likelihood),
-    "_class_likelihood_backward": Rule(_always, _likelihood_backward),
+    "_class_likelihood": Rule(_likelihood_accepts, _likelihood),
+    "_class_likelihood_backward": Rule(_likelihood_backward_accepts, _likelihood_backward),
     "LayerNorm": Rule(_layer_norm_accepts, _layer_norm),
     "_layer_norm_backward": Rule(_layer_norm_backward_accepts, _layer_norm_backward),
     "sum": Rule(_mean_accepts, _reduce(False)),
