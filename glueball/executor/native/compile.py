@@ -90,7 +90,9 @@ class Compiler:
             self._machine, own = (target.create_target_machine(cpu=cpu, features=features, opt=1, reloc="pic",
                                                                codemodel="default", jit=True)
                                   for _ in range(2))  # fmt: skip
-            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own)
+            # code and the constants beside it lie in one piece of memory: addresses between them have 32 bits, and in a
+            # process of many gigabytes LLVM's own manager may put them too far apart, which ends the process
+            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own, use_lmm=True)
         except (ImportError, OSError, RuntimeError) as error:
             raise UnsupportedError(
                 explain("native code", f"This process cannot compile: {error}.", expected="llvmlite 0.45 or later",
