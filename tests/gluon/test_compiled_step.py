@@ -15,8 +15,9 @@ OPTIMIZERS = ["sgd", "nag", "signum", "adam", "adamw", "adamax", "nadam", "rmspr
 
 def small(hidden="tanh"):
     mx.random.seed(1)
-    net = gluon.nn.HybridSequential()
-    net.add(gluon.nn.Dense(7, activation=hidden, in_units=5), gluon.nn.Dense(3, in_units=7))
+    net = gluon.nn.HybridSequential(prefix="small_")
+    with net.name_scope():  # the same names, and so the same order of parameters, every time
+        net.add(gluon.nn.Dense(7, activation=hidden, in_units=5), gluon.nn.Dense(3, in_units=7))
     net.initialize(mx.init.Xavier())
     return net
 

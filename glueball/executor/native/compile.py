@@ -86,13 +86,12 @@ class Compiler:
                 cpu, features = llvm.get_host_cpu_name(), _host_features(llvm)
             target = llvm.Target.from_triple(llvm.get_process_triple())
             # a machine belongs to one engine, so the writing of object code has its own; a higher level takes a tenth
-            # longer for code that is no faster, the lowest keeps no address in a register
-            self._machine, own = (target.create_target_machine(cpu=cpu, features=features, opt=1, reloc="pic",
-                                                               codemodel="default", jit=True)
+            # longer for code that is no faster, the lowest keeps no address in a register. Addresses have all their bits
+            # (code model "large"): in a process of many gigabytes code and its constants may come to lie too far apart
+            self._machine, own = (target.create_target_machine(cpu=cpu, features=features, opt=1, reloc="static",
+                                                               codemodel="large", jit=True)
                                   for _ in range(2))  # fmt: skip
-            # code and the constants beside it lie in one piece of memory: addresses between them have 32 bits, and in a
-            # process of many gigabytes LLVM's own manager may put them too far apart, which ends the process
-            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own, use_lmm=True)
+            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), own)
         except (ImportError, OSError, RuntimeError) as error:
             raise UnsupportedError(
                 explain("native code", f"This process cannot compile: {error}.", expected="llvmlite 0.45 or later",
@@ -103,7 +102,7 @@ class Compiler:
             flags = set(features.split(","))
             vector_bytes = 64 if "+avx512f" in flags else 32 if "+avx" in flags else 16
         self.vector_bytes, self.cache = vector_bytes, cache
-        self._made_for = (llvmlite.__version__, str(llvm.llvm_version_info), llvm.get_process_triple(), cpu, features)
+        self._made_for = ("large", llvmlite.__version__, str(llvm.llvm_version_info), llvm.get_process_triple(), cpu, features)
 
     def text(self, segment: Source, dtype: torch.dtype, name: str = "segment") -> str:
         """Return a segment in LLVM's language."""
