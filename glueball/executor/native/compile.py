@@ -86,8 +86,8 @@ class Compiler:
                 cpu, features = llvm.get_host_cpu_name(), _host_features(llvm)
             target = llvm.Target.from_triple(llvm.get_process_triple())
             # a machine belongs to one engine, so the writing of object code has its own; a higher level takes a tenth
-            # longer for code that is no faster, the lowest keeps no address in a register. Addresses have all their bits
-            # (code model "large"): in a process of many gigabytes code and its constants may come to lie too far apart
+            # longer for code that is no faster, the lowest keeps no address in a register. Addresses have all their
+            # bits (code model "large"): in a process of gigabytes code and its constants may lie far apart
             self._machine, own = (target.create_target_machine(cpu=cpu, features=features, opt=1, reloc="static",
                                                                codemodel="large", jit=True)
                                   for _ in range(2))  # fmt: skip
@@ -102,7 +102,8 @@ class Compiler:
             flags = set(features.split(","))
             vector_bytes = 64 if "+avx512f" in flags else 32 if "+avx" in flags else 16
         self.vector_bytes, self.cache = vector_bytes, cache
-        self._made_for = ("large", llvmlite.__version__, str(llvm.llvm_version_info), llvm.get_process_triple(), cpu, features)
+        versions = f"{llvmlite.__version__} {llvm.llvm_version_info} {llvm.get_process_triple()}"
+        self._made_for = ("large", versions, cpu, features)
 
     def text(self, segment: Source, dtype: torch.dtype, name: str = "segment") -> str:
         """Return a segment in LLVM's language."""
