@@ -10,8 +10,9 @@ Not here: which values are computed (plan.py), what is equal to what (passes/).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias, final
 
 import torch
@@ -23,9 +24,10 @@ from ..symbol.graph import Node, Value, present
 from .jit.region import Region
 from .native import buffers, normalise
 
-__all__ = ["write_function", "Source", "Step", "roots_of"]
+__all__ = ["write_function", "Source", "Step", "Watch", "results_of", "roots_of"]
 
 Step: TypeAlias = "Node | Region"
+Watch: TypeAlias = "Callable[[int, int | None], None]"
 
 _serial = itertools.count()
 
@@ -46,15 +48,51 @@ HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "a
 @final
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A generated function: its text, the callable, how many operators write in place, which results may share memory
-    with the leading ones, and the regions that it calls.
+    """A generated function.
+
+    text, function, name : what was written, the callable, and what it is called there
+    steps, marks : what runs, in order, and the line of the text where each step begins
+    overwrites : positions of the steps that write in place
+    results : values that are returned
+    shared : results that may share memory with the leading ones
     """
 
     text: str
     function: Any
-    inplace: int
+    name: str
+    steps: tuple[Step, ...]
+    marks: tuple[int, ...]
+    overwrites: frozenset[int]
+    results: tuple[Value | None, ...]
     shared: tuple[int, ...] = ()
-    regions: tuple[Region, ...] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inplace(self) -> int:
+        """How many operators write in place."""
+        return len(self.overwrites)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions that the function calls."""
+        return tuple(step for step in self.steps if isinstance(step, Region))
+
+    def watched(self, watch: Watch, units: bool = False) -> Callable[..., Any]:
+        """Return a function that does the same and calls `watch(number of a step, None)` before each step, and with
+        the number of steps at the end.
+
+        units : whether regions run unit by unit, with `watch(number of the step, number of the unit)` before each
+        """
+        lines = self.text.split("\n")
+        for number, mark in reversed(list(enumerate(self.marks))):
+            lines.insert(mark, f"    watch({number}, None)")
+        last = max(number for number, line in enumerate(lines) if line.startswith("    return "))
+        lines.insert(last, f"    watch({len(self.steps)}, None)")
+        names = {**self.constants, "watch": watch}
+        if units:
+            names.update({name: partial(value.by_units, partial(watch, self.steps.index(value)))
+                          for name, value in names.items() if isinstance(value, Region)})  # fmt: skip
+        return compile_source("\n".join(lines), f"plan {next(_serial)} {self.name} watched", names, self.name)
 
 
 def results_of(step: Step) -> list[Value]:
@@ -89,7 +127,6 @@ class _Writer:
         self.names: dict[Value, str] = {}
         self.constants: dict[str, Any] = {"torch": torch, "aten": aten, "normalise": normalise, "buffers": buffers}
         self.lines: list[str] = []
-        self.inplace = 0
         self._interned: dict[int, str] = {}
 
     def name(self, value: Value) -> str:
@@ -143,7 +180,6 @@ class _Writer:
         if overwrite:
             template = None if node.op is None else node.op.overwrites(node.attrs)
             assert template is not None  # the caller looked
-            self.inplace += 1
             targets = ", ".join(self.name(Value(node, i)) for i in range(node.num_outputs))
             self.lines.append(f"{targets} = {template.format(*[self.name(v) for v in node.inputs])}")
             return
@@ -200,8 +236,13 @@ def write_function(name: str, nodes: Sequence[Step], arguments: Sequence[Value],
     taken = list(arguments) if from_list else []
     if from_list:
         writer.lines += [f"{n} = S[{i}]; S[{i}] = None" for i, n in enumerate(names)] if names else []
+    marks: list[int] = []
+    over: set[int] = set()
     for position, node in enumerate(nodes):
-        writer.write(node, overwrite and _can_overwrite(node, position, readers, kept_roots, roots, types))
+        marks.append(1 + len(writer.lines))
+        if overwrite and _can_overwrite(node, position, readers, kept_roots, roots, types):
+            over.add(position)
+        writer.write(node, position in over)
         dead = {v for v in node.inputs if last.get(v) == position and v not in keep and v not in fixed
                 and (v in owned or v in taken)}
         dead |= {value for value in results_of(node) if value not in last and value not in keep}
@@ -212,8 +253,8 @@ def write_function(name: str, nodes: Sequence[Step], arguments: Sequence[Value],
     parameters = "S" if from_list else ", ".join(names)
     text = f"def {name}({parameters}):\n    " + "\n    ".join(writer.lines) + "\n"
     label = f"plan {next(_serial)} {name}"
-    return Source(text, compile_source(text, label, writer.constants, name), writer.inplace, shared,
-                  tuple(step for step in nodes if isinstance(step, Region)))
+    return Source(text, compile_source(text, label, writer.constants, name), name, tuple(nodes), tuple(marks),
+                  frozenset(over), tuple(results), shared, writer.constants)
 
 
 def _can_overwrite(node: Step, position: int, readers: Mapping[Value, int], kept_roots: set[Value],

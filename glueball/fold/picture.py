@@ -1,22 +1,18 @@
 """The schedule of a scope as a picture: a row for each kind of call, a box for each group, along the time.
 
-The one idea: the picture is a list of rectangles, lines and words, made once and written by one of two short writers:
-SVG by hand, PNG through matplotlib where it is installed.
+The one idea: the picture is a list of rectangles, lines and words.
 
-Not here: where times and widths come from (facts.py).
+Not here: where times and widths come from (facts.py), and how the shapes become a file (base/drawing.py).
 """
 from __future__ import annotations
 
-import importlib
 import math
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
-from xml.sax.saxutils import escape, quoteattr
 
 from ..base import errors
+from ..base.drawing import COLOURS, FAINT, INK, QUIET, STRIPE, Box, Line, Picture, Words, milliseconds, nice
 from .facts import Group
 from .reasons import MAP_WAITS, labels_of, short_place
 
@@ -25,53 +21,9 @@ __all__ = ["draw_groups"]
 WIDTH, LEFT, RIGHT = 1200.0, 320.0, 24.0
 TOP, LANE, GAP = 92.0, 32.0, 15.0
 LANES = 24  # kinds of calls with a row of their own; the others share one
-COLOURS = ("#4C78A8", "#F58518", "#54A24B", "#E45756", "#72B7B2", "#B279A2", "#9D755D", "#D6A100", "#FF9DA6", "#79706E")
-INK, QUIET, FAINT, STRIPE = "#222222", "#666666", "#DEE2E8", "#F5F6F8"
 WORK = {"recording": "#D5D9E0", "scheduling": "#8A93A3", "preparing": "#EBD9A8", "weights": "#5E6675"}
 WORDS = {"recording": "your program runs, calls are recorded", "scheduling": "sorted into groups",
          "preparing": "made ready, the first time only", "weights": "gradients of weights"}
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle. name : its class in the SVG; tip : what is shown when the mouse rests on it."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    fill: str
-    name: str = ""
-    tip: str = ""
-    opacity: float = 1.0
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A straight line."""
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    stroke: str
-    dashed: bool = False
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A line of text; y is that of its base line. anchor : "start", "middle" or "end"."""
-
-    x: float
-    y: float
-    text: str
-    size: float = 12.0
-    fill: str = INK
-    anchor: str = "start"
-    bold: bool = False
 
 
 def draw_groups(report: Any, path: str | os.PathLike[str]) -> None:
@@ -81,17 +33,9 @@ def draw_groups(report: Any, path: str | os.PathLike[str]) -> None:
         raise errors.ArgumentError(errors.explain("fold.draw", "The picture goes into a file.",
                                                   expected="a name that ends in .svg or .png", received=repr(given),
                                                   fix='fold.draw("schedule.svg")'))
-    target = Path(path)
-    ending = target.suffix.lower()
-    if ending not in (".svg", ".png"):
-        raise errors.MXNetError(errors.explain("fold.draw", "The ending of the file's name says what is drawn.",
-                                               expected="a name that ends in .svg or .png", received=str(path),
-                                               fix="name it schedule.svg, which every browser shows"))
     shapes, height = _Schedule(report).shapes()
-    if ending == ".svg":
-        target.write_text(_as_svg(shapes, height, report), encoding="utf-8")
-    else:
-        _as_png(shapes, height, target)
+    said = f"{report.calls} calls ran as {report.groups} groups, {len(report.flushes)} times recorded calls were run."
+    Picture(shapes, WIDTH, height, "Schedule of a folded batch", said).save(path, "fold.draw")
 
 
 @final
@@ -171,9 +115,9 @@ class _Schedule:
         least = f"at least {report.lower_bound} are needed"
         seconds = report.seconds
         forward = sum(value for name, value in seconds.items() if name != "backward")
-        time = f"{_milliseconds(forward)} ms"
+        time = f"{milliseconds(forward)} ms"
         if seconds["backward"]:
-            time += f", and {_milliseconds(seconds['backward'])} ms backward"
+            time += f", and {milliseconds(seconds['backward'])} ms backward"
         return [Words(24, 34, f"{report.calls} calls ran as {report.groups} groups", 20, bold=True),
                 Words(24, 56, f"{least}; {time}", 13, QUIET)]
 
@@ -188,7 +132,7 @@ class _Schedule:
 
     def _axis(self) -> list[Any]:
         found: list[Any] = []
-        step = _nice(self.end / 8)
+        step = nice(self.end / 8)
         for index in range(int(self.end / step) + 1 if step else 0):
             x = self._x(index * step)
             found.append(Line(x, TOP - 4, x, self.bottom, FAINT))
@@ -231,7 +175,7 @@ class _Schedule:
                 continue
             box = self._box(span, y, LANE, WORK[span.what], "program", WORDS[span.what])
             found.append(box)
-            for text in (f"{span.what} {_milliseconds(span.end - span.begin)} ms", span.what):
+            for text in (f"{span.what} {milliseconds(span.end - span.begin)} ms", span.what):
                 if 6.4 * len(text) + 8 <= box.width:
                     dark = span.what in ("scheduling", "weights")
                     found.append(Words(box.x + box.width / 2, y + 20, text, 11, "#FFFFFF" if dark else INK, "middle"))
@@ -302,72 +246,3 @@ def _colour(lane: int) -> str:
 def _mixed(colour: str) -> str:
     """Return a colour under the shade of gathering."""
     return "#" + "".join(f"{int(int(colour[i:i + 2], 16) * 0.72):02X}" for i in (1, 3, 5))
-
-
-def _milliseconds(seconds: float) -> str:
-    if seconds >= 1:
-        return f"{1000 * seconds:.0f}"
-    return f"{1000 * seconds:.1f}" if seconds >= 5e-4 else f"{1000 * seconds:.2f}"
-
-
-def _nice(step: float) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten that is not less."""
-    if step <= 0:
-        return 0.0
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= step * 0.999)
-
-
-# -- writers -----------------------------------------------------------------------------------------------------------
-def _as_svg(shapes: Iterable[Any], height: float, report: Any) -> str:
-    said = f"{report.calls} calls ran as {report.groups} groups, {len(report.flushes)} times recorded calls were run."
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}" '
-             f'height="{height:g}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
-             'role="img" aria-labelledby="title description">', '<title id="title">Schedule of a folded batch</title>',
-             f'<desc id="description">{escape(said)}</desc>',
-             f'<rect width="{WIDTH:g}" height="{height:g}" rx="10" fill="#FFFFFF"/>']
-    lines += [_tag(shape) for shape in shapes]
-    return "\n".join([*lines, "</svg>", ""])
-
-
-def _tag(shape: Any) -> str:
-    if isinstance(shape, Box):
-        more = f' class="{shape.name}"' if shape.name else ""
-        more += f' opacity="{shape.opacity:g}"' if shape.opacity < 1 else ""
-        tip = f"><title>{escape(shape.tip)}</title></rect>" if shape.tip else "/>"
-        return (f'<rect x="{shape.x:.2f}" y="{shape.y:.2f}" width="{shape.width:.2f}" height="{shape.height:.2f}" '
-                f'rx="1.5" fill="{shape.fill}"{more}{tip}')
-    if isinstance(shape, Line):
-        dashes = ' stroke-dasharray="3 3"' if shape.dashed else ""
-        return (f'<line x1="{shape.x1:.2f}" y1="{shape.y1:.2f}" x2="{shape.x2:.2f}" y2="{shape.y2:.2f}" '
-                f'stroke="{shape.stroke}"{dashes}/>')
-    weight = ' font-weight="600"' if shape.bold else ""
-    return (f'<text x="{shape.x:.2f}" y="{shape.y:.2f}" font-size="{shape.size:g}" fill={quoteattr(shape.fill)} '
-            f'text-anchor="{shape.anchor}"{weight}>{escape(shape.text)}</text>')
-
-
-def _as_png(shapes: Sequence[Any], height: float, target: Path) -> None:
-    try:
-        figures: Any = importlib.import_module("matplotlib.figure")
-        patches: Any = importlib.import_module("matplotlib.patches")
-    except ImportError as error:
-        raise errors.MXNetError(errors.explain("fold.draw", "A PNG is drawn by matplotlib, which is not installed.",
-                                               fix='pip install "glueball[plot]", or draw a file that ends in .svg')
-                                ) from error
-    figure = figures.Figure(figsize=(WIDTH / 96, height / 96), dpi=192, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, WIDTH)
-    axes.set_ylim(height, 0)
-    axes.axis("off")
-    for order, shape in enumerate(shapes):
-        if isinstance(shape, Box):
-            axes.add_patch(patches.Rectangle((shape.x, shape.y), shape.width, shape.height, facecolor=shape.fill,
-                                             linewidth=0, alpha=shape.opacity, zorder=order))
-        elif isinstance(shape, Line):
-            axes.plot([shape.x1, shape.x2], [shape.y1, shape.y2], color=shape.stroke, linewidth=0.7,
-                      linestyle=":" if shape.dashed else "-", zorder=order)
-        else:
-            axes.text(shape.x, shape.y, shape.text, fontsize=shape.size * 0.75, color=shape.fill, va="baseline",
-                      ha={"start": "left", "middle": "center", "end": "right"}[shape.anchor], parse_math=False,
-                      fontweight="bold" if shape.bold else "normal", zorder=order)
-    figure.savefig(target)

@@ -60,6 +60,13 @@ class Builder:
             self.inputs.append(value)
         return found
 
+    def unit_of(self, node: Node) -> int:
+        """Return the number of the unit that completes a node that was just added; -1 where none does."""
+        found = self.states.get(Value(node))
+        if isinstance(found, Computed):
+            return found.kernel.number
+        return -1 if found is None or isinstance(found, Constant) else found.ready
+
     def stored(self, value: Value) -> Stored:
         """Return where a value is; gives it memory if it has none. Its kernel has it at hand as before."""
         state = self.state(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, final
 
@@ -49,7 +49,8 @@ def _block(size: int) -> Tensor:
 class Region:
     """Nodes that run together.
 
-    nodes : in order; results : the values that are handed out
+    nodes : in order; results : the values that are handed out; made_by : number of the unit in which a node is
+    computed
     """
 
     def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
@@ -58,9 +59,11 @@ class Region:
         self.nodes, self.results, self.training = list(nodes), list(results), training
         builder = Builder(types, nodes, training)
         _reserve(builder, nodes, set(results))
+        self.made_by: dict[Node, int] = {}
         for node in nodes:
             assert node.op is not None  # variables are inputs
             RULES[node.op.name].lower(builder, node)
+            self.made_by[node] = builder.unit_of(node)
         builder.outputs(results)
         self.inputs = builder.inputs
         self.units: list[Unit] = [u for u in builder.units
@@ -97,20 +100,18 @@ class Region:
         places = [t.data_ptr() for own in ((scratch,), given, results) for t in own]
         return array("q", [0, *places]), results, [scratch, *given]
 
-    def profile(self, *tensors: Tensor, rounds: int = 10) -> list[tuple[str, float]]:
-        """Return what each unit does and the least time that it took, in seconds, over some rounds."""
-        bases, _results, _kept = self._bases(tensors)
-        starts = self._words.starts
-        least = [float("inf")] * len(self.units)
-        for _ in range(rounds):
-            for number, (begin, end) in enumerate(pairwise(starts)):
-                words = array("q", self._words.words)
-                words[end] = END
-                bases[0] = words.buffer_info()[0]
-                start = time.perf_counter()
-                self._run(bases[0], *self._relocations, bases.buffer_info()[0], begin)
-                least[number] = min(least[number], time.perf_counter() - start)
-        return [(self._line(unit), seconds) for unit, seconds in zip(self.units, least)]
+    def by_units(self, watch: Callable[[int], None], *tensors: Tensor) -> Any:
+        """Run unit by unit, as a call does at once; `watch` is called before each with its place among `units`."""
+        bases, results, kept = self._bases(tensors)
+        for place, (begin, end) in enumerate(pairwise(self._words.starts)):
+            words = array("q", self._words.words)
+            words[end] = END
+            bases[0] = words.buffer_info()[0]
+            watch(place)
+            stopped = self._run(bases[0], *self._relocations, bases.buffer_info()[0], begin)
+            if stopped:
+                self._complain(stopped - 1, kept[1:])
+        return results[0] if len(results) == 1 else results
 
     def _complain(self, position: int, tensors: Sequence[Tensor]) -> None:
         """Raise the error of the node that stopped the region: run it by its own kernel, with what comes before it."""
@@ -128,9 +129,10 @@ class Region:
         shared, separate = self.layout.size / 1e6, self.layout.naive / 1e6
         lines = [f"region of {len(self.nodes)} operators: {len(self.units)} units, {shared:.2f} MB of scratch memory "
                  f"({separate:.2f} MB without sharing), built in {self.seconds * 1e3:.1f} ms"]  # fmt: skip
-        return "\n".join([*lines, *[f"  {unit.number}: {self._line(unit)}" for unit in self.units]])
+        return "\n".join([*lines, *[f"  {unit.number}: {self.line(unit)}" for unit in self.units]])
 
-    def _line(self, unit: Unit) -> str:
+    def line(self, unit: Unit) -> str:
+        """Return what a unit does, in a few words."""
         if isinstance(unit, Kernel):
             return (f"kernel over {unit.rows} × {unit.size // unit.rows}: reads {len(unit.inputs)}, writes "
                     f"{len(unit.outputs)} arrays, {len(unit.row_outputs)} numbers per row, {len(unit.sums)} sums down "
