@@ -142,6 +142,14 @@ class _EmbeddingShapes(InferRule):
             TensorType(shape, weight.dtype or attrs["dtype"]),
         ], list(outs)
 
+    def forward(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool
+    ) -> list[TensorType]:
+        """A row per number: a rule, for a large table would go to torch's shape functions, which import seconds' worth
+        of torch at their first use.
+        """
+        return [TensorType((*(ins[0].shape or ()), attrs["output_dim"]), ins[1].dtype)]
+
 
 def _np_embedding(data: np.ndarray, weight: np.ndarray, **attrs: Any) -> np.ndarray:
     return weight[_np_rows(data, len(weight), "clip")]
