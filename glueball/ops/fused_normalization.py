@@ -206,17 +206,18 @@ def backward(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Do what `_normalise_backward` says with torch; no gradient of gamma where there is none."""
     axes = [0, *range(2, data.dim())]
-    centred = data - per_channel(mean, data)
+    centred = data - per_channel(mean, data)  # of the statistics' type: half precision is not summed in itself
     scale = inverse if gamma is None else inverse * gamma
     if relu:
         sign = centred * per_channel(scale, data) + per_channel(beta, data) if result is None else result
         grad = torch.where(sign <= 0, 0, grad)
+    given, grad = grad, grad.to(centred.dtype)
     count = data.numel() // max(data.shape[1], 1)
     to_beta, with_data = grad.sum(axes), (grad * centred).sum(axes)
     mean_part = per_channel(scale * to_beta / count, data)
     slope = per_channel(scale * inverse * inverse * with_data / count, data)
     to_data = (grad * per_channel(scale, data) - mean_part - centred * slope).to(data.dtype)
-    return to_data, None if gamma is None else with_data * inverse, to_beta, grad
+    return to_data, None if gamma is None else with_data * inverse, to_beta, given
 
 
 def _emit_backward(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:

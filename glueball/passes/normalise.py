@@ -2,8 +2,9 @@
 that follow.
 
 Law: values, gradients and moving statistics are the same to rounding; a second run changes nothing. It runs before
-differentiation, so that backward is one step, too. Only where native code will run: large float32 arrays on a CPU, as
-rows of channels: (N, C), or images next to convolutions, which lie channels last (layout.py).
+differentiation, so that backward is one step, too. Only where native code will run: large arrays of float32, bfloat16
+or float16 on a CPU, with float32 numbers per channel, as rows of channels: (N, C), or images next to convolutions,
+which lie channels last (layout.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .program import Program, Types, rebuild
 __all__ = ["fuse_normalisation", "LEAST"]
 
 _FLOAT32 = as_torch("float32")
+_SERVED = (_FLOAT32, as_torch("bfloat16"), as_torch("float16"))
 LEAST = 1 << 14  # elements from which it pays
 
 
@@ -64,7 +66,9 @@ def _in_parts(program: Program, images: bool) -> Program:
         shape = kind.shape or ()
         if attrs["use_global_stats"] or attrs["output_mean_var"] or attrs["axis"] != 1 or not kind.known:
             return None
-        if kind.dtype is not _FLOAT32 or len(shape) != 2 and not (len(shape) == 4 and images):
+        if any(types[v.node][v.index].dtype is not _FLOAT32 for v in inputs[1:]):
+            return None
+        if kind.dtype not in _SERVED or len(shape) != 2 and not (len(shape) == 4 and images):
             return None
         if prod(s or 0 for s in shape) < LEAST:
             return None

@@ -67,7 +67,7 @@ def step(net, x, training=True):
     data.attach_grad()
     with autograd.record(train_mode=training):
         out = net(data)
-        loss = (out * nd.arange(out.size, dtype=out.dtype).reshape(out.shape)).sum()
+        loss = (out * nd.arange(out.size).astype(out.dtype_name).reshape(out.shape)).sum()
     loss.backward()
     found = {"out": out, "data": data.grad}
     for name, parameter in net._collect_params_with_prefix().items():
@@ -108,6 +108,56 @@ def test_networks_are_the_imperative_ones(case):
                     np.testing.assert_allclose(found[name], wanted[name], rtol=2e-3, atol=2e-4 * scale, err_msg=name)
     finally:
         normalise.LEAST = least
+
+
+def twins(case, dtypes):
+    """Return networks with the same weights, cast to several types."""
+    mx.random.seed(1)
+    nets = [Net(case) for _ in dtypes]
+    x = nd.random.normal(shape=(case["batch"], case["inputs"], case["size"], case["size"])) * 2 + 1
+    nets[0].initialize(mx.init.Normal(0.5))
+    nets[0](x)
+    for net in nets[1:]:
+        net.initialize()
+        net(x)
+        for ours, theirs in zip(net.collect_params().values(), nets[0].collect_params().values()):
+            ours.set_data(theirs.data())
+    for net, dtype in zip(nets, dtypes):
+        net.cast(dtype)
+    return x, nets
+
+
+@native
+@given(CASES, st.sampled_from(["bfloat16", "float16"]))
+@settings(max_examples=15)
+def test_half_precision_is_no_further_from_the_truth_than_the_imperative(case, half):
+    """Numbers are rounded in other places, so both are measured against float64."""
+    case = {**case, "batch": 4, "size": max(case["size"], 5), "global_stats": False}
+    least, normalise.LEAST = normalise.LEAST, 1
+    try:
+        x, (exact, plain, compiled) = twins(case, ["float64", half, half])
+        x = x.astype(half)
+        compiled.hybridize()
+        truth = step(exact, x.astype("float64"))
+        wanted, found = step(plain, x), step(compiled, x)
+        largest = max(np.linalg.norm(truth[name]) for name in truth if name.startswith("gradient"))
+        for name in truth:
+            assert found[name].dtype == wanted[name].dtype and found[name].shape == truth[name].shape
+            # a gradient that a later normalisation makes 0 is nothing but rounding
+            scale = np.linalg.norm(truth[name]) + (largest if name.startswith("gradient") else 1e-3)
+            errors = [np.linalg.norm(each[name].astype(np.float64) - truth[name]) / scale for each in (found, wanted)]
+            assert errors[0] <= 1.5 * errors[1] + 0.02, (name, errors)
+    finally:
+        normalise.LEAST = least
+
+
+def test_half_precision_is_one_step_too():
+    x = sym.amp_cast(sym.Variable("x"), dtype="bfloat16")
+    weight = sym.amp_cast(sym.Variable("c_weight"), dtype="bfloat16")
+    conv = sym.Convolution(x, weight, kernel=(3, 3), pad=(1, 1), num_filter=4, no_bias=True, name="c")
+    norm = sym.BatchNorm(conv, name="n", fix_gamma=False)
+    p = fuse_normalisation(program(sym.relu(sym.broadcast_add(x, norm)), True, **SHAPES))
+    assert operators(p) == ["amp_cast", "amp_cast", "Convolution", "_batch_statistics", "_normalise"]
 
 
 def residual(channels=4):

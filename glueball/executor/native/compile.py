@@ -23,6 +23,7 @@ import torch
 
 from ...base import config
 from ...base.errors import UnsupportedError, explain
+from .channels import Channels
 from .emit import Segment, cost, write_module
 from .moments import Merged, Moments
 from .object_cache import ObjectCache
@@ -30,7 +31,7 @@ from .vector_math import FORMATS
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Source: TypeAlias = "Segment | Moments | Merged"  # what code is made of
+Source: TypeAlias = "Segment | Moments | Merged | Channels"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known

@@ -43,7 +43,7 @@ from .random_bits import key, uniforms
 from .segment import Phase, Schedule, Segment, cost
 from .vector_math import FUNCTIONS, Format, Writer
 
-__all__ = ["Segment", "write_module", "cost"]
+__all__ = ["Segment", "write_module", "cost", "operation"]
 
 _BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _PREDICATES = {"lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
@@ -161,7 +161,7 @@ class _Body:
         elif node.op == "peak":
             name = self.row[node.args[0]]
         else:
-            name = _operation(w, node, [self.row[argument] for argument in node.args])
+            name = operation(w, node, [self.row[argument] for argument in node.args])
         self.row[node] = name
 
     # -- a loop over columns -------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ class _Body:
             first = w.put(f"add i64 {w.put('mul i64 %i, %columns')}, %j{n}")
             name = uniforms(w, key(w, names[node.args[0]], int(node.value or 0)), first)
         else:
-            name = _operation(w, node, [names[argument] for argument in node.args])
+            name = operation(w, node, [names[argument] for argument in node.args])
         if place:
             self.text.append(f"  store {w.vector} {name}, ptr {place}, align {w.kind.size}")
         return name
@@ -315,7 +315,7 @@ class _Body:
             self.row[node] = splat(w, one, name)
 
 
-def _operation(w: Writer, node: Expr, args: Sequence[str]) -> str:
+def operation(w: Writer, node: Expr, args: Sequence[str]) -> str:
     """Write the arithmetic of one node; return the name of the result."""
     number = number_of(node)
     if number is not None:
