@@ -40,11 +40,10 @@ class Folder(Recorder):
         if check:
             self.invoke = self._noting(Folder.invoke)  # type: ignore[method-assign]  # nobody else pays for it
             self.call = self._noting(Folder.call)  # type: ignore[method-assign]
+            self.direct = False
         self.engine = Engine(self)
         self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in
         self.indexed = -1  # how many of them `memories` knows
-        self.closed: str | None = None
-        self.computed = 0  # what was recorded later, references from here on, waits for the next flush
         self.constants: dict[Any, tuple[int, Kind]] = {}
 
     # -- the interpreter, beside what the recorder does --------------------------------------------------------------

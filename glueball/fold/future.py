@@ -22,7 +22,7 @@ from ..ndarray.ndarray import NDArray, _arithmetic
 from ..ops.opdef import Tensor, lookup
 from .kinds import Kind, kind_of
 
-__all__ = ["Future", "OFFSET", "OFFSET_MASK", "PART"]
+__all__ = ["Future", "OFFSET", "OFFSET_MASK", "PART", "SCALARS"]
 
 PART = "part"  # the state of an array that is a part of another one
 
@@ -31,7 +31,7 @@ OFFSET_MASK = (1 << OFFSET) - 1
 _new = object.__new__
 _current = CURRENT.get
 _NUMBERS = frozenset({bool, int, float})
-_SCALARS = {row.torch: row.numpy for row in dtypes.TABLE}
+SCALARS = {row.torch: row.numpy for row in dtypes.TABLE}
 
 
 @final
@@ -89,7 +89,7 @@ class Future(NDArray):
         value = self._value
         if value is None and self.ref >= 0:  # as _as_number, whose call every read of a loop would pay
             value = self._value = self.folder.number(self)
-        return _SCALARS[self.kind.dtype](value) if type(value) in _NUMBERS else super().asscalar()
+        return SCALARS[self.kind.dtype](value) if type(value) in _NUMBERS else super().asscalar()
 
     def item(self) -> Any:
         """Return the only element as a Python number."""

@@ -13,16 +13,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import dispatch
-from ..base.modes import RECORDING, TRAINING
-from ..gluon.hybrid import Changes
+from ..base.modes import RECORDING, TRAINING, set_torch_grad, torch_grad_enabled
+from ..gluon.hybrid import Changes, HybridBlock
 from ..ndarray.ndarray import NDArray
 from ..ops.opdef import OpDef
 from . import operator_calls, units
 from .arena import Arena
 from .core import compiled
-from .future import OFFSET, PART, Future
+from .fiber import Hub
+from .future import OFFSET, PART, SCALARS, Future
 from .kinds import NO_CHILDREN, Kind, Pool, kind_of
 from .signature import Call, Signature
+from .switch import CURRENT_FIBER, GreenletFiber, Stop
 
 if TYPE_CHECKING:
     from .execute import Work
@@ -59,6 +61,9 @@ class TwinRecorder:
         self.queues: dict[Signature, TwinQueue] = {}
         self.next = 0  # number of the next value
         self.waiting = 0  # recorded and not executed calls
+        self.computed = 0  # what was recorded later, references from here on, waits for the next flush
+        self.closed: str | None = None  # why the scope is no more
+        self.direct = True  # calls of blocks need not go through `call`; for the compiled recorder
         self.externals: dict[int, tuple[int, Kind, NDArray]] = {}  # arrays from outside
         self.strangers: dict[int, tuple[int, Kind, NDArray]] = {}  # the same, of vectors taken element by element
         self.fresh: list[tuple[int, Kind, NDArray]] = []  # those that are not stored in the arenas yet
@@ -70,6 +75,9 @@ class TwinRecorder:
         """Begin the queue of a signature."""
         queue = self.queues[signature] = TwinQueue()
         return queue
+
+    def forget(self) -> None:
+        """Look calls up anew; the compiled recorder notes them for the scope (memo.h)."""
 
     def add(self, call: Call, refs: list[int], children: int = 0) -> Any:
         """Append a call; return its results as futures."""
@@ -113,4 +121,6 @@ else:
                 current=dispatch.CURRENT, changes=Changes, dispatch=vars(dispatch), calls=operator_calls.CALLS,
                 record_block=units.record,
                 record_operator=record_operator, classify=operator_calls.class_of, kind_of=kind_of,
-                item=Future.__getitem__)
+                item=Future.__getitem__, asscalar=Future.asscalar, scalars=SCALARS, block=HybridBlock,
+                call_block=HybridBlock.__call__, fiber=GreenletFiber, hub=Hub, fiber_here=CURRENT_FIBER, stop=Stop,
+                grad_enabled=torch_grad_enabled, set_grad=set_torch_grad)

@@ -108,6 +108,7 @@ class batching:  # a scope is written like a function, as autograd.record is
         finally:
             CURRENT.reset(token)
             folder.engine.end()
+            folder.forget()
             if quiet is not None:
                 quiet.__exit__(None, None, None)
             if collecting:

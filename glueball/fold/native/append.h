@@ -5,6 +5,7 @@
    Not here: how the call was found (recorder.c). */
 #ifndef GLUEBALL_APPEND_H
 #define GLUEBALL_APPEND_H
+#include "memo.h"
 #include "objects.h"
 #include "queue.h"
 
@@ -51,8 +52,10 @@ static void refs_end(Refs *refs)
 
 typedef struct {
     PyObject_HEAD
-    PyObject *queues, *externals, *strangers, *fresh;
-    long long next, waiting;
+    PyObject *queues, *externals, *strangers, *fresh, *closed;
+    long long next, waiting, computed;
+    char direct; /* calls of blocks need not go through the method `call` */
+    Memo memos[MEMOS];
 } Recorder;
 
 static PyTypeObject *recorder_type;
@@ -87,6 +90,19 @@ static inline int own_future(Recorder *self, PyObject *value, PyObject **kind, i
     *ref = number;
     *kind = slot(value, in_future.kind);
     return number >= 0;
+}
+
+/* Put the modes of this moment at the front of a key. */
+static int modes(PyObject *key, Py_ssize_t at)
+{
+    PyObject *recording, *training;
+    if (PyContextVar_Get(known.recording, NULL, &recording) < 0)
+        return -1;
+    PyTuple_SET_ITEM(key, at, recording);
+    if (PyContextVar_Get(known.training, NULL, &training) < 0)
+        return -1;
+    PyTuple_SET_ITEM(key, at + 1, training);
+    return 0;
 }
 
 /* Return futures put together as a structure says ("*": one of them; else a word and parts), the `next` one first; NULL

@@ -11,24 +11,30 @@
 #include <structmember.h>
 #include <stdint.h>
 
+#define MOST_NOTED 9 /* arguments of a call, or children of a list, in forms that are noted: fewer */
 #define OFFSET 24 /* future.py: a reference is number << OFFSET | row */
 
 /* What setup() was told, and names. One set for the process: the package is imported once. */
 static struct {
-    PyTypeObject *future, *array, *call, *kind, *unit, *signature, *arena, *pool;
+    PyTypeObject *future, *array, *call, *kind, *unit, *signature, *arena, *pool, *block, *fiber, *hub;
     PyObject *no_children, *part, *recording, *training, *current, *changes, *dispatch, *calls;
-    PyObject *record_block, *record_operator, *classify, *kind_of, *item;
+    PyObject *record_block, *record_operator, *classify, *kind_of, *item, *call_block, *asscalar, *scalars;
+    PyObject *fiber_here, *stop, *grad_enabled, *set_grad;
+    PyObject *numbers[MOST_NOTED]; /* stand for lists of so many children in noted forms */
     PyObject *operators, *outside; /* op -> its class as an integer; (ctx, dtype, shape, ragged) -> Kind */
 } known;
 static struct { Py_ssize_t folder, ref, kind, value, state, tensor, ctx; } in_future;
 static struct { Py_ssize_t signature, kinds, rows, structure, together, sizes, vectors, others; } in_call;
-static struct { Py_ssize_t shape, children, outside, parts; } in_kind;
+static struct { Py_ssize_t shape, size, dtype, children, outside, parts; } in_kind;
+static struct { Py_ssize_t hub, key, stopping, stop, done, greenlet, current; } in_fiber;
+static struct { Py_ssize_t waiting, flusher, ready, urgent, grad, running; } in_hub;
 static struct { Py_ssize_t changes, hybridized, refused, calls; } in_unit;
 static struct { Py_ssize_t data, used, pool; } in_arena;
 static struct { Py_ssize_t used; } in_pool;
 static Py_ssize_t ragged_in_signature;
 static struct {
     PyObject *fold_unit, *active, *hooks, *pre_hooks, *count, *dtype, *shape, *queue, *watched, *ctx, *part, *data_ptr, *room;
+    PyObject *number, *parent, *switching;
 } name;
 
 static inline PyObject *slot(PyObject *object, Py_ssize_t offset)
@@ -50,7 +56,7 @@ static int make_names(void)
         {&name.pre_hooks, "_forward_pre_hooks"}, {&name.count, "count"}, {&name.dtype, "dtype"},
         {&name.shape, "shape"}, {&name.queue, "_queue"}, {&name.watched, "_watched"},
         {&name.ctx, "ctx"}, {&name.part, "part"}, {&name.data_ptr, "data_ptr"},
-        {&name.room, "room"},
+        {&name.room, "room"}, {&name.number, "number"}, {&name.parent, "parent"}, {&name.switching, "switch"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if ((*names[i].place = PyUnicode_InternFromString(names[i].text)) == NULL)
@@ -85,12 +91,20 @@ static int find_slots(void)
         {known.call, "sizes", &in_call.sizes}, {known.call, "vectors", &in_call.vectors},
         {known.call, "others", &in_call.others}, {known.kind, "shape", &in_kind.shape},
         {known.kind, "children", &in_kind.children}, {known.kind, "outside", &in_kind.outside},
+        {known.kind, "size", &in_kind.size}, {known.kind, "dtype", &in_kind.dtype},
         {known.kind, "_parts", &in_kind.parts},
         {known.unit, "changes", &in_unit.changes}, {known.unit, "hybridized", &in_unit.hybridized},
         {known.unit, "refused", &in_unit.refused}, {known.unit, "calls", &in_unit.calls},
         {known.signature, "ragged", &ragged_in_signature}, {known.arena, "data", &in_arena.data},
         {known.arena, "used", &in_arena.used}, {known.arena, "pool", &in_arena.pool},
         {known.pool, "used", &in_pool.used},
+        {known.fiber, "hub", &in_fiber.hub}, {known.fiber, "key", &in_fiber.key},
+        {known.fiber, "stopping", &in_fiber.stopping}, {known.fiber, "stop", &in_fiber.stop},
+        {known.fiber, "done", &in_fiber.done}, {known.fiber, "greenlet", &in_fiber.greenlet},
+        {known.fiber, "current", &in_fiber.current}, {known.hub, "waiting", &in_hub.waiting},
+        {known.hub, "flusher", &in_hub.flusher}, {known.hub, "ready", &in_hub.ready},
+        {known.hub, "urgent", &in_hub.urgent}, {known.hub, "grad", &in_hub.grad},
+        {known.hub, "running", &in_hub.running},
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         if (find_slot(wanted[i].type, wanted[i].text, wanted[i].offset))
@@ -111,11 +125,15 @@ static PyObject *setup(PyObject *self, PyObject *args, PyObject *objects)
         {"call", (PyObject **)&known.call, 1}, {"kind", (PyObject **)&known.kind, 1},
         {"unit", (PyObject **)&known.unit, 1}, {"signature", (PyObject **)&known.signature, 1},
         {"arena", (PyObject **)&known.arena, 1}, {"pool", (PyObject **)&known.pool, 1},
-        {"no_children", &known.no_children, 0}, {"part", &known.part, 0}, {"recording", &known.recording, 0},
+        {"block", (PyObject **)&known.block, 1}, {"fiber", (PyObject **)&known.fiber, 1},
+        {"hub", (PyObject **)&known.hub, 1}, {"no_children", &known.no_children, 0}, {"part", &known.part, 0}, {"recording", &known.recording, 0},
         {"training", &known.training, 0}, {"current", &known.current, 0}, {"changes", &known.changes, 0},
         {"dispatch", &known.dispatch, 0}, {"calls", &known.calls, 0}, {"record_block", &known.record_block, 0},
         {"record_operator", &known.record_operator, 0}, {"classify", &known.classify, 0},
         {"kind_of", &known.kind_of, 0}, {"item", &known.item, 0},
+        {"call_block", &known.call_block, 0}, {"asscalar", &known.asscalar, 0}, {"scalars", &known.scalars, 0},
+        {"fiber_here", &known.fiber_here, 0}, {"stop", &known.stop, 0}, {"grad_enabled", &known.grad_enabled, 0},
+        {"set_grad", &known.set_grad, 0},
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         PyObject *given = PyDict_GetItemString(objects, wanted[i].text);
@@ -127,6 +145,9 @@ static PyObject *setup(PyObject *self, PyObject *args, PyObject *objects)
     }
     if (find_slots())
         return NULL;
+    for (int i = 0; i < MOST_NOTED; i++)
+        if (known.numbers[i] == NULL && (known.numbers[i] = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type)) == NULL)
+            return NULL;
     Py_RETURN_NONE;
 }
 
