@@ -30,6 +30,7 @@ _LAZY = {
     "executor": "executor", "operator": "operator", "contrib": "contrib", "name": "name", "attribute": "attribute",
     "runtime": "runtime", "util": "util", "engine": "engine", "monitor": "monitor", "mon": "monitor", "rnn": "rnn",
     "log": "log", "registry": "registry", "compat": "compat", "ops": "ops", "fold": "fold",
+    "onnx": "onnx",
 }
 
 

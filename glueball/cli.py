@@ -2,6 +2,8 @@
 
     run script.py [args]     run a script written for `import mxnet as mx`, unchanged, on Glueball
     run -m package [args]    the same for a module
+    export model-symbol.json model-0000.params --shape 1,3,224,224
+                             write model.onnx, for onnxruntime in any language
     info                     versions, devices and settings: what a bug report needs
 
 The door that `run` opens is the package compat. This file only reads arguments and prints.
@@ -34,10 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="command")
     run = commands.add_parser("run", help="run a script that says `import mxnet as mx`, unchanged", add_help=False)
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="script.py [args] | -m module [args]")
+    export = commands.add_parser("export", help="write a model (symbol and parameters, MXNet's too) as ONNX")
+    export.add_argument("symbol", help="the -symbol.json file")
+    export.add_argument("params", help="the .params file")
+    export.add_argument("--shape", action="append", required=True, metavar="N,C,H,W",
+                        help="shape of an input; once per input, in the model's order")
+    export.add_argument("--fixed", action="store_true", help="keep the batch size of --shape; otherwise it is open")
+    export.add_argument("-o", "--output", help="the file to write; beside the symbol by default")
     commands.add_parser("info", help="print versions, devices and settings")
     chosen = parser.parse_args(arguments)
     if chosen.command == "run":
         return _run(chosen.words)
+    if chosen.command == "export":
+        return _export(chosen)
     if chosen.command == "info":
         return _info()
     parser.print_help()
@@ -68,6 +79,22 @@ def _run(words: list[str]) -> int:
     else:
         sys.path.insert(0, os.path.dirname(os.path.abspath(target)))
         runpy.run_path(target, run_name="__main__")
+    return 0
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    """Write a symbol and its parameters as ONNX; 1 and the reason where that fails."""
+    from .base.errors import MXNetError
+    from .onnx import export_model
+
+    output = chosen.output or f"{chosen.symbol.removesuffix('.json').removesuffix('-symbol')}.onnx"
+    try:
+        shapes = [tuple(int(size) for size in text.split(",")) for text in chosen.shape]
+        path = export_model(chosen.symbol, chosen.params, shapes, onnx_file_path=output, dynamic=not chosen.fixed)
+    except (MXNetError, OSError, ValueError) as error:
+        print(f"glueball export: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {path}: {os.path.getsize(path) / 1e6:.1f} MB")
     return 0
 
 

@@ -96,8 +96,10 @@ def folding(value: Any) -> str:
 
 def page() -> str:
     """Return the whole page."""
+    from glueball.onnx.lowering import RULES
     from glueball.ops import TABLE
 
+    assert lowering.RULES is RULES  # importing lowering has filled the table
     missing = list(absent())
     names = interface()
     total, gone = sum(map(len, names.values())), len(missing)
@@ -108,8 +110,7 @@ def page() -> str:
         "",
         f"{len(TABLE)} operators, {sum(1 + len(op.aliases) for op in TABLE.values())} names. Of {total} public names "
         f"of 1.9.1 in the modules below, {total - gone} are there ({(total - gone) / total:.0%}). NumPy-like arrays "
-        "(`mx.np`, `mx.npx`), the Module interface and "
-        "ONNX are outside of this version and are not counted.",
+        "(`mx.np`, `mx.npx`) and the Module interface are outside of this version and are not counted.",
         "",
         "## Module by module",
         "",
@@ -128,10 +129,11 @@ def page() -> str:
         "## Operators",
         "",
         "*Gradient* is how the compiled graph differentiates. *Folding* is how one call does many samples: the class "
-        "of its rule, or why there is none. *Notes*: draws random numbers; shape depends on values.",
+        "of its rule, or why there is none. *ONNX*: whether `export(format='onnx')` writes it. *Notes*: draws random "
+        "numbers; shape depends on values.",
         "",
     ]
-    head = ["| operator | other names | gradient | folding | notes |", "|---|---|---|---|---|"]
+    head = ["| operator | other names | gradient | folding | ONNX | notes |", "|---|---|---|---|---|---|"]
     for family in sorted({op.family for op in TABLE.values()}):
         lines += [f"### {family}", "", *head]
         for op in sorted((op for op in TABLE.values() if op.family == family), key=lambda op: op.name.lower()):
@@ -139,7 +141,7 @@ def page() -> str:
                 [*(["random"] if op.random else []), *([f"not traceable: {op.dynamic}"] if op.dynamic else [])]
             )
             others = ", ".join(f"`{name}`" for name in sorted(op.aliases))
-            rules = f"{rule(op.gradient)} | {folding(op.batch)}"
+            rules = f"{rule(op.gradient)} | {folding(op.batch)} | {'yes' if op.name in RULES else ''}"
             lines.append(f"| `{op.name}` | {others} | {rules} | {notes} |".replace("\n", " "))
         lines.append("")
     return "\n".join(lines)

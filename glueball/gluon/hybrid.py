@@ -16,7 +16,14 @@ import numpy as np
 from .. import ndarray, symbol
 from ..base import config
 from ..base.context import Context, as_context
-from ..base.errors import DeferredInitializationError, MXNetError, UninitializedError, explain, user_stacklevel
+from ..base.errors import (
+    ArgumentError,
+    DeferredInitializationError,
+    MXNetError,
+    UninitializedError,
+    explain,
+    user_stacklevel,
+)
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
@@ -248,11 +255,30 @@ class HybridBlock(Block):
                                               "...`"))
 
     # -- files and insight ---------------------------------------------------------------------------------------------
-    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True) -> tuple[str, str]:
-        """Write `path-symbol.json` and `path-0000.params`, which any MXNet 1.x and `SymbolBlock.imports` can read.
+    def export(self, path: str, epoch: int = 0, remove_amp_cast: bool = True, format: str = "symbol",
+               **options: Any) -> Any:
+        """Write the network for use elsewhere.
 
-        The block must have been hybridized and called once.
+        Parameters
+        ----------
+        path : str
+            The beginning of the files' names.
+        epoch : int
+            The number in the name of the parameter file ("symbol" only).
+        format : str
+            "symbol": `path-symbol.json` and `path-0000.params`, which any MXNet 1.x and `SymbolBlock.imports` read;
+            returns both paths. The block must have been hybridized and called once. "onnx": `path.onnx`, one file for
+            onnxruntime in any language, held to this network's numbers before it is written; returns its path.
+            `options`: inputs=[x] (an example; the last hybridized call's shapes otherwise), dynamic_batch=True,
+            check=True, metadata={...}; see `onnx_file.export_onnx`.
         """
+        if format == "onnx":
+            from .onnx_file import export_onnx
+            return export_onnx(self, path, **options)
+        if format != "symbol" or options:
+            raise ArgumentError(explain("export", "There is no such format or option.",
+                                        expected="format='symbol' or format='onnx'",
+                                        received=", ".join([f"format={format!r}", *options])))
         from .trace import export_block
         return export_block(self, path, epoch)
 

@@ -29,7 +29,7 @@ _TYPES = ("max", "avg", "sum", "lp")
 _CONVENTIONS = ("valid", "full", "same")
 
 
-def _size(n: int, k: int, s: int, p: int, convention: str) -> int:
+def window_count(n: int, k: int, s: int, p: int, convention: str) -> int:
     """Number of windows along one axis."""
     if convention == "same":
         return -(-(n + 2 * p) // s)
@@ -51,7 +51,7 @@ def _geometry(
     pad).
     """
     ceil = convention == "full"
-    outs = [_size(n, k, s, p, convention) for n, k, s, p in zip(sizes, kernel, stride, pad)]
+    outs = [window_count(n, k, s, p, convention) for n, k, s, p in zip(sizes, kernel, stride, pad)]
     if min(outs) < 1:
         raise ShapeError(
             explain(
@@ -72,7 +72,7 @@ def _geometry(
     return False, by_hand
 
 
-def _counts(n: int, k: int, s: int, p: int, out: int, include_pad: bool) -> list[int]:
+def window_sizes(n: int, k: int, s: int, p: int, out: int, include_pad: bool) -> list[int]:
     """Number of elements that each window along one axis averages over."""
     starts = [i * s - p for i in range(out)]
     if include_pad:
@@ -139,7 +139,7 @@ def _sum_or_average(
     if not average:
         return total
     for axis, (n, k, s, p, out) in enumerate(zip(sizes, kernel, stride, pad, total.shape[2:]), 2):
-        counts = torch.tensor(_counts(n, k, s, p, out, include), dtype=data.dtype, device=data.device)
+        counts = torch.tensor(window_sizes(n, k, s, p, out, include), dtype=data.dtype, device=data.device)
         total = total / counts.view(-1, *(1,) * (data.dim() - 1 - axis))
     return total
 
@@ -247,7 +247,7 @@ def _np_pooling(
         kernel, stride, pad, pooling_convention = x.shape[2:], (1,) * n, (0,) * n, "valid"
     stride, pad = stride or (1,) * n, pad or (0,) * n
     sizes = x.shape[2:]
-    outs = [_size(sizes[i], kernel[i], stride[i], pad[i], pooling_convention) for i in range(n)]
+    outs = [window_count(sizes[i], kernel[i], stride[i], pad[i], pooling_convention) for i in range(n)]
     out = np.zeros((*x.shape[:2], *outs))
     for at in product(*(range(o) for o in outs)):
         starts = [at[i] * stride[i] - pad[i] for i in range(n)]

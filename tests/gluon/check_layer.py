@@ -459,6 +459,14 @@ def check_two_devices_hold_the_same_parameters(case: Case) -> None:
     equal(layer(*case.inputs(ctx=mx.cpu(1))), layer(*case.inputs(ctx=mx.cpu(0))), "two devices")
 
 
+def check_exported_to_onnx_computes_the_same(case: Case) -> None:
+    layer = case.ready()
+    if not isinstance(layer, gluon.HybridBlock):
+        return
+    with tempfile.TemporaryDirectory() as folder:  # export runs the file beside the layer, with two batch sizes
+        layer.export(os.path.join(folder, "layer"), format="onnx", inputs=case.inputs())
+
+
 CHECKS = {
     name.removeprefix("check_"): function
     for name, function in sorted(globals().items())

@@ -244,19 +244,21 @@ OFFSETS = {"offset_weight": (18, 3, 3, 3), "offset_bias": (18,)}
 DEFORMED = {"deformable_conv_weight": (4, 3, 3, 3), "deformable_conv_bias": (4,)}
 # At the border a sample of this operator jumps to zero, so the slope of its gradient is not that of a smooth function.
 KINKS = ("gradients_of_gradients_agree_with_finite_differences",)
+NOT_IN_ONNX = ("exported_to_onnx_computes_the_same",)  # deformable convolution came with opset 19
 LAYERS |= {
     "DeformableConvolution": {
         "make": lambda **k: cnn.DeformableConvolution(4, 3, padding=1, **k),
         "shapes": [IMAGE],
         "parameters": OFFSETS | DEFORMED,
         "out": (2, 4, 7, 6),
-        "skip": KINKS,
+        "skip": KINKS + NOT_IN_ONNX,
     },
     "ModulatedDeformableConvolution": {
         "make": lambda **k: cnn.ModulatedDeformableConvolution(4, 3, activation="tanh", **k),
         "shapes": [IMAGE],
         "parameters": {"offset_weight": (27, 3, 3, 3), "offset_bias": (27,)} | DEFORMED,
         "out": (2, 4, 5, 4),
+        "skip": NOT_IN_ONNX,
     },
 }
 

@@ -1,0 +1,116 @@
+"""A network as an ONNX file: example inputs, a trace in predict mode, and the numbers that the file is held to.
+
+The one idea: the network itself is the oracle: the file must answer what the block answers, for the examples and,
+with an open batch, for another batch. How a graph becomes ONNX is in glueball/onnx.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import pause
+from ..base.dtype import is_float
+from ..base.errors import ArgumentError, MXNetError, explain
+from ..base.tree import flatten, unflatten
+from ..ndarray import NDArray, array
+from ..ops.opdef import TensorType
+from ..symbol.graph import Node, topological
+from .block import Block
+from .trace import Traced, trace
+
+__all__ = ["export_onnx"]
+
+
+def export_onnx(block: Any, path: str | os.PathLike[str], inputs: Any = None, dynamic_batch: bool = True,
+                check: bool = True, metadata: Mapping[str, str] | None = None) -> str:
+    """Write a network as one self-contained ONNX file (opset 18) that predicts what the network predicts.
+
+    Parameters
+    ----------
+    block : HybridBlock
+        An initialised network; dropout is left out and running statistics are used, as in predict mode.
+    path : str
+        Where to write; ".onnx" is added where it is missing. Above 2 GB the weights lie beside it, in `path.data`.
+    inputs : NDArray, or sequence of NDArray, optional
+        Example inputs, which also serve the comparison. By default arrays of the shapes of the last hybridized call.
+    dynamic_batch : bool
+        Leave axis 0 of the inputs open, under the name "batch", where the network allows it.
+    check : bool
+        Run ONNX's checker, and onnxruntime on the examples (and on another batch size), before anything is written.
+    metadata : mapping of str to str, optional
+        Further properties of the file (a description, labels).
+
+    Returns
+    -------
+    str
+        The path of the file.
+
+    Raises
+    ------
+    UnsupportedError
+        An operator that ONNX cannot express; all of them are named, with your lines. Or onnx is not installed.
+    ExportError
+        The file would compute something else.
+    """
+    from ..onnx import plan_of, write  # onnx is an extra: nobody who does not export needs it
+    args = _arguments(block, inputs)
+    samples, structure = flatten(list(args), NDArray)
+    traced = _traced(block, args)
+    outputs = [symbol._outputs[0] for symbol in traced.outputs]
+    known = {node: TensorType(a.shape, a._t.dtype) for node, a in zip(traced.data, samples)}
+    arrays: dict[Node, NDArray] = {}
+    for node in topological(outputs):
+        if node.is_variable and node not in known:
+            held = traced.parameters.get(node)
+            arrays[node] = traced.tracer.constants[node] if held is None else held.data()
+            known[node] = TensorType(arrays[node].shape, arrays[node]._t.dtype)
+    plan = plan_of(outputs, traced.data, known, arrays, dynamic_batch, block.name or "network", metadata)
+
+    def trials(plan: Any) -> Iterator[Any]:
+        yield _trial("with the example inputs", block, structure, traced.data, samples)
+        if plan.open_axis and all(a.shape[0] for a in samples):
+            wider = [array(np.concatenate([a.asnumpy()] * 3), dtype=a.dtype) for a in samples]
+            yield _trial("with another batch size", block, structure, traced.data, wider)
+
+    return write(plan, path, trials, check)
+
+
+def _arguments(block: Any, inputs: Any) -> tuple[Any, ...]:
+    """The arguments of a call: the examples, or stand-ins of the last call's shapes."""
+    if inputs is not None:
+        given = [inputs] if isinstance(inputs, (NDArray, np.ndarray)) else inputs
+        args = tuple(array(a) if isinstance(a, np.ndarray) else a for a in given)
+        if not flatten(list(args), NDArray)[0]:
+            raise ArgumentError(explain("export", "The example inputs hold no array.", expected="inputs=[x, ...]",
+                                        received=repr(inputs)[:100]))
+        with pause():
+            block(*args)  # unknown sizes are found here
+        return args
+    cached = getattr(block, "_cached", None)
+    if cached is None or not cached.last_args:
+        raise MXNetError(explain("export", "The shapes of the inputs are not known.",
+                                 fix="pass an example: net.export(path, format='onnx', inputs=[x]); or call "
+                                     "net.hybridize() and net(x) once before"))
+    random = np.random.RandomState(0)
+    for one in flatten(list(cached.last_args), NDArray)[0]:  # the stand-ins hold no numbers yet
+        one[:] = array(random.uniform(-1, 1, one.shape) if is_float(one._t.dtype) else np.zeros(one.shape),
+                       dtype=one.dtype)
+    return cached.last_args
+
+
+def _traced(block: Block, args: tuple[Any, ...]) -> Traced:
+    """Trace without shapes where the forward asks for none, so that reshapes keep their codes."""
+    try:
+        return trace(block, args, False, known=False)
+    except (MXNetError, TypeError, AttributeError, ValueError):
+        return trace(block, args, False)
+
+
+def _trial(what: str, block: Block, structure: Any, names: Sequence[Node], samples: Sequence[NDArray]) -> Any:
+    from ..onnx import Trial
+    with pause():
+        found, _ = flatten([block(*unflatten(structure, list(samples)))], NDArray)
+    return Trial(what, {node.name: a.asnumpy() for node, a in zip(names, samples)}, [one.asnumpy() for one in found])

@@ -1,0 +1,139 @@
+"""From a graph to an `.onnx` file: choose the open sizes, lower, check, write.
+
+The one idea: what is written is our own graph (no second tracer, no torch), so an export takes milliseconds; the time
+goes into running the file once, to compare it. Nothing is written before the comparison has passed, and the file
+appears under its name only when it is whole. Tracing a network and its own numbers come from gluon/onnx_file.py.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import onnx
+
+from ..base import dtype as dtypes
+from ..base.errors import ArgumentError, explain
+from ..base.files import write_atomically
+from ..ndarray import NDArray, serialize
+from ..ops.opdef import TensorType
+from ..symbol import load as load_symbol
+from ..symbol.graph import Node, Value, topological
+from ..symbol.symbol import Symbol
+from .lowering import Plan, lower
+from .sizes import fixed_sizes, open_sizes
+from .verify import compare, run, structure
+
+__all__ = ["Trial", "Trials", "export_model", "plan_of", "write"]
+
+_LARGEST = 2**31 - 2**20  # protobuf's limit of one message, less room for the graph
+
+
+class Trial(NamedTuple):
+    """One comparison: what is special about it, the inputs by name, and what the network itself answers."""
+
+    what: str
+    feeds: Mapping[str, np.ndarray]
+    expected: Sequence[np.ndarray]
+
+
+Trials: TypeAlias = Callable[[Plan], Iterable[Trial]]  # of a plan, because whether its batch is open is known then
+
+
+def plan_of(outputs: Sequence[Value], data: Sequence[Node], known: Mapping[Node, TensorType],
+            arrays: Mapping[Node, NDArray], open_batch: bool, name: str = "network",
+            metadata: Mapping[str, str] | None = None) -> Plan:
+    """Return what is to be written; axis 0 of the inputs is left open where that is asked for and possible."""
+    read = set(topological(outputs))
+    used = [node for node in data if node in read]
+    axes = {node: 0 for node in used if known[node].shape}
+    batches = {shape[0] for node in axes if (shape := known[node].shape)}
+    sizes = open_sizes(outputs, known, axes) if open_batch and len(batches) == 1 else None
+    axes = axes if sizes is not None else {}
+    return Plan(outputs, used, sizes or fixed_sizes(outputs, known),
+                {node: (one.detach().asnumpy(), dtypes.name_of(one._t.dtype)) for node, one in arrays.items()},
+                axes, name, {"glueball.format": "1", **(metadata or {})})
+
+
+def write(plan: Plan, path: str | os.PathLike[str], trials: Trials | None = None, check: bool = True) -> str:
+    """Write a plan to `path` (".onnx" is added where it is missing) once it has passed; return the path."""
+    path = os.fspath(path)
+    path = path if path.endswith(".onnx") else f"{path}.onnx"
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    model = lower(plan)
+    if model.ByteSize() > _LARGEST:
+        return _write_large(model, path, lambda draft: _check(draft, plan, trials) if check else None)
+    if check:
+        _check(model, plan, trials)
+    write_atomically(path, model.SerializeToString())
+    return path
+
+
+def _check(model: onnx.ModelProto | str, plan: Plan, trials: Trials | None) -> None:
+    """ONNX's checker, then the numbers."""
+    structure(model)
+    names = [f"output{i}" for i in range(len(plan.outputs))] if len(plan.outputs) > 1 else ["output"]
+    kinds = [dtypes.name_of(plan.sizes[value.node][value.index].dtype) for value in plan.outputs]
+    for trial in trials(plan) if trials is not None else ():
+        compare(run(model, trial.feeds), trial.expected, names, kinds, trial.what)
+
+
+def _write_large(model: onnx.ModelProto, path: str, checked: Callable[[str], None]) -> str:
+    """Write a model of more than 2 GB: the graph in `path`, the weights in `path.data`, both renamed at the end."""
+    folder, name = os.path.split(os.path.abspath(path))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as place:
+        draft = os.path.join(place, name)
+        onnx.save_model(model, draft, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{name}.data")
+        checked(draft)
+        os.replace(f"{draft}.data", f"{path}.data")
+        os.replace(draft, path)
+    return path
+
+
+def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shapes: Sequence[Sequence[int]],
+                 in_types: Any = "float32", onnx_file_path: str = "model.onnx", dynamic: bool = False) -> str:
+    """Write a symbol and its parameters (or their files) as ONNX, by the arguments of MXNet 1.9's `onnx.export_model`.
+
+    Parameters
+    ----------
+    sym : Symbol or str
+        The graph, or the path of a `-symbol.json` file.
+    params : dict of str to NDArray, or str
+        The parameters by name ("arg:" and "aux:" are taken off), or the path of a `.params` file.
+    in_shapes : list of tuple of int
+        The shapes of the inputs, in the order of the symbol's arguments that have no parameter; labels of loss
+        layers may be left out.
+    in_types : dtype, or list of dtypes
+        Element types of the inputs.
+    dynamic : bool
+        Leave axis 0 of the inputs open.
+
+    Returns
+    -------
+    str
+        The path of the file.
+    """
+    if isinstance(sym, str):
+        sym = load_symbol(sym)
+    if isinstance(params, str):
+        loaded = serialize.load(params)
+        if not isinstance(loaded, dict):
+            raise ArgumentError(explain("onnx.export_model", f"{params} holds no names.", expected="named parameters"))
+        params = loaded
+    by_name = {name[4:] if name.startswith(("arg:", "aux:")) else name: value for name, value in params.items()}
+    outputs = list(sym._outputs)
+    variables = [node for node in topological(outputs) if node.is_variable]
+    data = [node for node in variables if node.name not in by_name]
+    shapes = [tuple(shape) for shape in in_shapes]
+    types = list(in_types) if isinstance(in_types, (list, tuple)) else [in_types] * len(shapes)
+    if len(shapes) > len(data) or any(not node.name.endswith("label") for node in data[len(shapes):]):
+        raise ArgumentError(explain("onnx.export_model", "The shapes do not fit the inputs.",
+                                    expected=f"a shape for each of {', '.join(node.name for node in data)}",
+                                    received=f"{len(shapes)} shapes"))
+    known = {node: TensorType(shape, dtypes.as_torch(kind)) for node, shape, kind in zip(data, shapes, types)}
+    arrays = {node: by_name[node.name] for node in variables if node.name in by_name}
+    known |= {node: TensorType(a.shape, a._t.dtype) for node, a in arrays.items()}
+    return write(plan_of(outputs, data[: len(shapes)], known, arrays, dynamic), onnx_file_path)

@@ -1,0 +1,75 @@
+"""Is the file right? ONNX's own checker, then the numbers under onnxruntime beside the network's.
+
+The one idea: an export that computes something else is worse than none, so it is run before anybody relies on it: with
+the sample inputs and, when the batch size is open, with another batch as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from ..base.errors import MXNetError, explain
+
+__all__ = ["ExportError", "compare", "run", "structure"]
+
+_ROUNDING = {"float16": 2e-2, "bfloat16": 1e-1, "float64": 1e-6}  # of the largest number of a result; float32 below
+_DEFAULT_ROUNDING = 1e-4
+
+
+class ExportError(MXNetError):
+    """The written network does not compute what the original does."""
+
+
+def structure(model: onnx.ModelProto | str) -> None:
+    """Ask ONNX's checker; `str` is the path of a model with external data."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(explain("export to ONNX", "ONNX's checker refuses the model.", received=str(error),
+                                  fix="please report this with the network")) from error
+
+
+def run(model: onnx.ModelProto | str, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a model under onnxruntime on the CPU; inputs that it does not read are left out."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # warnings about constants it folds are no news
+    source = model if isinstance(model, str) else model.SerializeToString()
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    wanted = {one.name for one in session.get_inputs()}
+    found = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
+    return [np.asarray(one) for one in found]
+
+
+def compare(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], names: Sequence[str], dtypes: Sequence[str],
+            what: str) -> float:
+    """Return the largest difference as a share of a result's largest number; ExportError where it is too large."""
+    worst = 0.0
+    for ours, theirs, name, kind in zip(found, expected, names, dtypes):
+        if ours.shape != theirs.shape:
+            raise ExportError(explain("export to ONNX", f"{name} has another shape under onnxruntime {what}.",
+                                      expected=theirs.shape, received=ours.shape,
+                                      fix="export with dynamic_batch=False, or report this with the network"))
+        if not theirs.size:
+            continue
+        a, b = ours.astype(np.float64), theirs.astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        if same.all():
+            continue
+        scale = max(1.0, float(np.max(np.abs(b), where=np.isfinite(b), initial=0.0)))
+        with np.errstate(invalid="ignore"):
+            gap = float(np.max(np.where(same, 0.0, np.abs(a - b)))) / scale
+        allowed = _ROUNDING.get(kind, _DEFAULT_ROUNDING)
+        if math.isnan(gap) or gap > allowed:
+            raise ExportError(explain("export to ONNX", f"{name} differs under onnxruntime {what}.",
+                                      expected=f"at most {allowed:g} of its largest number {scale:.3g}",
+                                      received=f"{gap:.3g}",
+                                      fix="please report this with the network; check=False writes the file "
+                                          "all the same"))
+        worst = max(worst, gap)
+    return worst
