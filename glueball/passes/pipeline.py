@@ -24,6 +24,7 @@ PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
     ("constants", fold_constants),  # before merging: equal constants then have equal values already
     ("common", lambda p, run: merge_common(p)),  # forward and backward ask for the same things
     ("products", lambda p, run: sum_in_products(p)),  # gradients of a weight that is used in many steps
+    ("common", lambda p, run: merge_common(p)),  # weight and bias have the same rows put together
     ("simplify", lambda p, run: simplify(p)),  # folding may have left new no-ops
 )
 # dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by

@@ -105,7 +105,8 @@ def sum_in_products(program: Program) -> Program:
     def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
         if node.op is None or node.op.name not in ("add_n", "elemwise_add"):
             return None
-        parts = _terms(inputs)
+        # backward comes to the last step first; in the order of the steps other sums have the same rows put together
+        parts = _terms(inputs)[::-1]
         for name in ("_linear_backward_weight", "_linear_backward_bias"):
             if len(parts) > 1 and all(_is(value, name, types) for value in parts):
                 return _summed([value.node for value in parts], types)

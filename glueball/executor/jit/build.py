@@ -25,6 +25,9 @@ from .units import Buffer, Computed, Constant, Guard, Kernel, Kind, Product, Sha
 
 __all__ = ["Builder", "State"]
 
+_LIGHT = frozenset({"input", "constant", "add", "sub", "mul", "neg"})
+_LIGHT_NODES = 8
+
 State: TypeAlias = "Stored | Strided | Computed | Constant"
 
 
@@ -43,6 +46,7 @@ class Builder:
         self.places: dict[Value, tuple[Value, int, int, int]] = {}  # part -> whole, offset, columns, stride
         self._wholes: dict[Value, Stored] = {}
         self._memory: dict[Value, Stored] = {}
+        self._light: set[Value] = set()  # parts that are computed again where they are used, rather than stored
 
     # -- values --------------------------------------------------------------------------------------------------------
     def shape(self, value: Value) -> Shape:
@@ -263,6 +267,8 @@ class Builder:
             return e.constant(state.number)
         if isinstance(state, Computed) and state.kernel is kernel and state.kind == kind:
             return state.expression
+        if value in self._light and isinstance(state, Computed) and kind == "full" and self._wide_as(kernel, state):
+            return self._moved(kernel, state, 0, state.kernel.columns or 1)
         place = self.stored(value)
         if isinstance(state, Computed) and not place.together:  # it has its place in a wider array
             if kind != "full" or kernel.columns not in (None, place.columns):
@@ -321,10 +327,33 @@ class Builder:
                     return state.kernel, kinds, "column"
         return None
 
-    def narrowed(self, state: Computed, begin: int, width: int, wide: int) -> Computed | None:
+    @staticmethod
+    def _wide_as(kernel: Kernel, state: Computed) -> bool:
+        """Whether a kernel has the columns of a value that another one has at hand."""
+        if kernel.columns is None:
+            kernel.columns = state.kernel.columns
+        return kernel.columns == state.kernel.columns
+
+    def also(self, value: Value, buffer: Buffer, offset: int, width: int, stride: int) -> Stored | None:
+        """Let the kernel that has a value at hand, if one has, write it to a second place (stride 0: in one piece)."""
+        state = self.state(value)
+        if not isinstance(state, Computed) or state.kind != "full":
+            return None
+        kernel = state.kernel
+        if stride:
+            if kernel.columns not in (None, width):
+                return None
+            kernel.columns = width
+        width = width if stride else kernel.size
+        place = Stored(buffer, offset, kernel.size // width, width, stride or width, kernel.number)
+        kernel.outputs.append((state.expression, place))
+        return place
+
+    def narrowed(self, out: Value, state: Computed, begin: int, width: int, wide: int) -> Computed | None:
         """Return some columns of a computed value, as computed in a kernel over those columns alone.
 
-        None when its rows are used as a whole (sums over a row).
+        None when its rows are used as a whole (sums over a row). A value of a few additions and multiplications is
+        computed again by everybody who uses it: many parts would otherwise make one kernel with too many arrays.
         """
         old = state.kernel
         if any(node.op in ROW_WIDE for node in e.topological([state.expression])):
@@ -336,13 +365,20 @@ class Builder:
         if kernel is None:
             kernel = Kernel(len(self.units), size, width)
             self.units.append(kernel)
+        nodes = e.topological([state.expression])
+        if len(nodes) <= _LIGHT_NODES and all(node.op in _LIGHT for node in nodes):
+            self._light.add(out)
+        return Computed(kernel, self._moved(kernel, state, begin, wide), "full")
+
+    def _moved(self, kernel: Kernel, state: Computed, begin: int, wide: int) -> Expr:
+        """Return the expression of a computed value in another kernel, from a column of its own rows of `wide` on."""
         used, mapping = set(e.inputs_of([state.expression])), dict[int, Expr]()
-        for (buffer, offset, stride, kind), index in old.inputs.items():
+        for (buffer, offset, stride, kind), index in state.kernel.inputs.items():
             if index in used:
                 moved = begin if kind in ("full", "row") else 0
                 key = (buffer, offset + moved, wide if stride == -1 else stride, kind)
                 mapping[index] = e.input(kernel.inputs.setdefault(key, len(kernel.inputs)))
-        return Computed(kernel, substitute(state.expression, mapping), "full")
+        return substitute(state.expression, mapping)
 
     def over_rows(self, inputs: Sequence[tuple[Value, Kind]], size: int, columns: int) -> tuple[Kernel, list[Expr]]:
         """Return a kernel over rows of so many columns, and its operands."""

@@ -22,10 +22,11 @@ from ..native import machine
 from ..native.compile import Kernel as Code
 from ..native.compile import compiler, parallel
 from ..native.emit import Segment
+from ..native.panels import FewRows, Panels, best_height, panel_size
 from ..native.places import BLOCK, PARALLEL
 from .driver import END, GUARD, KERNEL, PRODUCT
 from .memory import Layout
-from .units import Buffer, Guard, Kernel, Product, Stored, Unit
+from .units import Buffer, Guard, Kernel, Pack, Product, Stored, Unit
 
 __all__ = ["Code", "Words", "encode"]
 
@@ -36,6 +37,8 @@ _INSTRUCTION_WORDS = 6
 _LARGE = 8_000_000  # multiplications from which a product keeps all threads busy by itself
 _WORTH = 500_000  # below, waking threads costs more than they do
 _PRODUCT_WORDS = 23
+_ROWS_WORTH = 150_000  # multiplications of own code from which threads pay
+_PACK_WORTH = 30_000  # elements of a weight
 
 
 @final
@@ -93,6 +96,42 @@ class _Encoder:
              0, *_team(unit)],
             {10: self.base(right), 12: self.base(left), 14: self.base(unit.result)},
         )  # fmt: skip
+
+    def packing(self, unit: Pack) -> None:
+        """Append the packing of a weight."""
+        shared = self._panels(unit.depth, unit.columns, unit.depth * unit.columns >= _PACK_WORTH)
+        source = unit.source
+        step = source.stride if source.rows > 1 else source.columns
+        code = compiler().kernel(Panels(unit.turned), self.dtype)
+        self._code(code, shared, [self.base(source), step, self.base(unit.result)])
+
+    def few_rows(self, unit: Product, packed: Stored) -> None:
+        """Append a product with a weight in order."""
+        shared = self._panels(unit.k, unit.n, unit.m * unit.k * unit.n >= _ROWS_WORTH)
+        left, result = unit.left, unit.result
+        code = compiler().kernel(FewRows(best_height(unit.m, compiler().vector_bytes)), self.dtype)
+        self._code(code, shared, [unit.m, self.base(left), left.stride if left.rows > 1 else left.columns,
+                                  self.base(packed), self.base(result),
+                                  result.stride if result.rows > 1 else unit.n])  # fmt: skip
+
+    def _panels(self, depth: int, columns: int, worth: bool) -> tuple[int, list[int]]:
+        """Return threads, and the arguments that say how panels are shared out."""
+        many, _ = panel_size(depth, columns, compiler().vector_bytes // self.itemsize)
+        threads = min(torch.get_num_threads(), many) if worth and parallel() is not None else 1
+        each = many if threads == 1 else -(-many // (2 * threads))
+        return threads, [-(-many // each), each, many, depth, columns]
+
+    def _code(self, code: Code, shared: tuple[int, list[int]], rest: Sequence[int | tuple[int, int]]) -> None:
+        """Append a call of code whose arguments are numbers and addresses (base and bytes)."""
+        at = len(self.arguments)
+        self.found.codes.append(code)
+        self.arguments += [0, *shared[1]]
+        for value in rest:
+            if isinstance(value, tuple):
+                self.pending.append((False, len(self.arguments), *value))
+                value = 0
+            self.arguments.append(value)
+        self._instruction(code, shared[0], at)
 
     def kernel(self, unit: Kernel) -> None:
         """Append a kernel, and what its sums down the rows need."""
@@ -158,13 +197,17 @@ class _Encoder:
             width = columns if segment.whole_rows or columns <= BLOCK else BLOCK
         down, across = -(-rows // height), -(-columns // width)
         threads = min(threads, down * across)
-        team: Any = parallel()
-        pool = _address(team) if threads > 1 else 0
         at = len(self.arguments)
         self.arguments += [0, rows, columns, height, width, down * across, across]
         for (base, more), stride in operands:
             self.pending.append((False, len(self.arguments), base, more))
             self.arguments += [0, stride]
+        self._instruction(code, threads, at)
+
+    def _instruction(self, code: Code, threads: int, at: int) -> None:
+        """Append the instruction of a call whose arguments begin at a word."""
+        team: Any = parallel()
+        pool = _address(team) if threads > 1 else 0
         self.add([KERNEL, _INSTRUCTION_WORDS, code.address, 0, threads, pool], {})
         self.pending.append((True, self.count - _INSTRUCTION_WORDS + 3, 0, -1 - at))
 
@@ -208,7 +251,12 @@ def encode(units: Sequence[Unit], layout: Layout, inputs: int, dtype: torch.dtyp
     for unit in units:
         encoder.found.starts.append(encoder.count)
         if isinstance(unit, Product):
-            encoder.product(unit)
+            if unit.packed is not None:
+                encoder.few_rows(unit, unit.packed)
+            else:
+                encoder.product(unit)
+        elif isinstance(unit, Pack):
+            encoder.packing(unit)
         elif isinstance(unit, Guard):
             base, more = encoder.base(unit.flag)
             encoder.add([GUARD, 4, 0, unit.what + 1], {2: (base, more + dtype.itemsize - 4)})

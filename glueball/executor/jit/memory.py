@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import final
 
-from .units import Buffer, Kernel, Product, Unit
+from .units import Buffer, Kernel, Pack, Product, Unit
 
 __all__ = ["Layout", "lay_out"]
 
@@ -37,7 +37,10 @@ def _touched(unit: Unit) -> Iterator[tuple[Buffer, bool]]:
                 yield place.buffer, True
     elif isinstance(unit, Product):
         yield unit.left.buffer, False
-        yield unit.right.buffer, False
+        yield (unit.packed or unit.right).buffer, False
+        yield unit.result.buffer, True
+    elif isinstance(unit, Pack):
+        yield unit.source.buffer, False
         yield unit.result.buffer, True
     else:
         yield unit.flag.buffer, False

@@ -21,12 +21,14 @@ from ...base.memory import on_release
 from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..interpret import run_node
+from ..native.compile import compiler
 from .build import Builder
 from .driver import END, driver
 from .encode import encode
 from .memory import lay_out
+from .pack import pack
 from .rules import RULES, parts_of
-from .units import Kernel, Product, Unit
+from .units import Kernel, Pack, Product, Unit
 
 __all__ = ["Region"]
 
@@ -66,9 +68,9 @@ class Region:
             self.made_by[node] = builder.unit_of(node)
         builder.outputs(results)
         self.inputs = builder.inputs
-        self.units: list[Unit] = [u for u in builder.units
-                                  if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]  # fmt: skip
+        units = [u for u in builder.units if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]
         self.dtype: torch.dtype = builder.dtype
+        self.units = pack(units, compiler().vector_bytes // self.dtype.itemsize, torch.get_num_threads())
         self.layout = lay_out(self.units, self.dtype.itemsize)
         self._shapes = [builder.shape(v) for v in results]
         self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
@@ -140,7 +142,10 @@ class Region:
         if isinstance(unit, Product):
             many = f"{unit.count} × " if unit.count > 1 else ""
             flops = 2 * unit.count * unit.m * unit.n * unit.k
-            return f"product {many}({unit.m} × {unit.k}) · ({unit.k} × {unit.n}), {flops / 1e6:.2f} MFLOP"
+            own = ", by panels" if unit.packed is not None else ""
+            return f"product {many}({unit.m} × {unit.k}) · ({unit.k} × {unit.n}), {flops / 1e6:.2f} MFLOP{own}"
+        if isinstance(unit, Pack):
+            return f"panels of a weight ({unit.depth} × {unit.columns})"
         return f"guard of {self.nodes[unit.what].name}"
 
 

@@ -138,7 +138,7 @@ def _cut(b: Builder, value: Value, out: Value, axis: int, begin: int, end: int) 
     width, wide = (end - begin) * inner, shape[axis] * inner
     state = b.state(value)
     if isinstance(state, Computed) and rows > 1 and state.kind == "full" and state.kernel.columns in (None, wide):
-        narrow = b.narrowed(state, begin * inner, width, wide)
+        narrow = b.narrowed(out, state, begin * inner, width, wide)
         if narrow is not None:
             b.states[out] = narrow
             return
@@ -190,8 +190,11 @@ def _join(b: Builder, node: Node) -> None:
         if not isinstance(state, Stored) and b.places.get(value, (None,))[0] == out:
             state = b.stored(value)  # its kernel writes it into the whole
         spot = (whole.buffer, whole.offset + offset)
-        if not isinstance(state, Stored) or (state.buffer, state.offset) != spot:
-            computed = b.load(b.together(value) if stride == 0 else b.whole(value, columns))
+        second = None if isinstance(state, Stored) else b.also(value, *spot, columns, stride)
+        if second is not None:
+            state = second
+        elif not isinstance(state, Stored) or (state.buffer, state.offset) != spot:
+            computed = b.load(b.stored(value) if stride == 0 else b.whole(value, columns))
             if stride:
                 computed.kernel.columns = columns
             rows = computed.kernel.size // columns

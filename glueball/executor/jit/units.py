@@ -17,7 +17,8 @@ from typing import Literal, TypeAlias, final
 from ..native.expression import Expr
 
 __all__ = [
-    "Buffer", "Stored", "Computed", "Constant", "Kernel", "Product", "Guard", "Unit", "Kind", "Arrangement", "arrange",
+    "Buffer", "Stored", "Computed", "Constant", "Kernel", "Product", "Pack", "Guard", "Unit", "Kind", "Arrangement",
+    "arrange",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column", "one"]
@@ -96,7 +97,10 @@ class Kernel:
 @final
 @dataclass(eq=False, slots=True)
 class Product:
-    """result (m, n) = op(left) · op(right), so many times; a turned operand is read transposed."""
+    """result (m, n) = op(left) · op(right), so many times; a turned operand is read transposed.
+
+    packed : the right operand in panels (native/panels.py), where own code does the product
+    """
 
     number: int
     m: int
@@ -109,6 +113,20 @@ class Product:
     result: Stored
     count: int = 1
     steps: tuple[int, int, int] = (0, 0, 0)
+    packed: Stored | None = None
+
+
+@final
+@dataclass(eq=False, slots=True)
+class Pack:
+    """Puts the right operand (depth, columns) of products in order; a turned one is read transposed."""
+
+    number: int
+    source: Stored
+    turned: bool
+    depth: int
+    columns: int
+    result: Stored
 
 
 @final
@@ -121,7 +139,7 @@ class Guard:
     what: int
 
 
-Unit: TypeAlias = "Kernel | Product | Guard"
+Unit: TypeAlias = "Kernel | Product | Pack | Guard"
 
 
 @final

@@ -27,11 +27,12 @@ from .channels import Channels
 from .emit import Segment, cost, write_module
 from .moments import Merged, Moments
 from .object_cache import ObjectCache
+from .panels import FewRows, Panels
 from .vector_math import FORMATS
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Source: TypeAlias = "Segment | Moments | Merged | Channels"  # what code is made of
+Source: TypeAlias = "Segment | Moments | Merged | Channels | Panels | FewRows"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known
