@@ -2,12 +2,15 @@
 
 The one idea: torch's profiler sees every kernel, so it does the measuring; here are the compatible switches
 (`set_config`, `set_state`, `dump`, `dumps`) and the user's own marks (Task, Frame, Event, Marker, Counter), which
-appear in the same trace.
+appear in the same trace. Compiled plans open a `span` per call and step, and units of regions when `profile_regions` is
+set (executor/insight/spans.py); they hear of starts and stops through `on_change`.
 """
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -17,13 +20,17 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from .base.errors import ArgumentError, MXNetError, explain
 from .base.files import write_atomically
 
-__all__ = ["set_config", "set_state", "dump", "dumps", "pause", "resume", "state", "scope", "Domain", "Task", "Frame",
-           "Event", "Counter", "Marker"]
+__all__ = ["set_config", "set_state", "start", "stop", "dump", "dumps", "pause", "resume", "state", "scope", "span",
+           "on_change", "units_wanted", "Domain", "Task", "Frame", "Event", "Counter", "Marker"]
 
 _CONFIG_KEYS = frozenset({"filename", "profile_all", "profile_symbolic", "profile_imperative", "profile_memory",
                           "profile_api",
                           "continuous_dump", "dump_period", "aggregate_stats", "profile_process",
-                          "gpu_memory_profile_filename_prefix"})
+                          "gpu_memory_profile_filename_prefix", "profile_regions"})
+_CATEGORIES = {"plan": "Calls of compiled networks", "step": "Steps of compiled networks", "unit": "Units of regions",
+               "mark": "Marks", "operator": "Kernels"}  # fmt: skip
+
+_ASCII = str.maketrans({"×": "x", "·": "*", "µ": "u", "–": "-", "…": "..."})
 
 
 class _State:
@@ -32,16 +39,40 @@ class _State:
     def __init__(self) -> None:
         self.filename = "profile.json"
         self.memory = False
+        self.regions = False
         self.running: Any = None
         self.finished: Any = None
         self.marks: list[dict[str, Any]] = []
+        self.categories: dict[str, str] = {}  # of spans, by name
+        self.listeners: list[Callable[[bool], None]] = []
 
 
 _state = _State()
 
 
+def on_change(listener: Callable[[bool], None]) -> None:
+    """Call `listener(whether the profiler runs)` whenever it starts or stops."""
+    _state.listeners.append(listener)
+
+
+def units_wanted() -> bool:
+    """Return whether units of regions are to be spans, too (``set_config(profile_regions=True)``)."""
+    return _state.regions
+
+
+def span(name: str, category: str) -> record_function:
+    """Return a context manager for a stretch of the trace.
+
+    category : "plan", "step", "unit" or "mark": where `dumps` lists it
+    """
+    name = name.translate(_ASCII).encode("ascii", "replace").decode()  # torch's traces know no other letters
+    _state.categories[name] = category
+    return record_function(name)
+
+
 def set_config(**kwargs: Any) -> None:
-    """Choose the file (``filename='profile.json'``) and whether memory is recorded (``profile_memory=True``).
+    """Choose the file (``filename='profile.json'``), whether memory is recorded (``profile_memory=True``), and whether
+    regions of compiled networks are taken apart into their products and kernels (``profile_regions=True``).
 
     The other compatible options are accepted; everything that runs is recorded.
     """
@@ -51,6 +82,7 @@ def set_config(**kwargs: Any) -> None:
                                         expected=", ".join(sorted(_CONFIG_KEYS))))
     _state.filename = kwargs.get("filename", _state.filename)
     _state.memory = bool(kwargs.get("profile_memory", False) or kwargs.get("profile_all", False))
+    _state.regions = bool(kwargs.get("profile_regions", False))
 
 
 def set_state(state: str = "stop", profile_process: str = "worker") -> None:
@@ -62,9 +94,23 @@ def set_state(state: str = "stop", profile_process: str = "worker") -> None:
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
         _state.running = profile(activities=activities, profile_memory=_state.memory, record_shapes=True)
         _state.running.__enter__()
+        for listener in _state.listeners:
+            listener(True)
     elif state == "stop" and _state.running is not None:
         _state.running.__exit__(None, None, None)
         _state.finished, _state.running = _state.running, None
+        for listener in _state.listeners:
+            listener(False)
+
+
+def start() -> None:
+    """Start recording."""
+    set_state("run")
+
+
+def stop() -> None:
+    """Stop recording."""
+    set_state("stop")
 
 
 def state() -> str:
@@ -100,34 +146,87 @@ def dump(finished: bool = True, profile_process: str = "worker") -> None:
         _collected().export_chrome_trace(path)
         with open(path, encoding="utf-8") as file:
             trace = json.load(file)
-    trace.setdefault("traceEvents", []).extend(_state.marks)
+    events = trace.setdefault("traceEvents", [])
+    for event in events:
+        if event.get("cat") == "user_annotation":
+            event["cat"] = _state.categories.get(event["name"], "mark")
+    begin = trace.get("baseTimeNanoseconds", 0) / 1e3  # what the trace counts from
+    events += [{**mark, "ts": mark["ts"] - begin} for mark in _state.marks]
     write_atomically(_state.filename, json.dumps(trace).encode())
+
+
+@dataclass(slots=True)
+class _Total:
+    """What events of one name took. times : microseconds of each; own : without what is inside of them."""
+
+    times: list[float] = field(default_factory=list[float])
+    own: float = 0.0
+
+
+def _totals() -> dict[str, dict[str, _Total]]:
+    """Return events by category and name."""
+    found: dict[str, dict[str, _Total]] = {}
+    for event in _collected().events():
+        category = "operator" if not event.is_user_annotation else _state.categories.get(event.name, "mark")
+        total = found.setdefault(category, {}).setdefault(event.name, _Total())
+        total.times.append(event.cpu_time_total)
+        total.own += event.self_cpu_time_total
+    return found
+
+
+_ORDERS: dict[str, Callable[[_Total], float]] = {
+    "total": lambda t: sum(t.times), "avg": lambda t: sum(t.times) / len(t.times), "min": lambda t: min(t.times),
+    "max": lambda t: max(t.times), "count": lambda t: len(t.times)}  # fmt: skip
 
 
 def dumps(reset: bool = False, format: str = "table", sort_by: str = "total",
           ascending: bool = False) -> str:
-    """Return the statistics per operator as a table, or as JSON text."""
-    averages = _collected().key_averages()
-    if format == "json":
-        text = json.dumps([{"name": e.key, "count": e.count, "total_us": e.cpu_time_total,
-                            "self_us": e.self_cpu_time_total} for e in averages])
-    elif format == "table":
-        keys = {"total": "cpu_time_total", "avg": "cpu_time", "min": "cpu_time", "max": "cpu_time", "count": "count"}
-        if sort_by not in keys:
-            raise ArgumentError(explain("profiler.dumps", "Unknown order.", expected=", ".join(keys),
-                                        received=repr(sort_by)))
-        text = str(averages.table(sort_by=keys[sort_by], row_limit=100))
-    else:
+    """Return the statistics by name, calls and steps of compiled networks first, as a table or as JSON text.
+
+    Parameters
+    ----------
+    reset : whether what was recorded is then forgotten
+    format : "table" or "json"
+    sort_by : "total", "avg", "min", "max" or "count"
+    ascending : the smallest first
+    """
+    if sort_by not in _ORDERS:
+        raise ArgumentError(explain("profiler.dumps", "Unknown order.", expected=", ".join(_ORDERS),
+                                    received=repr(sort_by)))
+    if format not in ("table", "json"):
         raise ArgumentError(explain("profiler.dumps", "Unknown format.", expected="'table' or 'json'",
                                     received=repr(format)))
+    found = _totals()
+    listed = [(category, name, total) for category in _CATEGORIES if category in found for name, total in
+              sorted(found[category].items(), key=lambda item: _ORDERS[sort_by](item[1]), reverse=not ascending)]
+    if format == "json":
+        text = json.dumps([{"name": name, "category": category, "count": len(t.times), "total_us": sum(t.times),
+                            "self_us": t.own, "min_us": min(t.times), "max_us": max(t.times)}
+                           for category, name, t in listed])  # fmt: skip
+    else:
+        text = _table(listed)
     if reset:
         _state.finished, _state.marks = None, []
     return text
 
 
+def _table(listed: list[tuple[str, str, _Total]]) -> str:
+    lines = ["Profile statistics (times in milliseconds)"]
+    before = ""
+    for category, name, total in listed:
+        if category != before:
+            lines += ["", f"{_CATEGORIES[category]:<64}" + "".join(f"{head:>10}" for head in
+                                                                  ("count", "total", "self", "min", "avg", "max"))]
+            before = category
+        times = [sum(total.times), total.own, min(total.times), sum(total.times) / len(total.times), max(total.times)]
+        name = name if len(name) <= 61 else name[:60] + "…"
+        lines.append(f"  {name:<62}{len(total.times):>10}" + "".join(f"{time / 1e3:>10.3f}" for time in times))
+    return "\n".join(lines)
+
+
 def scope(name: str = "<unk>:", append_mode: bool = True) -> Any:
     """Return a context manager whose contents appear under `name` in the trace."""
-    return record_function(name)
+    return span(name, "mark")
 
 
 class Domain:
@@ -162,7 +261,7 @@ class _Span:
 
     def start(self) -> None:
         """Begin."""
-        self._open = record_function(self.name if self.domain is None else f"{self.domain.name}::{self.name}")
+        self._open = span(self.name if self.domain is None else f"{self.domain.name}::{self.name}", "mark")
         self._open.__enter__()
 
     def stop(self) -> None:

@@ -18,13 +18,14 @@ the built-in exception that a Python programmer would catch (`ValueError`, `Type
 """
 from __future__ import annotations
 
+import os
 import sys
 from types import FrameType
 
 __all__ = [
     "MXNetError", "GlueballError", "ShapeError", "DTypeError", "ArgumentError", "ContextError", "AutogradError",
     "TraceError", "UninitializedError", "DeferredInitializationError", "FileFormatError", "UnsupportedError", "explain",
-    "user_frame",
+    "short_place", "user_frame",
     "user_stacklevel",
 ]
 
@@ -110,6 +111,13 @@ def user_frame(depth: int = 1) -> str:
             break
         frame = frame.f_back
     return "<unknown>:0"
+
+
+def short_place(place: str) -> str:
+    """Return `file:line` with the file relative to the working directory where it lies inside."""
+    path, _, line = place.rpartition(":")
+    here = os.getcwd() + os.sep
+    return f"{path.removeprefix(here)}:{line}" if path else place
 
 
 def user_stacklevel() -> int:

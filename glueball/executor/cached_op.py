@@ -24,6 +24,11 @@ from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value
 from ..symbol.text import to_text
 from .inductor import run_inductor
+from .insight.clock import times_of
+from .insight.explanation import Explanation
+from .insight.facts import PlanFacts, plan_facts, with_times
+from .insight.table import plan_lines
+from .insight.work import bytes_of
 from .interpret import interpret
 from .plan import Plan, make_plan
 
@@ -128,43 +133,89 @@ class CachedOp:
                 return run_inductor(entry.graph, tensors, entry.training, entry.others)
             plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
                                                  [inputs[i] for i in mask], graph.effects,
-                                                 all(t.is_cpu for t in tensors))
+                                                 all(t.is_cpu for t in tensors), self.name)
         return run_plan(plan, tensors, mask)
 
     # -- insight -------------------------------------------------------------------------------------------------------
-    def explain(self) -> str:
-        """Return every signature's graph, pass log, generated source and statistics as text."""
+    def explain(self, args: tuple[Any, ...] = (), profile: bool = False, code: bool = False,
+                rounds: int = 10) -> Explanation:  # fmt: skip
+        """Return what the plans of every signature do; see HybridBlock.explain."""
+        chosen = dict(self.entries)
+        if args:
+            found, structure = flatten([to_array(a) if isinstance(a, np.ndarray) else a for a in args], NDArray)
+            kinds = [found[0]._ctx, *[(a._t.shape, a._t.dtype) for a in found]]
+            chosen = {key: entry for key, entry in chosen.items() if [*key[2:]] == kinds and key[0] == structure}
+            if not chosen:
+                raise MXNetError(explain(f"{self.name}.explain", "Nothing was compiled for arrays like these.",
+                                         received=[a.shape for a in found],
+                                         fix="call the block with them first"))  # fmt: skip
         lines = [f"{self.name}: {len(self.entries)} signature(s)"]
-        for key, entry in self.entries.items():
+        plans: list[PlanFacts] = []
+        last = list(chosen)[-1]
+        for key, entry in chosen.items():
             shapes = ", ".join(f"{tuple(s)} {str(d).removeprefix('torch.')}" for s, d in key[3:])
-            lines.append(f"\nsignature: {shapes}; {'train' if entry.training else 'predict'} mode on {key[2]}; called "
-                         f"{entry.calls}×; "
-                         f"traced in {entry.trace_seconds * 1e3:.1f} ms")
-            lines.append(to_text(entry.graph.outputs, entry.graph.types))
+            signature = f"{shapes}; {'train' if entry.training else 'predict'} mode on {key[2]}"
+            lines.append(f"\nsignature: {signature}; called {entry.calls}×; traced in "
+                         f"{entry.trace_seconds * 1e3:.1f} ms")  # fmt: skip
+            tensors = self._tensors(entry, key, args) if profile and key == last else None
             for mask, plan in entry.plans.items():
-                lines.append("plan "
-                             f"{'with gradients for ' + str(len(mask)) + ' input(s)' if mask else 'forward only'}: "
-                             "compiled in "
-                             f"{plan.seconds * 1e3:.1f} ms; nodes after each pass: "
-                             f"{', '.join(f'{n} {c}' for n, c in plan.log)}; "
-                             f"{sum(s.inplace for s in plan.sources.values())} in-place; saved for backward "
-                             f"{_bytes(plan) / 1e6:.2f} MB")
-                for source in plan.sources.values():
-                    lines += [source.text.rstrip(), *[region.text() for region in source.regions]]
-        return "\n".join(lines)
+                plans.append(_facts(self.name, signature, entry, mask, plan, tensors, rounds))
+                lines += plan_lines(plans[-1])
+            lines += [f"compiled by {self.flags['backend']}: it has no steps of ours"] if entry.others else []
+            lines += _code(entry) if code else []
+        return Explanation("\n".join(lines), plans)
+
+    def _tensors(self, entry: _Entry, key: Any, args: tuple[Any, ...]) -> list[list[torch.Tensor]]:
+        """Return what to profile with: the given arrays; else standard normal ones, and zeros in case those are no
+        indices.
+        """
+        given = [a._t for a in flatten(list(args), NDArray)[0]]
+        device = key[2].torch_device
+        rest = [p.data(key[2])._t.detach() for _, p in entry.graph.parameters]
+        rest += [a._t for _, a in entry.graph.constants]
+        if given:
+            return [[*given, *rest]]
+        numbers = torch.Generator(device).manual_seed(0)
+        normal = [torch.randn(s, generator=numbers, device=device, dtype=d) if d.is_floating_point
+                  else torch.zeros(s, dtype=d, device=device) for s, d in key[3:]]  # fmt: skip
+        return [[*normal, *rest], [*map(torch.zeros_like, normal), *rest]]
+
+
+def _facts(name: str, signature: str, entry: _Entry, mask: Any, plan: Plan, tensors: list[list[torch.Tensor]] | None,
+           rounds: int) -> PlanFacts:  # fmt: skip
+    """Return the facts of a plan; with times where there are tensors to run it with."""
+    count = len(plan.outputs)
+    sources = {"forward" if phase == "taped" else phase: source for phase, source in plan.sources.items()}
+    steps = plan_facts(sources, plan.types, count, plan.compiled, plan.native)
+    note = ""
+    if mask and plan.backward is None:
+        note = "a graph this small is differentiated by torch's tape: its backward has no steps of ours"
+    for number, given in enumerate(tensors or ()):
+        try:
+            steps = with_times(steps, *times_of(list(sources.values()), given, count, rounds))
+            break
+        except (MXNetError, IndexError, RuntimeError):
+            if number + 1 == len(tensors or ()):
+                raise
+    title = f"with gradients for {len(mask)} input(s)" if mask else "forward only"
+    return PlanFacts(name, signature, title, entry.calls, steps, plan.seconds, _bytes(plan), note)
+
+
+def _code(entry: _Entry) -> list[str]:
+    """Return the graph and the generated functions as text."""
+    lines = ["graph", to_text(entry.graph.outputs, entry.graph.types)]
+    for plan in entry.plans.values():
+        lines.append(f"nodes after each pass: {', '.join(f'{n} {c}' for n, c in plan.log)}; "
+                     f"{sum(s.inplace for s in plan.sources.values())} in-place")  # fmt: skip
+        for source in plan.sources.values():
+            lines += [source.text.rstrip(), *[region.text() for region in source.regions]]
+    return lines
 
 
 def _bytes(plan: Plan) -> int:
+    """Return how much forward keeps for backward."""
     inputs = set(plan.inputs)
-    total = 0
-    for value in plan.saved:
-        if value.node not in inputs:
-            kind = plan.types[value.node][value.index]
-            size = kind.dtype.itemsize
-            for s in kind.shape or ():
-                size *= s or 0
-            total += size
-    return total
+    return sum(bytes_of(value, plan.types) for value in plan.saved if value.node not in inputs)
 
 
 def run_plan(plan: Plan, tensors: Sequence[torch.Tensor], mask: Sequence[int]) -> Sequence[torch.Tensor]:

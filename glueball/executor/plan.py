@@ -23,6 +23,7 @@ from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
 from .codegen import Source, Step, write_function
+from .insight.spans import enlist, spanned
 from .interpret import interpret, run_operator
 from .jit.partition import all_native, partition
 from .native import available
@@ -33,9 +34,12 @@ SMALL = 16  # operators; up to here torch's tape, walked in C++, costs less than
 
 
 @final
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Plan:
-    """What runs. `forward(*inputs) -> outputs + saved`; `backward(saved + head gradients as one list) -> gradients`."""
+    """What runs. `forward(*inputs) -> outputs + saved`; `backward(saved + head gradients as one list) -> gradients`.
+
+    native : whether the arrays are the CPU's; compiled : whether parts may be machine code
+    """
 
     inputs: list[Node]
     outputs: list[Value]
@@ -55,6 +59,24 @@ class Plan:
     sources: dict[str, Source]
     log: list[tuple[str, int]]
     seconds: float
+    name: str = "plan"
+    native: bool = False
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        enlist(self)
+
+    def watch(self, units: bool) -> None:
+        """Run functions that open spans for the profiler (insight/spans.py)."""
+        first, *rest = self.sources.values()
+        self.forward = spanned(f"{self.name} forward", first, units)
+        if rest:
+            self.backward = spanned(f"{self.name} backward", rest[0], units)
+
+    def unwatch(self) -> None:
+        """Run the plain functions again."""
+        first, *rest = self.sources.values()
+        self.forward, self.backward = first.function, rest[0].function if rest else None
 
     def replay(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph through the interpreter, on torch's tape when it is on (gradients of gradients)."""
@@ -68,12 +90,14 @@ def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:
 
 
 def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],
-              training: bool, wrt: Sequence[Node], effects: Sequence[Value] = (), native: bool = False) -> Plan:
+              training: bool, wrt: Sequence[Node], effects: Sequence[Value] = (), native: bool = False,
+              name: str = "plan") -> Plan:
     """Compile a graph for one mode.
 
     wrt : the inputs for which backward returns gradients (none: forward only)
     native : whether the arrays are on the CPU, so that parts of the plan can be machine code (jit/)
     effects : values of nodes that update a state and therefore run, used or not
+    name : whose plan it is, for the profiler
     """
     start = time.perf_counter()
     keep_freed()
@@ -85,7 +109,9 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
         outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
     if wrt and _is_small(order) and not (compiled and all_native(order, types)):
-        return _taped_plan(outputs, effects, inputs, types, training, wrt, order, start)
+        plan = _taped_plan(outputs, effects, inputs, types, training, wrt, order, start)
+        plan.name, plan.native, plan.compiled = name, native, compiled
+        return plan
     heads = [Value(Node(None, f"_head{i}")) for i in range(len(outputs))]
     grads: list[Value | None] = []
     all_types: Mapping[Node, Any] = types
@@ -127,7 +153,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
                 sources["backward"].function if wrt else None, count, saved,
                 [i for i, v in enumerate(saved) if v.node in given or i in shown],
                 [t.dtype.is_floating_point for t in out_types], program.types, program, sources, log,
-                time.perf_counter() - start)
+                time.perf_counter() - start, name, native, compiled)
 
 
 def _is_small(order: Sequence[Node]) -> bool:

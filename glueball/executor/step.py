@@ -25,6 +25,9 @@ from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological
 from .codegen import Source, write_function
+from .insight.clock import times_of
+from .insight.facts import PlanFacts, plan_facts, with_times
+from .insight.spans import enlist, spanned
 from .interpret import run_operator
 from .jit.partition import partition
 from .jit.update import UPDATE, Traced
@@ -50,10 +53,22 @@ class Updates(Protocol):
 class StepPlan:
     """A compiled step. source : the plan's function, and its regions; seconds : of compiling."""
 
-    def __init__(self, source: Source, program: Program, dtype: torch.dtype, seconds: float) -> None:
-        self.source, self.program, self.seconds = source, program, seconds
+    def __init__(self, source: Source, program: Program, types: Mapping[Node, Any], dtype: torch.dtype, native: bool,
+                 seconds: float) -> None:  # fmt: skip
+        self.source, self.program, self.types, self.seconds = source, program, types, seconds
+        self.compiled = native
+        self._function = source.function
         self._values: list[float] = []
         self._numbers = torch.zeros(1, dtype=dtype)
+        enlist(self)
+
+    def watch(self, units: bool) -> None:
+        """Run a function that opens spans for the profiler (insight/spans.py)."""
+        self._function = spanned("CompiledStep", self.source, units)
+
+    def unwatch(self) -> None:
+        """Run the plain function again."""
+        self._function = self.source.function
 
     def run(self, tensors: Sequence[Tensor], weights: Sequence[Tensor], numbers: list[float]) -> list[Tensor]:
         """Make a step.
@@ -74,16 +89,22 @@ class StepPlan:
         recording = torch.is_grad_enabled()
         aten.set_grad_mode(False)
         try:
-            results = self.source.function(*tensors, self._numbers)
+            results = self._function(*tensors, self._numbers)
         finally:
             aten.set_grad_mode(recording)
         changed(weights)
         return results
 
-    def text(self) -> str:
-        """Return the generated function and its regions."""
-        return "\n".join([f"compiled in {self.seconds * 1e3:.1f} ms", self.source.text.rstrip(),
-                          *[region.text() for region in self.source.regions]])  # fmt: skip
+    def explained(self, name: str, signature: str, calls: int, profiled: tuple[Sequence[Tensor], list[float]] | None,
+                  rounds: int) -> PlanFacts:  # fmt: skip
+        """Return the facts of the step. profiled : tensors and numbers to run it with, as `run` takes them."""
+        outputs = len(self.source.results)
+        steps = plan_facts({"step": self.source}, self.types, outputs, self.compiled, True)
+        if profiled is not None:
+            tensors, numbers = profiled
+            given = [*tensors, torch.tensor(numbers or [0.0], dtype=self._numbers.dtype)]
+            steps = with_times(steps, *times_of([self.source], given, outputs, rounds))
+        return PlanFacts(name, signature, "of a training step", calls, steps, self.seconds, 0)
 
 
 def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],
@@ -126,7 +147,7 @@ def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     finish = _updates(found_grads, wrt, updates, all_types, arguments)
     steps = partition(nodes, results, all_types, True, finish) if native else [*nodes, *finish]
     source = write_function("step", steps, arguments, results, all_types, True, program.constants, copies=len(results))
-    return StepPlan(source, program, types[wrt[0]][0].dtype, time.perf_counter() - start)
+    return StepPlan(source, program, all_types, types[wrt[0]][0].dtype, native, time.perf_counter() - start)
 
 
 def _updates(grads: Sequence[Value | None], wrt: Sequence[Node], updates: Updates, types: dict[Node, Any],

@@ -14,9 +14,10 @@ from time import perf_counter
 from typing import Any, final
 
 from ..base import errors
+from ..base.errors import short_place
 from .facts import Flush, Group, KindFacts, add_backward, flush_of, groups_of, kinds_of
 from .picture import draw_groups
-from .reasons import MAP_WAITS, Reason, labels_of, reasons_of, short_place, steps_of
+from .reasons import MAP_WAITS, Reason, labels_of, reasons_of, steps_of
 from .signature import Signature
 
 __all__ = ["Report", "explain", "last_report", "draw"]

@@ -13,8 +13,9 @@ from typing import Any, final
 
 from ..base import errors
 from ..base.drawing import COLOURS, FAINT, INK, QUIET, STRIPE, Box, Line, Picture, Words, milliseconds, nice
+from ..base.errors import short_place
 from .facts import Group
-from .reasons import MAP_WAITS, labels_of, short_place
+from .reasons import MAP_WAITS, labels_of
 
 __all__ = ["draw_groups"]
 

@@ -10,7 +10,6 @@ Not here: the numbers (facts.py), the text (explain.py).
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,7 @@ from .operators import why_not_stacked
 from .signature import NOT_RAGGED, Signature
 from .steps import Step
 
-__all__ = ["Reason", "StepFacts", "reasons_of", "steps_of", "labels_of", "short_place"]
+__all__ = ["Reason", "StepFacts", "reasons_of", "steps_of", "labels_of"]
 
 MAP_WAITS = "samples wait for values"  # what the folder says when all samples of a map wait
 _ORDINARY = ("the scope ends", MAP_WAITS)
@@ -405,8 +404,3 @@ def _marks(signature: Signature) -> list[str]:
     return [*words, *[f"{key}={value!r}" for key, value in attrs.items()]]
 
 
-def short_place(place: str) -> str:
-    """Return file:line with the file relative to the working directory where it lies inside."""
-    path, _, line = place.rpartition(":")
-    here = os.getcwd() + os.sep
-    return f"{path.removeprefix(here)}:{line}" if path else place

@@ -27,6 +27,7 @@ from ..base.errors import (
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
+from ..executor.insight.explanation import Explanation
 from ..ndarray import NDArray
 from ..symbol.tracer import Tracer
 from .block import Block, as_arrays, not_a_block
@@ -282,14 +283,41 @@ class HybridBlock(Block):
         from .trace import export_block
         return export_block(self, path, epoch)
 
-    def explain(self) -> str:
-        """Return the compiled plans as text: the graph's steps, memory, statistics and time of compilation, per
-        signature.
+    def explain(self, *args: Any, profile: bool = False, code: bool = False, rounds: int = 10) -> Explanation:
+        """Return what the compiled plans do: a text that is also data (`plans`, `steps`) and a picture (`save`).
+
+        Parameters
+        ----------
+        args : NDArray
+            As the block is called; only what was compiled for arrays like these is shown. Default: everything.
+        profile : bool, default False
+            Run the plans step by step with a clock: those of these arguments, else those compiled last, with random
+            numbers as inputs (zeros where those are no valid indices). Arrays, random numbers and statistics stay as
+            they were.
+        code : bool, default False
+            Add the graph and the generated functions.
+        rounds : int, default 10
+            How often plans run, at most; times are medians.
+
+        Raises
+        ------
+        MXNetError : nothing was compiled, or not for arrays like these
+
+        Examples
+        --------
+        >>> from glueball import gluon, nd
+        >>> net = gluon.nn.Dense(64, activation="relu", in_units=20)
+        >>> net.initialize()
+        >>> net.hybridize()
+        >>> y = net(nd.ones((32, 20)))
+        >>> plan = net.explain(profile=True).plans[0]
+        >>> plan.operators, plan.flops > 80_000, plan.seconds > 0
+        (2, True, True)
         """
         if self._cached is None:
             raise MXNetError(explain("explain", "Nothing has been compiled yet.",
                                      fix="call net.hybridize() and then net(data) once"))
-        return self._cached.explain()
+        return self._cached.explain(args, profile, code, rounds)
 
     def optimize_for(self, x: Any, *args: Any, backend: str | None = None, clear: bool = False, **kwargs: Any) -> None:
         """Compile for inputs like these."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..base.naming import Prefix
 from ..dispatch import exact
 from ..ops.opdef import Grad, TensorType, Unsupported, from_kernel, lookup
 from ..symbol.graph import Node, Value, present
@@ -51,10 +52,12 @@ def differentiate(
         for node in reversed(order):
             if node.op is None or node not in needed:
                 continue
-            grads = [_total(arrived.pop(Value(node, i), [])) for i in range(node.num_outputs)]
-            if all(g is None for g in grads):
-                continue
-            for value, gradient in zip(node.inputs, _apply(node, grads, types, needed, training)):
+            with Prefix(f"{node.name}/"):  # what computes a gradient says whose it is
+                grads = [_total(arrived.pop(Value(node, i), [])) for i in range(node.num_outputs)]
+                if all(g is None for g in grads):
+                    continue
+                found = _apply(node, grads, types, needed, training)
+            for value, gradient in zip(node.inputs, found):
                 if gradient is not None and value.node in needed:
                     arrived.setdefault(value, []).append(gradient)
         found = [_total(arrived.get(Value(node, 0), [])) for node in wrt]

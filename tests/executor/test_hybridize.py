@@ -257,7 +257,7 @@ def test_nested_hybridized_blocks_become_one_graph():
     outer.hybridize()
     x = nd.ones((1, 2))
     outer(x)
-    assert outer.explain().count("FullyConnected") == 2 and inner._cached is None
+    assert outer.explain(code=True).count("= FullyConnected(") == 2 and inner._cached is None
 
 
 def test_a_hybrid_child_of_a_plain_block_runs_alone():
@@ -316,7 +316,7 @@ def test_explain_shows_plan_and_counts():
     net.hybridize()
     net(nd.ones((1, 3)))
     net(nd.ones((1, 3)))
-    text = net.explain()
+    text = net.explain(code=True)
     for part in ("called 2×", "FullyConnected", "float32[1×2]", "def forward", "predict mode"):
         assert part in text
 

@@ -111,7 +111,7 @@ def test_pooling_first_gives_equal_numbers(monkeypatch):
     np.testing.assert_array_equal(found[0][0], found[1][0])
     for a, b in zip(found[0], found[1]):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    text = net.explain()
+    text = net.explain(code=True)
     assert "tanh_()" in text and "relu_()" in text
 
 
@@ -132,7 +132,7 @@ def test_writing_in_place_spares_what_others_see(monkeypatch):
     for _ in range(2):
         for a, b in zip(net(x, w), plain):
             np.testing.assert_allclose(a.asnumpy(), b, rtol=1e-6)
-    assert "1 in-place" in net.explain()
+    assert "1 in-place" in net.explain(code=True)
 
 
 def test_cross_entropy_becomes_one_operator():

@@ -23,7 +23,7 @@ from ..native import available, machine
 from .region import Region
 from .rules import accepted
 
-__all__ = ["all_native", "partition", "usable"]
+__all__ = ["all_native", "is_native", "partition", "usable"]
 
 Types = Mapping[Node, "tuple[TensorType, ...]"]
 
@@ -47,7 +47,7 @@ def partition(nodes: Sequence[Node], results: Sequence[Value | None], types: Typ
     """
     if not usable():
         return [*nodes, *last]
-    native = {node for node in (*nodes, *last) if _native(node, types)}
+    native = {node for node in (*nodes, *last) if is_native(node, types)}
     runs = _runs(nodes, native)
     for node in last:
         if runs and (node in native) == (runs[-1][0] in native):
@@ -74,10 +74,11 @@ def partition(nodes: Sequence[Node], results: Sequence[Value | None], types: Typ
 def all_native(order: Sequence[Node], types: Types) -> bool:
     """Return whether a graph becomes one region, and is worth it: then even a small one does not need the tape."""
     nodes = [node for node in order if not node.is_variable]
-    return usable() and _worth(nodes) and all(_native(node, types) for node in nodes)
+    return usable() and _worth(nodes) and all(is_native(node, types) for node in nodes)
 
 
-def _native(node: Node, types: Types) -> bool:
+def is_native(node: Node, types: Types) -> bool:
+    """Return whether a node can be part of a region."""
     if ORDER in node.hints:  # regions know one order of the axes in memory
         return False
     return types[node][0].dtype in (torch.float32, torch.float64) and accepted(node, types)

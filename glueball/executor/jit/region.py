@@ -51,8 +51,8 @@ def _block(size: int) -> Tensor:
 class Region:
     """Nodes that run together.
 
-    nodes : in order; results : the values that are handed out; made_by : number of the unit in which a node is
-    computed
+    nodes : in order; results : the values that are handed out; made_by : numbers of the units in which a node is
+    computed (-1: in none)
     """
 
     def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
@@ -61,11 +61,12 @@ class Region:
         self.nodes, self.results, self.training = list(nodes), list(results), training
         builder = Builder(types, nodes, training)
         _reserve(builder, nodes, set(results))
-        self.made_by: dict[Node, int] = {}
+        self.made_by: dict[Node, set[int]] = {}
         for node in nodes:
             assert node.op is not None  # variables are inputs
+            before = len(builder.units)
             RULES[node.op.name].lower(builder, node)
-            self.made_by[node] = builder.unit_of(node)
+            self.made_by[node] = {*range(before, len(builder.units)), builder.unit_of(node)}
         builder.outputs(results)
         self.inputs = builder.inputs
         units = [u for u in builder.units if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]
@@ -103,7 +104,9 @@ class Region:
         return array("q", [0, *places]), results, [scratch, *given]
 
     def by_units(self, watch: Callable[[int], None], *tensors: Tensor) -> Any:
-        """Run unit by unit, as a call does at once; `watch` is called before each with its place among `units`."""
+        """Run unit by unit, as a call does at once; `watch` is called before each with its place among `units`, and
+        before one more that is empty: what the watching itself costs.
+        """
         bases, results, kept = self._bases(tensors)
         for place, (begin, end) in enumerate(pairwise(self._words.starts)):
             words = array("q", self._words.words)
@@ -113,6 +116,10 @@ class Region:
             stopped = self._run(bases[0], *self._relocations, bases.buffer_info()[0], begin)
             if stopped:
                 self._complain(stopped - 1, kept[1:])
+        words = array("q", self._words.words)
+        bases[0] = words.buffer_info()[0]
+        watch(len(self.units))
+        self._run(bases[0], *self._relocations, bases.buffer_info()[0], self._words.starts[-1])
         return results[0] if len(results) == 1 else results
 
     def _complain(self, position: int, tensors: Sequence[Tensor]) -> None:
@@ -126,6 +133,11 @@ class Region:
         last.op.kernel(*[values[v] for v in last.inputs], **last.attrs)
         raise AssertionError(f"{self.nodes[position].name} stopped its region, and finds no fault by itself")
 
+    @property
+    def scratch(self) -> int:
+        """Bytes that a call needs beside its inputs and results."""
+        return self._words.scratch
+
     def text(self) -> str:
         """Return the units, a line each, with sizes and memory."""
         shared, separate = self.layout.size / 1e6, self.layout.naive / 1e6
@@ -136,9 +148,10 @@ class Region:
     def line(self, unit: Unit) -> str:
         """Return what a unit does, in a few words."""
         if isinstance(unit, Kernel):
+            made = ((len(unit.outputs), "array(s)"), (len(unit.row_outputs), "number(s) per row"),
+                    (len(unit.sums), "sums down the rows"))  # fmt: skip
             return (f"kernel over {unit.rows} × {unit.size // unit.rows}: reads {len(unit.inputs)}, writes "
-                    f"{len(unit.outputs)} arrays, {len(unit.row_outputs)} numbers per row, {len(unit.sums)} sums down "
-                    "the rows")  # fmt: skip
+                    + ", ".join(f"{count} {what}" for count, what in made if count))  # fmt: skip
         if isinstance(unit, Product):
             many = f"{unit.count} × " if unit.count > 1 else ""
             flops = 2 * unit.count * unit.m * unit.n * unit.k

@@ -7,11 +7,15 @@ instead, with the same results, and `explain` says why. Not here: the plan (exec
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, final
+from dataclasses import dataclass
+from typing import Any, final
 
-from ... import autograd
+from ... import autograd, nd
 from ...base.errors import ArgumentError, MXNetError, explain
 from ...base.tree import flatten, unflatten
+from ...executor.insight.explanation import Explanation
+from ...executor.insight.facts import PlanFacts
+from ...executor.insight.table import plan_lines
 from ...executor.jit.update import NotCompiled
 from ...executor.step import StepPlan, make_step
 from ...ndarray import NDArray
@@ -148,6 +152,7 @@ class CompiledStep:
                 entry = self._entries[key] = _Entry(graph, plan, updates)
             given = [a._t for own in (found, arrays, [c for _, c in graph.constants], *states) for a in own]
             results = entry.plan.run(given, [w._t for w in weights], entry.updates.numbers)
+        entry.calls += 1
         self.reason = None
         made = [NDArray._wrap(t, ctx) for t in results]
         return made[0] if graph.structure == "*" else unflatten(graph.structure, made)
@@ -170,22 +175,68 @@ class CompiledStep:
         self._trainer.step(size)
         return values.detach()
 
-    def explain(self) -> str:
-        """Return the compiled steps as text, or why there are none."""
+    def explain(self, *args: Any, profile: bool = False, code: bool = False, rounds: int = 10) -> Explanation:
+        """Return what the compiled steps do, or why there are none; see `HybridBlock.explain`.
+
+        Parameters
+        ----------
+        args : NDArray
+            Data and labels to profile with; default: zeros.
+        profile : bool, default False
+            Run the step that was compiled last with a clock, on copies: weights and states stay as they are.
+        code : bool, default False
+            Add the generated functions.
+        rounds : int, default 10
+            How often it runs, at most.
+
+        Raises
+        ------
+        MXNetError : no step was made yet, or the last one with other arrays than these
+        """
         if self.reason is not None:
-            return f"not compiled: {self.reason}; the ordinary lines run instead"
+            return Explanation(f"not compiled: {self.reason}; the ordinary lines run instead")
         if not self._entries:
             raise MXNetError(explain("CompiledStep.explain", "Nothing has been compiled yet.",
                                      fix="make a step first"))  # fmt: skip
-        return "\n\n".join(f"step {number}: {entry.plan.text()}" for number, entry in enumerate(self._entries.values()))
+        last = list(self._entries)[-1]
+        plans: list[PlanFacts] = []
+        lines: list[str] = [f"{self._both.net.name} with its loss and its optimiser: {len(self._entries)} signature(s)"]
+        for key, entry in self._entries.items():
+            shapes = ", ".join(f"{tuple(s)} {str(d).removeprefix('torch.')}" for s, d in key[2:])
+            given = self._given(entry, key, args) if profile and key == last else None
+            plans.append(entry.plan.explained(self._both.net.name, shapes, entry.calls, given, rounds))
+            lines += ["", f"signature: {shapes}; called {entry.calls}×", *plan_lines(plans[-1])]
+            if code:
+                lines += [entry.plan.source.text.rstrip(), *[region.text() for region in entry.plan.source.regions]]
+        return Explanation("\n".join(lines), plans)
+
+    def _given(self, entry: _Entry, key: Any, args: tuple[Any, ...]) -> tuple[list[Any], list[float]]:
+        """Return the tensors and numbers of a step; without arguments zeros, which are valid labels and indices."""
+        ctx = key[1]
+        found = [a._t for a in flatten(list(as_arrays(args)), NDArray)[0]]
+        if found and [(t.shape, t.dtype) for t in found] != list(key[2:]):
+            raise MXNetError(explain("CompiledStep.explain", "The last step was compiled for other arrays.",
+                                     expected=[tuple(shape) for shape, _ in key[2:]],
+                                     received=[tuple(t.shape) for t in found],
+                                     fix="make a step with these first"))  # fmt: skip
+        found = found or [nd.zeros(tuple(shape), ctx)._t.to(dtype) for shape, dtype in key[2:]]
+        weights = [parameter.data(ctx) for _, parameter in entry.graph.parameters]
+        index_of, updater = self._trainer._indices(), self._trainer._updaters[0]
+        pairs = [(p, weight) for (_, p), weight in zip(entry.graph.parameters, weights) if p in index_of]
+        states = [states_of(updater, index_of[parameter], weight) for parameter, weight in pairs]
+        rest = [a._t.detach() for own in (weights, [c for _, c in entry.graph.constants], *states) for a in own]
+        return [*found, *rest], list(entry.updates.numbers)
 
 
-class _Entry(NamedTuple):
-    """A signature: its graph, its plan, and what the optimiser does."""
+@final
+@dataclass(slots=True)
+class _Entry:
+    """A signature: its graph, its plan, what the optimiser does, and how many steps were made."""
 
     graph: Any
     plan: StepPlan
     updates: Updates
+    calls: int = 0
 
 
 def _plan(graph: Any, trained: list[int], weights: list[NDArray], updates: Updates) -> StepPlan:
