@@ -63,6 +63,19 @@ def test_facts_of_a_plan_are_those_of_the_network() -> None:
     assert plan.steps == found.steps and plan.flops == sum(step.flops for step in plan.steps)
 
 
+def test_a_weight_that_is_put_in_order_is_a_unit_of_its_own() -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Dense(32, activation="relu", in_units=16), nn.Dense(32, in_units=32))
+    net.initialize()
+    net.hybridize()
+    net(nd.ones((64, 16)))
+    found = net.explain(profile=True, rounds=2)
+    (step,) = found.steps
+    assert {"pack", "product", "kernel"} == {unit.kind for unit in step.units} and "by panels" in found
+    products = [unit for unit in step.units if unit.kind == "product"]
+    assert [unit.operators[0].name for unit in products] == [f"{net[i].name}_fwd" for i in (0, 1)]
+
+
 def test_it_says_why_steps_are_outside_of_regions_and_what_to_do() -> None:
     class Odd(gluon.HybridBlock):
         def hybrid_forward(self, F, x):

@@ -27,8 +27,10 @@ ROW, SMALL = 26.0, 20.0
 ROWS = 44  # more are put together
 MEMORY = 150.0  # height of the curve
 COLOURS = {"region": "#4C78A8", "library": "#F58518", "native": "#54A24B", "copy": "#E45756", "view": "#BAB0AC",
-           "call": "#B279A2", "product": "#F58518", "kernel": "#72B7B2", "guard": "#BAB0AC"}  # fmt: skip
-_INSIDE = {"product": "a product inside a region", "kernel": "a fused kernel inside a region"}
+           "call": "#B279A2", "product": "#F58518", "kernel": "#72B7B2", "pack": "#E45756",
+           "guard": "#BAB0AC"}  # fmt: skip
+_INSIDE = {"product": "a product inside a region", "kernel": "a fused kernel inside a region",
+           "pack": "a weight put in order inside a region"}  # fmt: skip
 
 
 @final

@@ -5,6 +5,7 @@ Not here: the facts (facts.py), the object that carries all of it (explanation.p
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -107,7 +108,7 @@ def plan_lines(plan: PlanFacts) -> Iterator[str]:
         if len(step.operators) > 1 and not step.units:
             yield f"        {names_of(step.operators)}"
         for number, unit in enumerate(step.units):
-            what = unit.what.partition(", ")[0] if unit.kind == "product" else unit.what
+            what = re.sub(r", [\d.]+ MFLOP", "", unit.what)  # it has a column
             yield _row(f"        {number}: {what}", unit, plan)
             if unit.operators:
                 yield f"           {names_of(unit.operators)}{_place(unit.operators)}"

@@ -64,12 +64,12 @@ class Builder:
             self.inputs.append(value)
         return found
 
-    def unit_of(self, node: Node) -> int:
-        """Return the number of the unit that completes a node that was just added; -1 where none does."""
+    def units_of(self, node: Node) -> list[Unit]:
+        """Return the unit that completes a node that was just added, if there is one."""
         found = self.states.get(Value(node))
         if isinstance(found, Computed):
-            return found.kernel.number
-        return -1 if found is None or isinstance(found, Constant) else found.ready
+            return [found.kernel]
+        return [] if found is None or isinstance(found, Constant) or found.ready < 0 else [self.units[found.ready]]
 
     def stored(self, value: Value) -> Stored:
         """Return where a value is; gives it memory if it has none. Its kernel has it at hand as before."""

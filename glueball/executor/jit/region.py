@@ -52,7 +52,7 @@ class Region:
     """Nodes that run together.
 
     nodes : in order; results : the values that are handed out; made_by : numbers of the units in which a node is
-    computed (-1: in none)
+    computed
     """
 
     def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
@@ -61,17 +61,19 @@ class Region:
         self.nodes, self.results, self.training = list(nodes), list(results), training
         builder = Builder(types, nodes, training)
         _reserve(builder, nodes, set(results))
-        self.made_by: dict[Node, set[int]] = {}
+        made: dict[Node, set[Unit]] = {}
         for node in nodes:
             assert node.op is not None  # variables are inputs
             before = len(builder.units)
             RULES[node.op.name].lower(builder, node)
-            self.made_by[node] = {*range(before, len(builder.units)), builder.unit_of(node)}
+            made[node] = {*builder.units[before:], *builder.units_of(node)}
         builder.outputs(results)
         self.inputs = builder.inputs
         units = [u for u in builder.units if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]
         self.dtype: torch.dtype = builder.dtype
         self.units = pack(units, compiler().vector_bytes // self.dtype.itemsize, torch.get_num_threads())
+        kept = set(self.units)
+        self.made_by = {node: {unit.number for unit in own & kept} for node, own in made.items()}
         self.layout = lay_out(self.units, self.dtype.itemsize)
         self._shapes = [builder.shape(v) for v in results]
         self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
