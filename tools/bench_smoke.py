@@ -17,6 +17,7 @@ for program in [
     folder / "folding" / "overhead.py",
     *sorted(folder.glob("folding/f[0-9]_*.py")),
     *sorted(folder.glob("jit/*.py")),
+    *sorted(folder.glob("portability/*.py")),
 ]:
     if "__main__" not in program.read_text():  # pairs.py, jit/drive.py ...: what the others share
         continue

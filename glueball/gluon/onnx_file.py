@@ -72,7 +72,7 @@ def export_onnx(block: Any, path: str | os.PathLike[str], inputs: Any = None, dy
     def trials(plan: Any) -> Iterator[Any]:
         yield _trial("with the example inputs", block, structure, traced.data, samples)
         if plan.open_axis and all(a.shape[0] for a in samples):
-            wider = [array(np.concatenate([a.asnumpy()] * 3), dtype=a.dtype) for a in samples]
+            wider = [array(np.concatenate([a.asnumpy()] * 2), dtype=a.dtype) for a in samples]
             yield _trial("with another batch size", block, structure, traced.data, wider)
 
     return write(plan, path, trials, check)
@@ -86,8 +86,9 @@ def _arguments(block: Any, inputs: Any) -> tuple[Any, ...]:
         if not flatten(list(args), NDArray)[0]:
             raise ArgumentError(explain("export", "The example inputs hold no array.", expected="inputs=[x, ...]",
                                         received=repr(inputs)[:100]))
-        with pause():
-            block(*args)  # unknown sizes are found here
+        if any(parameter._data is None for parameter in block.collect_params().values()):
+            with pause():
+                block(*args)  # unknown sizes are found here
         return args
     cached = getattr(block, "_cached", None)
     if cached is None or not cached.last_args:

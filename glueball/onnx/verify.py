@@ -7,14 +7,17 @@ the sample inputs and, when the batch size is open, with another batch as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 
 from ..base.errors import MXNetError, explain
 
-__all__ = ["ExportError", "compare", "run", "structure"]
+__all__ = ["ExportError", "Source", "compare", "load", "run", "structure"]
+
+Source: TypeAlias = bytes | str  # a model's bytes, or the path of one (whose weights may lie beside it)
 
 _ROUNDING = {"float16": 2e-2, "bfloat16": 1e-1, "float64": 1e-6}  # of the largest number of a result; float32 below
 _DEFAULT_ROUNDING = 1e-4
@@ -24,8 +27,8 @@ class ExportError(MXNetError):
     """The written network does not compute what the original does."""
 
 
-def structure(model: onnx.ModelProto | str) -> None:
-    """Ask ONNX's checker; `str` is the path of a model with external data."""
+def structure(model: Source) -> None:
+    """Ask ONNX's checker."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -33,17 +36,25 @@ def structure(model: onnx.ModelProto | str) -> None:
                                   fix="please report this with the network")) from error
 
 
-def run(model: onnx.ModelProto | str, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Run a model under onnxruntime on the CPU; inputs that it does not read are left out."""
+def load(model: Source) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
+    """Return a function that runs a model under onnxruntime on the CPU; inputs that it does not read are left out."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings about constants it folds are no news
-    source = model if isinstance(model, str) else model.SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     wanted = {one.name for one in session.get_inputs()}
-    found = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
-    return [np.asarray(one) for one in found]
+
+    def answer(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        found = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
+        return [np.asarray(one) for one in found]
+
+    return answer
+
+
+def run(model: Source, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a model once."""
+    return load(model)(feeds)
 
 
 def compare(found: Sequence[np.ndarray], expected: Sequence[np.ndarray], names: Sequence[str], dtypes: Sequence[str],
