@@ -27,7 +27,7 @@ __all__ = ["Operator", "Unit", "Step", "PlanFacts", "block_of", "plan_facts", "s
 
 Types: TypeAlias = Mapping[Node, "tuple[TensorType, ...]"]
 
-_HELPERS = re.compile(r"(_fwd|_together|_parts|_joined|_memory|_update|_zero)+$")
+_HELPERS = re.compile(r"(_fwd|_together|_parts|_joined|_memory|_update|_zero|_again)+$")
 
 
 @final

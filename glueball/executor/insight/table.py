@@ -139,7 +139,7 @@ def _advice(plan: PlanFacts) -> Iterator[str]:
         return
     yield "  outside of regions"
     for (why, advice), steps in sorted(found.items(), key=lambda item: (not item[0][1], -len(item[1]))):
-        names = names_of([step.operators[0] for step in steps], 60)
+        names = names_of([step.operators[0] for step in steps])
         line = next((s.operators[0].line for s in steps if s.operators[0].line), "")
         yield f"    {names}: {why}" + (f" ({line})" if advice and line else "")
         if advice:
