@@ -2,13 +2,15 @@
 
 The one idea: forward and gradient graph are optimised as one program; what backward reads of forward's values is
 saved, as a list that backward empties as it goes, so memory is freed at the earliest moment. The pieces:
-differentiate → optimise → split → write. A graph of a few operators (SMALL) runs on torch's own tape instead.
+differentiate → optimise → split → write. A graph of a few cheap operators (SMALL, WORTH) runs on torch's own tape
+instead.
 """
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, final
 
 import torch
@@ -31,6 +33,7 @@ from .native import available
 __all__ = ["Plan", "make_plan", "SMALL"]
 
 SMALL = 16  # operators; up to here torch's tape, walked in C++, costs less than a backward in Python
+WORTH = 1 << 18  # elements of results (some 100 µs): beyond, what fusion saves is more than that, however few there are
 
 
 @final
@@ -108,7 +111,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
         found = [v for v in prepared.outputs if v is not None]
         outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
-    if wrt and _is_small(order) and not (compiled and all_native(order, types)):
+    if wrt and _is_small(order) and not (compiled and (all_native(order, types) or _work(order, types) >= WORTH)):
         plan = _taped_plan(outputs, effects, inputs, types, training, wrt, order, start)
         plan.name, plan.native, plan.compiled = name, native, compiled
         return plan
@@ -162,6 +165,11 @@ def _is_small(order: Sequence[Node]) -> bool:
     special = any(op.own_gradient or op.name == "_normalise" or isinstance(op.gradient, Unsupported)
                   for op in operators)
     return len(operators) <= SMALL and not special
+
+
+def _work(order: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]]) -> int:
+    """Return how many elements the operators' results have, as far as their sizes are known."""
+    return sum(prod(size or 0 for size in types[node][0].shape or ()) for node in order if not node.is_variable)
 
 
 def _taped_plan(outputs: Sequence[Value], effects: Sequence[Value], inputs: Sequence[Node], types: Any, training: bool,

@@ -298,3 +298,25 @@ def test_operands_are_put_together_before_they_are_read(name):
         found.append([out.asnumpy(), x.grad.asnumpy(), y.grad.asnumpy()])
     for plain, compiled in zip(*found):
         np.testing.assert_allclose(compiled, plain, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("side, tape", [(6, True), (40, False)])
+def test_few_operators_stay_on_the_tape_only_if_they_do_little(side, tape):
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Conv2D(16, 3, padding=1, in_channels=3, activation="tanh"), gluon.nn.MaxPool2D(),
+            gluon.nn.Dense(4, in_units=16 * (side // 2) ** 2))  # fmt: skip
+    net.initialize(mx.init.Xavier())
+    x = nd.random.normal(shape=(8, 3, side, side))
+    found = []
+    for hybrid in (False, True):
+        net.hybridize(hybrid)
+        with autograd.record():
+            out = net(x)
+            loss = out * out
+        loss.backward()
+        found.append([out.asnumpy(), *[p.grad().asnumpy() for p in net.collect_params().values()]])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * abs(a).max())
+    (entry,) = net._cached.entries.values()
+    (made,) = entry.plans.values()
+    assert (set(made.sources) == {"taped"}) is tape
