@@ -4,6 +4,7 @@
 #   make lint         ruff and the import rules                       make types   pyright
 #   make test-twins   without compiled parts and machine code         make bench-smoke   every benchmark, very short
 #   make examples     every example with --smoke                      make docs    the documentation into site/
+#   make clients      an exported model in every language that is here; INSTALL=1: gets the others (apt-get as root, npm)
 #
 # `make ci` is what .ci/run runs. PYTHON=/path/to/python3 chooses the interpreter; otherwise 3.11 is preferred, then any other >= 3.10.
 
@@ -14,11 +15,11 @@ STAMP := $(VENV)/.stamp
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo install test test-twins lint types docs examples bench-smoke ci clean
+.PHONY: help demo install test test-twins lint types docs examples clients bench-smoke ci clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,6s/^#//p' Makefile
+	@sed -n '3,7s/^#//p' Makefile
 
 demo: $(STAMP)-package
 	@$(BIN)/python examples/demo.py $(DEMO)
@@ -46,6 +47,9 @@ docs: $(STAMP)-docs
 
 examples: $(STAMP)-dev
 	$(BIN)/python -m pytest -q tests/test_examples.py
+
+clients: $(STAMP)-dev
+	@$(BIN)/python clients/run.py $(if $(INSTALL),--install)
 
 bench-smoke: $(STAMP)-dev
 	$(BIN)/python tools/bench_smoke.py
