@@ -16,7 +16,7 @@ from ..base.dtype import as_torch
 from ..ops.opdef import OpDef, TensorType, lookup
 from ..ops.rules.infer import broadcasting, elementwise, same_shape
 from ..symbol.graph import Node, Value
-from .program import Program, Types, rebuild
+from .program import Growing, Program, Types, rebuild
 
 __all__ = ["channels_last", "ORDER"]
 
@@ -43,20 +43,20 @@ def channels_last(program: Program) -> Program:
     last: set[Value] = set()
     converted: dict[tuple[Value, bool], Value] = {}
 
-    def as_wanted(value: Value, types: Types, wanted: bool) -> Value:
+    def as_wanted(value: Value, types: Growing, wanted: bool) -> Value:
         if (value in last) is wanted or len(types[value.node][value.index].shape or ()) != 4:
             return value
         made = converted.get((value, wanted))
         if made is None:
             node = Node(convert, f"{value.node.name}_memory", (value,), {"last": wanted}, {}, value.node.origin,
                         value.node.serial)  # fmt: skip
-            types[node] = (types[value.node][value.index],)  # type: ignore[index]  # rebuild's own dictionary
+            types[node] = (types[value.node][value.index],)
             made = converted[value, wanted] = Value(node)
             if wanted:
                 last.add(made)
         return made
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         op = node.op
         assert op is not None  # rebuild keeps variables
         if op is convert:
@@ -71,7 +71,7 @@ def channels_last(program: Program) -> Program:
             if position < len(given):
                 given[position] = as_wanted(given[position], types, True)
         new = Node(op, node.name, tuple(given), node.attrs, {**node.hints, ORDER: "last"}, node.origin, node.serial)
-        types[new] = types[node]  # type: ignore[index]  # as above
+        types[new] = types[node]
         for index, kind in enumerate(types[node]):
             if len(kind.shape or ()) == 4 and not (op.name == "_convolution_backward" and index != 0):
                 last.add(Value(new, index))

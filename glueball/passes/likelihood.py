@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..ops.opdef import TensorType, lookup
 from ..symbol.graph import Node, Value
-from .program import Program, Types, rebuild
+from .program import Growing, Program, Types, rebuild
 
 __all__ = ["fuse_likelihood"]
 
@@ -48,17 +48,17 @@ def fuse_likelihood(program: Program) -> Program:
     uses.update(v.node for v in program.outputs if v is not None)
     reshape, likelihood = lookup("Reshape"), lookup("_class_likelihood")
 
-    def reshaped(value: Value, node: Node, kind: TensorType, types: Types) -> Value:
+    def reshaped(value: Value, node: Node, kind: TensorType, types: Growing) -> Value:
         if _is(value, "Reshape"):
             value = value.node.inputs[0]
         if types[value.node][value.index] == kind:
             return value
         made = Node(reshape, node.name, (value,), reshape.typed({"shape": kind.shape}), node.hints, node.origin,
                     node.serial)
-        types[made] = (kind,)  # type: ignore[index]  # rebuild's own dictionary
+        types[made] = (kind,)
         return Value(made)
 
-    def visit(node: Node, inputs: Sequence[Value], types: Types) -> Value | None:
+    def visit(node: Node, inputs: Sequence[Value], types: Growing) -> Value | None:
         kind = types[node][0] if node in types else TensorType()
         if not kind.known or 0 in (kind.shape or ()):
             return None
@@ -72,7 +72,7 @@ def fuse_likelihood(program: Program) -> Program:
         if len(data_kind.shape or ()) != 2 or label_kind.shape != (data_kind.shape or (0,))[:1]:
             return None
         made = Node(likelihood, node.name, (data, label), {}, node.hints, node.origin, node.serial)
-        types[made] = (TensorType(label_kind.shape, data_kind.dtype), data_kind)  # type: ignore[index]  # as above
+        types[made] = (TensorType(label_kind.shape, data_kind.dtype), data_kind)
         return Value(made) if kind.shape == label_kind.shape else reshaped(Value(made), node, kind, types)
 
     return rebuild(program, visit)

@@ -17,7 +17,7 @@ from typing import Any
 from ..base.dtype import as_torch
 from ..ops.opdef import TensorType, lookup
 from ..symbol.graph import Node, Value
-from .program import Program, Types, rebuild
+from .program import Growing, Program, rebuild
 
 __all__ = ["fuse_normalisation", "LEAST"]
 
@@ -48,18 +48,18 @@ def _uses(program: Program) -> Counter[Value]:
 
 
 def _made(name: str, node: Node, inputs: Sequence[Value], attrs: Mapping[str, Any], kinds: Sequence[TensorType],
-          types: Types) -> Node:  # fmt: skip
+          types: Growing) -> Node:  # fmt: skip
     """Return a node in the place of another."""
     op = lookup(name)
     made = Node(op, node.name, tuple(inputs), op.typed(attrs), node.hints, node.origin, node.serial)
-    types[made] = tuple(kinds)  # type: ignore[index]  # rebuild's own dictionary
+    types[made] = tuple(kinds)
     return made
 
 
 def _in_parts(program: Program, images: bool) -> Program:
     uses = _uses(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         if not _is(node, "BatchNorm") or uses[Value(node, 1)] or uses[Value(node, 2)]:
             return None
         attrs, kind = node.attrs, types[inputs[0].node][inputs[0].index]
@@ -101,7 +101,7 @@ def _alone(value: Value, uses: Counter[Value]) -> bool:
 def _with_addition(program: Program) -> Program:
     uses = _uses(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         if not _is(node, "elemwise_add", "broadcast_add", "_plus") or len(inputs) != 2:
             return None
         ends = [k for k in (0, 1) if _alone(node.inputs[k], uses) and not node.inputs[k].node.attrs["added"]
@@ -124,7 +124,7 @@ def _alone_now(value: Value) -> bool:
 def _with_relu(program: Program) -> Program:
     uses = _uses(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         rectifies = _is(node, "relu") or _is(node, "Activation") and node.attrs["act_type"] == "relu"
         if not rectifies or not _alone(node.inputs[0], uses):
             return None

@@ -31,36 +31,55 @@ def project_together(program: Program) -> Program:
         return program
     wanted = {node: number for number, nodes in enumerate(chosen) for node in nodes}
     below: dict[Node, frozenset[int]] = {}  # which groups a node depends on
+    after: list[set[int]] = [set() for _ in chosen]  # which groups a group depends on
     for node in program.order:
         found = frozenset().union(*(below[v.node] for v in node.inputs)) if node.inputs else frozenset[int]()
         number = wanted.get(node)
         if number is not None and number in found:
             del wanted[node]  # it waits for one of its own group
             number = None
+        if number is not None:
+            after[number] |= found
         below[node] = found | {number} if number is not None else found
-    groups_left = [[node for node in nodes if node in wanted] for nodes in chosen]
-    return _projected(program, [nodes for nodes in groups_left if len(nodes) > 1], below)
+    kept = _in_some_order(after)
+    groups_left = [[node for node in nodes if node in wanted] for number, nodes in enumerate(chosen) if number in kept]
+    return _projected(program, [nodes for nodes in groups_left if len(nodes) > 1])
 
 
-def _projected(program: Program, groups: Sequence[Sequence[Node]], below: Any) -> Program:
+def _in_some_order(after: Sequence[set[int]]) -> set[int]:
+    """Return groups of which none waits for itself by way of others: a(b(x)) + b(a(x)) has only one."""
+    kept: set[int] = set()
+    for number, needs in enumerate(after):
+        reached: set[int] = set()
+        waiting = [other for other in needs if other in kept]
+        while waiting:
+            other = waiting.pop()
+            if other not in reached:
+                reached.add(other)
+                waiting += [one for one in after[other] if one in kept or one == number]
+        if number not in reached:
+            kept.add(number)
+    return kept
+
+
+def _projected(program: Program, groups: Sequence[Sequence[Node]]) -> Program:
     """Return the program with each group as one product, made as soon as all its rows are there."""
-    last = {nodes[-1]: nodes for nodes in groups}
-    early = {node for nodes in groups for node in nodes}
+    group_of = {node: nodes for nodes in groups for node in nodes}
     types: dict[Node, tuple[TensorType, ...]] = dict(program.types)
     made: dict[Node, Node] = {}
     instead: dict[Node, Value] = {}
 
     def place(value: Value) -> Value:
-        if value.node in instead:
-            return instead[value.node]
-        if value.node not in made:
-            visit(value.node)
-            return place(value)
-        return Value(made[value.node], value.index)
+        return instead[value.node] if value.node in instead else Value(made[value.node], value.index)
+
+    def needs(node: Node) -> list[Value]:
+        group = group_of.get(node)
+        return list(node.inputs) if group is None else [*(n.inputs[0] for n in group), *node.inputs[1:]]
 
     def visit(node: Node) -> None:
-        if node in early:
-            group = next(nodes for nodes in last.values() if node in nodes)
+        """Copy a node, or make its group's product, when all that it needs is there."""
+        group = group_of.get(node)
+        if group is not None:
             _join(group, [place(n.inputs[0]) for n in group], [place(v) for v in node.inputs[1:]], types, instead)
             return
         if node.is_variable:
@@ -72,9 +91,16 @@ def _projected(program: Program, groups: Sequence[Sequence[Node]], below: Any) -
         types[new] = types[node]
         made[node] = new
 
-    for node in program.order:
-        if node not in made and node not in instead:
-            visit(node)
+    for last in program.order:
+        waiting = [last]  # a group needs the rows of its later members, which may come after it in the order
+        while waiting:
+            node = waiting[-1]
+            missing = [v.node for v in needs(node) if v.node not in made and v.node not in instead]
+            waiting += missing
+            if not missing:
+                waiting.pop()
+                if node not in made and node not in instead:
+                    visit(node)
     return Program(tuple(None if v is None else place(v) for v in program.outputs), types, program.training,
                    program.constants)
 
@@ -117,9 +143,14 @@ def sum_in_products(program: Program) -> Program:
 
 def _terms(inputs: Sequence[Value]) -> list[Value]:
     found: list[Value] = []
-    for value in inputs:
+    waiting = list(inputs)
+    while waiting:
+        value = waiting.pop(0)
         op = value.node.op
-        found += _terms(value.node.inputs) if op is not None and op.name in ("add_n", "elemwise_add") else [value]
+        if op is not None and op.name in ("add_n", "elemwise_add"):
+            waiting[:0] = value.node.inputs
+        else:
+            found.append(value)
     return found
 
 

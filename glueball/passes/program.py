@@ -15,7 +15,8 @@ from ..symbol.graph import Node, Value, execution_order
 __all__ = ["Program", "rebuild"]
 
 Types = Mapping[Node, tuple[TensorType, ...]]
-Visit = Callable[[Node, tuple[Value, ...], Types], "Value | None"]
+Growing = dict[Node, tuple[TensorType, ...]]  # a visit adds the types of the nodes that it makes
+Visit = Callable[[Node, tuple[Value, ...], Growing], "Value | None"]
 
 
 @final

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, topological
-from .program import Program, Types, rebuild
+from .program import Growing, Program, rebuild
 
 __all__ = ["recompute", "DEPTH", "AGAIN"]
 
@@ -31,7 +31,7 @@ def recompute(program: Program, results: Sequence[Value]) -> Program:
         return program
     copies: dict[Node, Node] = {}
 
-    def copy(value: Value, types: Types) -> Value:
+    def copy(value: Value, types: Growing) -> Value:
         """Return a value that backward computes."""
         node = value.node
         if node not in cheap:
@@ -41,17 +41,17 @@ def recompute(program: Program, results: Sequence[Value]) -> Program:
             made = copies[node] = Node(node.op, f"{node.name}_again", tuple(copy(v, types) for v in node.inputs),
                                        node.attrs, {**node.hints, AGAIN: "1"}, node.origin, node.serial)  # fmt: skip
             kinds: tuple[TensorType, ...] = types[node]
-            types[made] = kinds  # type: ignore[index]  # rebuild's own dictionary
+            types[made] = kinds
         return Value(made, value.index)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         if node in forward or node in copies.values():
             return None
         given = tuple(copy(v, types) for v in _shaped(node, inputs))
         if given == inputs:
             return None
         new = Node(node.op, node.name, given, node.attrs, node.hints, node.origin, node.serial)
-        types[new] = types[node]  # type: ignore[index]  # as above
+        types[new] = types[node]
         return Value(new)
 
     return rebuild(program, visit)

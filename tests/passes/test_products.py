@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import glueball as mx
 from glueball import autograd, gluon, nd
@@ -65,3 +67,55 @@ def test_projections_that_wait_for_each_other_stay_apart(monkeypatch):
     names = run(True, "1", monkeypatch)
     assert names.count("FullyConnected") == 5 + 4 + 4
     assert names.count("_linear_backward_weight") == 3
+
+
+class Paths(gluon.HybridBlock):
+    """The sum of paths through a few layers, each path in an order of its own."""
+
+    def __init__(self, paths):
+        super().__init__()
+        self.paths = paths
+        with self.name_scope():
+            self.a, self.b, self.c = (gluon.nn.Dense(4, in_units=4) for _ in range(3))
+
+    def hybrid_forward(self, F, x):
+        found = [x]
+        for path in self.paths:
+            y = x
+            for name in path:
+                y = F.tanh(getattr(self, name)(y))
+            found.append(y)
+        return F.add_n(*found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=4), min_size=1, max_size=5))
+@example([["a", "b"], ["b", "a"]])  # either order of two layers waits for the other
+@example([["a", "b"], ["b", "c"], ["c", "a"]])
+def test_layers_that_are_used_in_any_order_give_the_same(paths):
+    net = Paths(paths)
+    net.initialize(mx.init.Xavier())
+    x = nd.random.normal(shape=(3, 4))
+    expected = net(x).asnumpy()
+    net.hybridize()
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_long_chain_is_no_deep_recursion():
+    class Long(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            self.layer = gluon.nn.Dense(2, in_units=2)
+
+        def hybrid_forward(self, F, x):
+            y = x
+            for _ in range(1100):
+                y = F.sin(y)
+            return self.layer(x) + self.layer(y)
+
+    net = Long()
+    net.initialize()
+    x = nd.random.normal(shape=(1, 2))
+    expected = net(x).asnumpy()
+    net.hybridize()
+    np.testing.assert_allclose(net(x).asnumpy(), expected, rtol=1e-5, atol=1e-6)

@@ -42,7 +42,6 @@ class Builder:
         self.states: dict[Value, State] = {}
         self.inputs: list[Value] = []
         self.position = {node: index for index, node in enumerate(nodes)}
-        self.inside = frozenset(nodes)
         self.places: dict[Value, tuple[Value, int, int, int]] = {}  # part -> whole, offset, columns, stride
         self._wholes: dict[Value, Stored] = {}
         self._memory: dict[Value, Stored] = {}
@@ -101,7 +100,7 @@ class Builder:
         assert steps is not None  # in one piece there is always a way
         buffer, begin = Buffer(size), 0
         if spot is not None:
-            whole = self._outer(spot[0])
+            whole = self.outer(spot[0])
             buffer, begin = whole.buffer, whole.offset + spot[1]
         together = axes[-1][1] == 1 == steps[-1]
         columns = axes[-1][0] if together else 1
@@ -154,19 +153,20 @@ class Builder:
         if spot is not None:
             whole, offset, width, stride = spot
             if width == columns or (rows * columns == width and stride == 0):
-                outer = self._outer(whole)
+                outer = self.outer(whole)
                 return Stored(outer.buffer, outer.offset + offset, rows, columns,
                               stride if width == columns and rows > 1 else columns, len(self.units))  # fmt: skip
         return Stored(Buffer(rows * columns), 0, rows, columns, columns, len(self.units))
 
-    def _outer(self, whole: Value) -> Stored:
+    def outer(self, whole: Value) -> Stored:
+        """Return the memory of a value that others write their parts of: its own, or a part of a still wider one."""
         found = self._wholes.get(whole)
         if found is None:
             size = prod(self.shape(whole))
-            outer = self.places.get(whole)
-            if outer is not None and outer[3] == 0:  # a part of a still wider array, in one piece
-                above = self._outer(outer[0])
-                found = Stored(above.buffer, above.offset + outer[1], 1, size, size, -1)
+            spot = self.places.get(whole)
+            if spot is not None and spot[3] == 0:  # a part of a still wider array, in one piece
+                above = self.outer(spot[0])
+                found = Stored(above.buffer, above.offset + spot[1], 1, size, size, -1)
             else:
                 found = Stored(Buffer(size), 0, 1, size, size, -1)
             self._wholes[whole] = found
@@ -180,7 +180,7 @@ class Builder:
         kernel = state.kernel
         if stride and kernel.columns not in (None, width):
             return None  # it cannot be cut so: the wider array copies it
-        outer = self._outer(whole)
+        outer = self.outer(whole)
         if stride:
             kernel.columns = width
             return Stored(outer.buffer, outer.offset + offset, kernel.size // width, width, stride, kernel.number)
@@ -389,9 +389,9 @@ class Builder:
     def sum_down(self, out: Value, value: Value, columns: int) -> None:
         """Let a value be the sums down the rows of another one."""
         kernel, (expression,) = self.over_rows([(value, "full")], prod(self.shape(value)), columns)
-        self.states[out] = self.add_sum(kernel, expression, columns, out)
+        self.states[out] = self.add_sum(kernel, expression, columns)
 
-    def add_sum(self, kernel: Kernel, expression: Expr, columns: int, out: Value | None = None) -> Stored:
+    def add_sum(self, kernel: Kernel, expression: Expr, columns: int) -> Stored:
         """Return where the sums of an expression down the rows of a kernel go."""
         for known, place in kernel.sums:
             if known is expression:

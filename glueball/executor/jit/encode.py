@@ -44,14 +44,13 @@ _PACK_WORTH = 30_000  # elements of a weight
 @final
 @dataclass(slots=True)
 class Words:
-    """What the driver runs. words, relocations : see the module; scratch : bytes of the block; codes : of kernels;
-    starts : the first word of each unit's instructions, and of the end.
+    """What the driver runs. words, relocations : see the module; scratch : bytes of the block; starts : the first word
+    of each unit's instructions, and of the end.
     """
 
     words: array[int] = field(default_factory=lambda: array("q"))
     relocations: array[int] = field(default_factory=lambda: array("q"))
     scratch: int = 0
-    codes: list[Code] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
 
 
@@ -124,7 +123,6 @@ class _Encoder:
     def _code(self, code: Code, shared: tuple[int, list[int]], rest: Sequence[int | tuple[int, int]]) -> None:
         """Append a call of code whose arguments are numbers and addresses (base and bytes)."""
         at = len(self.arguments)
-        self.found.codes.append(code)
         self.arguments += [0, *shared[1]]
         for value in rest:
             if isinstance(value, tuple):
@@ -190,7 +188,6 @@ class _Encoder:
     def _call(self, code: Code, segment: Segment, rows: int, columns: int, operands: Sequence[Operand], threads: int,
               block_rows: int) -> None:  # fmt: skip
         """Append the call of a kernel; block_rows: of sums down the rows, 0: as is good for the threads."""
-        self.found.codes.append(code)
         height, width = block_rows or rows, columns
         if threads > 1 and not block_rows:
             height = max(1, min(-(-rows // threads), BLOCK // columns))

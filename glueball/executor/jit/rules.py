@@ -161,10 +161,8 @@ def _slice(b: Builder, node: Node) -> None:
     value = node.inputs[0]
     shape = b.shape(value)
     axis = _axis(node, "axis", len(shape))
-    begin, end = node.attrs["begin"] or 0, node.attrs["end"]
-    end = shape[axis] if end is None else end
-    _cut(b, value, Value(node), axis, begin % (shape[axis] + 1) if begin >= 0 else begin + shape[axis],
-         end + shape[axis] if end < 0 else end)  # fmt: skip
+    begin, end, _ = slice(node.attrs["begin"], node.attrs["end"]).indices(shape[axis])
+    _cut(b, value, Value(node), axis, begin, end)
 
 
 def parts_of(node: Node, shapes: Sequence[Shape]) -> list[tuple[int, int, int]]:
@@ -183,7 +181,7 @@ def parts_of(node: Node, shapes: Sequence[Shape]) -> list[tuple[int, int, int]]:
 
 def _join(b: Builder, node: Node) -> None:
     out = Value(node)
-    whole = b._outer(out)
+    whole = b.outer(out)
     ready = -1
     for value, (offset, columns, stride) in zip(node.inputs, parts_of(node, [b.shape(v) for v in node.inputs])):
         state = b.state(value)
@@ -208,17 +206,13 @@ def _join(b: Builder, node: Node) -> None:
 # -- products ----------------------------------------------------------------------------------------------------------
 
 
-def _rows(b: Builder, value: Value, columns: int) -> Stored:
-    return b.whole(value, columns)
-
-
 def _dense(b: Builder, node: Node) -> None:
     """data · weightᵀ + bias"""
     data, weight = node.inputs[:2]
     n, k = b.shape(weight)
     m = prod(b.shape(data)) // k
     out = Value(node)
-    left, right = _rows(b, data, k), b.together(weight)
+    left, right = b.whole(data, k), b.together(weight)
     if len(node.inputs) < 3:
         b.product(out, left, right.as_rows(k) or right, (m, n, k), (False, True))
         return
@@ -233,7 +227,7 @@ def _dense_data(b: Builder, node: Node) -> None:
     grad, weight = node.inputs
     k, n = b.shape(weight)
     m = prod(b.shape(grad)) // k
-    b.product(Value(node), _rows(b, grad, k), _rows(b, weight, n), (m, n, k), (False, False))
+    b.product(Value(node), b.whole(grad, k), b.whole(weight, n), (m, n, k), (False, False))
 
 
 def _dense_weight(b: Builder, node: Node) -> None:
@@ -241,7 +235,7 @@ def _dense_weight(b: Builder, node: Node) -> None:
     grad, data = node.inputs
     m, n = b.shape(Value(node))
     k = prod(b.shape(grad)) // m
-    b.product(Value(node), _rows(b, grad, m), _rows(b, data, n), (m, n, k), (True, False))
+    b.product(Value(node), b.whole(grad, m), b.whole(data, n), (m, n, k), (True, False))
 
 
 def _dense_bias(b: Builder, node: Node) -> None:
@@ -259,7 +253,7 @@ def _dot(b: Builder, node: Node) -> None:
     m, n = b.shape(Value(node))
     turned = bool(node.attrs["transpose_a"]), bool(node.attrs["transpose_b"])
     k = b.shape(left)[0 if turned[0] else 1]
-    a, c = _rows(b, left, b.shape(left)[1]), _rows(b, right, b.shape(right)[1])
+    a, c = b.whole(left, b.shape(left)[1]), b.whole(right, b.shape(right)[1])
     b.product(Value(node), a, c, (m, n, k), turned)
 
 
