@@ -63,6 +63,9 @@ __all__ = [
     "embedding_dense_backward",
     "standard_gamma",
     "set_grad_mode",
+    "arranged_weight",
+    "finished_convolution",
+    "added_convolution",
 ]
 
 Tensor = torch.Tensor
@@ -372,6 +375,78 @@ upsample_bilinear2d_backward = _kernel("upsample_bilinear2d_backward")  # (…, 
 embedding_dense_backward = _kernel(
     "embedding_dense_backward"
 )  # (grad, rows, number of rows, padding row, scale by count)
+
+# -- convolutions of plans that predict: bias, addition and activation in the same call, on weights that lie as wanted -
+
+_ONEDNN: Any = getattr(torch.ops, "mkldnn", None)
+
+
+def _overload(name: str, overload: str) -> Any:
+    """Return a kernel of oneDNN's without the Python layer; None where this torch lacks it."""
+    found = getattr(getattr(_ONEDNN, name, None), overload, None)
+    return getattr(found, "_op", found)
+
+
+_arrange: Any = getattr(_ONEDNN, "_reorder_convolution_weight", None)
+_finish: Any = _overload("_convolution_pointwise", "default")
+_add: Any = _overload("_convolution_pointwise", "binary")
+_add_over: Any = _overload("_convolution_pointwise_", "binary")
+has_finished_convolution: bool = None not in (_arrange, _finish, _add, _add_over)
+
+
+def arranged_weight(
+    weight: Tensor, stride: Any, dilate: Any, pad: Any, groups: int, data: Sequence[int]
+) -> Tensor:
+    """Return a convolution's weights in the order that oneDNN wants for data of a shape: a copy for one reader.
+
+    Where it has no such order the weights come back channels last. Whoever passes on what this returns must hand it to
+    `finished_convolution` or `added_convolution`.
+    """
+    if has_finished_convolution and weight.is_cpu and weight.dtype is torch.float32 and torch.backends.mkldnn.enabled:
+        try:
+            return _arrange(weight.contiguous(), pad, stride, dilate, groups, list(data))
+        except RuntimeError:  # shapes that it does not take
+            pass
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+_ATTRS = {"none": "none", "relu": "relu", "clip": "hardtanh", "leaky": "leaky_relu"}
+
+
+def finished_convolution(
+    data: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, dilate: Any, pad: Any, groups: int, act: str,
+    low: float = 0.0, high: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Compute act(convolution + bias) in one call where `weight` comes from `arranged_weight`; see `ops/prediction.py`.
+
+    >>> x, w, b = torch.ones(1, 2, 3, 3), torch.ones(4, 2, 1, 1), torch.full((4,), -2.5)
+    >>> finished_convolution(x, w, b, (1, 1), (1, 1), (0, 0), 1, "relu").sum().item()
+    0.0
+    """
+    if weight.is_mkldnn:
+        numbers = () if act in ("none", "relu") else (low, high) if act == "clip" else (low,)
+        return _finish(data, weight, bias, pad, stride, dilate, groups, _ATTRS[act], numbers, "")
+    out = torch.conv2d(data, weight, bias, stride, pad, dilate, groups)
+    if act == "relu":
+        return out.relu_()
+    if act == "clip":
+        return out.clamp_(low, high)
+    return torch.nn.functional.leaky_relu_(out, low) if act == "leaky" else out
+
+
+def added_convolution(
+    residual: Tensor, data: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, dilate: Any, pad: Any,
+    groups: int, act: str, overwrite: bool = False,
+) -> Tensor:  # fmt: skip
+    """Compute act(residual + convolution + bias), act none or relu; `overwrite`: the residual's memory may be used."""
+    if weight.is_mkldnn:
+        rectify = None if act == "none" else act
+        if overwrite:
+            return _add_over(residual, data, weight, bias, pad, stride, dilate, groups, "add", None, rectify, (), None)
+        return _add(data, residual, weight, bias, pad, stride, dilate, groups, "add", None, rectify, (), None)
+    out = torch.conv2d(data, weight, bias, stride, pad, dilate, groups).add_(residual)
+    return out.relu_() if act == "relu" else out
+
 
 # -- draws -------------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value
 from ..symbol.text import to_text
+from .derived import Store
 from .inductor import run_inductor
 from .insight.clock import times_of
 from .insight.explanation import Explanation
@@ -74,6 +75,7 @@ class CachedOp:
     def __init__(self, name: str, build: Callable[[tuple[Any, ...], bool], TracedGraph], **flags: Any) -> None:
         self.name, self.build, self.flags = name, build, flags
         self.entries: dict[Any, _Entry] = {}
+        self.store = Store()  # what plans compute from parameters alone
         self.last_args: tuple[Any, ...] | None = None
         self.changes = 0  # kept by the block: how many structural changes there had been when this was made
 
@@ -133,7 +135,8 @@ class CachedOp:
                 return run_inductor(entry.graph, tensors, entry.training, entry.others)
             plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
                                                  [inputs[i] for i in mask], graph.effects,
-                                                 all(t.is_cpu for t in tensors), self.name)
+                                                 all(t.is_cpu for t in tensors), self.name,
+                                                 dict(graph.parameters), self.store)
         return run_plan(plan, tensors, mask)
 
     # -- insight -------------------------------------------------------------------------------------------------------
@@ -190,9 +193,12 @@ def _facts(name: str, signature: str, entry: _Entry, mask: Any, plan: Plan, tens
     note = ""
     if mask and plan.backward is None:
         note = "a graph this small is differentiated by torch's tape: its backward has no steps of ours"
+    if plan.derived is not None:
+        note = plan.derived.text(plan.program)
     for number, given in enumerate(tensors or ()):
         try:
-            steps = with_times(steps, *times_of(list(sources.values()), given, count, rounds))
+            known = plan.derived(given) if plan.derived is not None else ()
+            steps = with_times(steps, *times_of(list(sources.values()), given, count, rounds, known))
             break
         except (MXNetError, IndexError, RuntimeError):
             if number + 1 == len(tensors or ()):

@@ -39,7 +39,7 @@ FRESH = frozenset({
     "_div_scalar", "_rminus_scalar", "_rdiv_scalar", "_relu_backward", "_sigmoid_backward", "_tanh_backward", "sqrt",
     "square", "Concat", "sum", "mean", "softmax", "log_softmax", "_convolution_backward", "_batch_norm_backward",
     "_pooling_backward", "_layer_norm_backward",
-    "_batch_statistics", "_normalise", "_normalise_backward"})
+    "_batch_statistics", "_normalise", "_normalise_backward", "_finished_convolution", "_added_convolution"})
 
 # Operators whose results may be any of their inputs: they run sub-graphs, user code, or another kernel's derivative.
 HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "amp_multicast"})

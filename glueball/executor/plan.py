@@ -8,7 +8,7 @@ instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, final
@@ -25,6 +25,7 @@ from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
 from .codegen import Source, Step, write_function
+from .derived import MOST_ARRANGED, Derived, Store, derivable
 from .insight.spans import enlist, spanned
 from .interpret import interpret, run_operator
 from .jit.partition import all_native, partition
@@ -65,6 +66,7 @@ class Plan:
     name: str = "plan"
     native: bool = False
     compiled: bool = False
+    derived: Derived | None = None
 
     def __post_init__(self) -> None:
         enlist(self)
@@ -72,14 +74,14 @@ class Plan:
     def watch(self, units: bool) -> None:
         """Run functions that open spans for the profiler (insight/spans.py)."""
         first, *rest = self.sources.values()
-        self.forward = spanned(f"{self.name} forward", first, units)
+        self.forward = _with(spanned(f"{self.name} forward", first, units), self.derived)
         if rest:
             self.backward = spanned(f"{self.name} backward", rest[0], units)
 
     def unwatch(self) -> None:
         """Run the plain functions again."""
         first, *rest = self.sources.values()
-        self.forward, self.backward = first.function, rest[0].function if rest else None
+        self.forward, self.backward = _with(first.function, self.derived), rest[0].function if rest else None
 
     def replay(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph through the interpreter, on torch's tape when it is on (gradients of gradients)."""
@@ -94,20 +96,25 @@ def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:
 
 def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],
               training: bool, wrt: Sequence[Node], effects: Sequence[Value] = (), native: bool = False,
-              name: str = "plan") -> Plan:
+              name: str = "plan", parameters: Mapping[Node, Hashable] | None = None,
+              store: Store | None = None) -> Plan:  # fmt: skip
     """Compile a graph for one mode.
 
     wrt : the inputs for which backward returns gradients (none: forward only)
     native : whether the arrays are on the CPU, so that parts of the plan can be machine code (jit/)
     effects : values of nodes that update a state and therefore run, used or not
     name : whose plan it is, for the profiler
+    parameters : the inputs that are parameters, with what each belongs to: a plan that predicts keeps what it computes
+        from them alone in the `store`
     """
     start = time.perf_counter()
     keep_freed()
     compiled = native and bool(config.get("GLUEBALL_JIT"))
     outputs, types = with_sizes(outputs, types)
+    fixed = parameters if parameters and store is not None and not (training or wrt or effects) else {}
     if config.get("GLUEBALL_PASSES"):
-        prepared = prepare(Program((*outputs, *effects), types, training), compiled and available(), len(effects))
+        prepared = prepare(Program((*outputs, *effects), types, training), compiled and available(), len(effects),
+                           bool(fixed) and native)  # fmt: skip
         found = [v for v in prepared.outputs if v is not None]
         outputs, effects, types = found[:len(outputs)], found[len(outputs):], prepared.types
     order = topological([*outputs, *effects])
@@ -124,7 +131,8 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     program = Program((*outputs, *grads, *effects), all_types, training)
     log = [("traced", len(order)), ("with gradient", len(program.order))] if wrt else [("traced", len(order))]
     if config.get("GLUEBALL_PASSES"):
-        program, passed = optimise(program, _run, native)
+        arrange = store is None or store.arranging < MOST_ARRANGED
+        program, passed = optimise(program, _run, native, fixed, compiled and available(), arrange)
         log += passed[1:]
         at = len(outputs) + len(grads)
         program = recompute(program, [v for v in (*program.outputs[:len(outputs)], *program.outputs[at:]) if v])
@@ -133,9 +141,12 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     new_grads = list(program.outputs[count:count + len(grads)])
     new_effects = [v for v in program.outputs[count + len(grads):] if v is not None]
     head_nodes = {h.node for h in heads}
+    derived = _derived(program, inputs, fixed, store)
+    known = set() if derived is None else set(derived.operators)
     forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects])
+    forward_nodes = [n for n in forward_nodes if n not in known]
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
-    input_values = [Value(n) for n in inputs]
+    input_values = [*map(Value, inputs), *(derived.values if derived is not None else ())]
     made = [*new_outputs, *saved]
 
     def steps(nodes: list[Node], results: Sequence[Value | None]) -> Sequence[Step]:
@@ -152,11 +163,34 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     given, shown = set(inputs), {p - count for p in sources["forward"].shared}
     return Plan(list(inputs), list(outputs), list(effects), list(wrt), training,
                 any(n.op is not None and n.op.random for n in order),
-                [i for i, n in enumerate(inputs) if n in auxiliary], sources["forward"].function,
+                [i for i, n in enumerate(inputs) if n in auxiliary], _with(sources["forward"].function, derived),
                 sources["backward"].function if wrt else None, count, saved,
                 [i for i, v in enumerate(saved) if v.node in given or i in shown],
                 [t.dtype.is_floating_point for t in out_types], program.types, program, sources, log,
-                time.perf_counter() - start, name, native, compiled)
+                time.perf_counter() - start, name, native, compiled, derived)
+
+
+def _derived(program: Program, inputs: Sequence[Node], parameters: Mapping[Node, Hashable],
+             store: Store | None) -> Derived | None:  # fmt: skip
+    """Return what the program computes from parameters alone; None: nothing, or it may not be kept."""
+    if not parameters or store is None or not config.get("GLUEBALL_PASSES"):
+        return None
+    values = derivable(program, {**parameters, **{node: node for node in program.constants}})
+    if not values:
+        return None
+    store.arranging += any(n.op is not None and n.op.name == "_arranged_weight" for n in program.order)
+    return Derived(store, values, inputs, parameters, program.constants)
+
+
+def _with(function: Any, derived: Derived | None) -> Any:
+    """Return the function of a plan's inputs; `function` wants the derived values after them."""
+    if derived is None:
+        return function
+
+    def forward(*tensors: torch.Tensor) -> Any:
+        return function(*tensors, *derived(tensors))
+
+    return forward
 
 
 def _is_small(order: Sequence[Node]) -> bool:

@@ -20,6 +20,7 @@ from ..base import dtype as dtypes
 from ..base.context import Context
 from ..base.errors import AutogradError, DTypeError, MXNetError, ShapeError, explain
 from ..base.modes import is_recording
+from ..base.writes import lend
 from ..dispatch import CURRENT, explain_failure, invoke, set_array
 from ..ops.opdef import lookup
 from .indexing import read, write
@@ -129,6 +130,7 @@ class NDArray:
 
     def to_torch(self) -> torch.Tensor:
         """Return the torch tensor itself: no copy, on the tape when this array is."""
+        lend(self._t)
         return self._t
 
     def asscalar(self) -> Any:
@@ -159,6 +161,7 @@ class NDArray:
         return array if dtype is None else array.astype(dtype)
 
     def __dlpack__(self, **options: Any) -> Any:
+        lend(self._t)
         return self._t.detach().__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
@@ -166,6 +169,7 @@ class NDArray:
 
     def to_dlpack_for_read(self) -> Any:
         """Return a DLPack capsule that shares the memory."""
+        lend(self._t)
         return self._t.detach().__dlpack__()
 
     to_dlpack_for_write = to_dlpack_for_read

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..base.writes import note_write
 from .normalization import along
 from .opdef import Grad, Tensor, Value, from_kernel, operator, unsupported
 from .rules.check import A, S, check
@@ -45,6 +46,7 @@ def move(moving_mean: Tensor, moving_var: Tensor, mean: Tensor, var: Tensor, mom
     """Let moving ← momentum·moving + (1 − momentum)·batch, with the biased variance."""
     moving_mean.data.mul_(momentum).add_(mean.to(moving_mean.dtype), alpha=1 - momentum)
     moving_var.data.mul_(momentum).add_(var.to(moving_var.dtype), alpha=1 - momentum)
+    note_write(moving_mean, moving_var)
 
 
 def _np_statistics(

@@ -16,6 +16,7 @@ import torch
 
 from ..base import aten
 from ..base.errors import ShapeError, explain
+from ..base.writes import note_write
 from .opdef import REQUIRED, Grad, Tensor, Training, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.layers import Probing, formula, half_keeps_float32
@@ -97,11 +98,13 @@ def _train_batch_norm(
         if count == 1:
             moving_mean.data.mul_(momentum).add_(found[1].to(moving_mean.dtype), alpha=1 - momentum)
             moving_var.data.mul_(momentum)
+            note_write(moving_mean, moving_var)
         return found
     variance = moving_var.data
     variance.mul_(count / (count - 1))
     found = aten.batch_norm(data, gamma, beta, moving_mean.data, variance, True, 1 - momentum, eps, True)[:3]
     moving_var.data.mul_((count - 1) / count)
+    note_write(moving_mean, moving_var)
     return found
 
 

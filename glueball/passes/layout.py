@@ -18,20 +18,23 @@ from ..ops.rules.infer import broadcasting, elementwise, same_shape
 from ..symbol.graph import Node, Value
 from .program import Growing, Program, Types, rebuild
 
-__all__ = ["channels_last", "ORDER"]
+__all__ = ["channels_last", "FINISHED", "ORDER"]
 
 ORDER = "__memory__"  # the hint that a node's results lie channels last
 
 # operator -> positions of the inputs that should lie channels last
 _WANT: Mapping[str, tuple[int, ...]] = {
     "Convolution": (0,), "_convolution_backward": (0, 1), "Deconvolution": (0,), "_normalise_backward": (0, 1, 6),
+    "_normalise": (0, 5), "_finished_convolution": (0,), "_added_convolution": (0, 1),
 }  # fmt: skip
 # operators whose results lie as their first input does, and the positions of the inputs that should lie alike
 _FOLLOW: Mapping[str, tuple[int, ...]] = {
-    "Pooling": (), "_pooling_backward": (0,), "BatchNorm": (), "_batch_norm_backward": (1, 0), "_normalise": (5,),
+    "Pooling": (), "_pooling_backward": (0,), "BatchNorm": (), "_batch_norm_backward": (1, 0),
     "Dropout": (), "_dropout_backward": (), "Activation": (), "LeakyReLU": (), "clip": (),
     "_contrib_AdaptiveAvgPooling2D": (),
 }  # fmt: skip
+FINISHED = ("_finished_convolution", "_added_convolution")
+_CONVOLUTIONS = ("Convolution", "_convolution_backward", "Deconvolution", *FINISHED)
 _DTYPES = tuple(map(as_torch, ("float32", "bfloat16", "float16")))
 
 
@@ -87,8 +90,10 @@ def channels_last(program: Program) -> Program:
 
 def _is_convolution(node: Node, types: Types) -> bool:
     """Whether a node is a convolution of images with channels first, of an element type that gains."""
-    if node.op is None or node.op.name not in ("Convolution", "_convolution_backward", "Deconvolution"):
+    if node.op is None or node.op.name not in _CONVOLUTIONS:
         return False
+    if node.op.name in FINISHED:
+        return True
     kind: TensorType = types[node.inputs[0].node][node.inputs[0].index]
     return len(kind.shape or ()) == 4 and kind.dtype in _DTYPES and node.attrs["layout"] in (None, "None", "NCHW")
 
@@ -96,7 +101,7 @@ def _is_convolution(node: Node, types: Types) -> bool:
 def _wanted(node: Node, op: OpDef, inputs: Sequence[Value], types: Types, last: set[Value]) -> tuple[int, ...]:
     """Return the positions of the inputs that should lie channels last: none for operators that are left alone."""
     if op.name in _WANT:
-        return _WANT[op.name] if op.name.startswith("_normalise") or _is_convolution(node, types) else ()
+        return _WANT[op.name] if op.name.startswith("_") or _is_convolution(node, types) else ()
     followed = _FOLLOW.get(op.name)
     if followed is not None:
         leader = 1 if op.name in ("_pooling_backward", "_batch_norm_backward") else 0

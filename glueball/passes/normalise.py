@@ -19,7 +19,7 @@ from ..ops.opdef import TensorType, lookup
 from ..symbol.graph import Node, Value
 from .program import Growing, Program, rebuild
 
-__all__ = ["fuse_normalisation", "LEAST"]
+__all__ = ["fuse_normalisation", "LEAST", "is_operator", "uses_of", "with_addition", "with_relu"]
 
 _FLOAT32 = as_torch("float32")
 _SERVED = (_FLOAT32, as_torch("bfloat16"), as_torch("float16"))
@@ -31,17 +31,19 @@ def fuse_normalisation(program: Program, effects: int = 0) -> Program:
 
     effects : so many outputs, the last ones, are there only because their operators move states
     """
-    if not program.training or not any(_is(n, "BatchNorm") for n in program.order):
+    if not program.training or not any(is_operator(n, "BatchNorm") for n in program.order):
         return program
-    images = any(_is(n, "Convolution") or _is(n, "Deconvolution") for n in program.order)
-    return _with_relu(_with_addition(_moving(_in_parts(program, images), effects)))
+    images = any(is_operator(n, "Convolution") or is_operator(n, "Deconvolution") for n in program.order)
+    return with_relu(with_addition(_moving(_in_parts(program, images), effects)))
 
 
-def _is(node: Node, *names: str) -> bool:
+def is_operator(node: Node, *names: str) -> bool:
+    """Whether a node applies one of the operators named."""
     return node.op is not None and node.op.name in names
 
 
-def _uses(program: Program) -> Counter[Value]:
+def uses_of(program: Program) -> Counter[Value]:
+    """Return how often each value is read or returned."""
     uses: Counter[Value] = Counter(v for node in program.order for v in node.inputs)
     uses.update(v for v in program.outputs if v is not None)
     return uses
@@ -57,10 +59,10 @@ def _made(name: str, node: Node, inputs: Sequence[Value], attrs: Mapping[str, An
 
 
 def _in_parts(program: Program, images: bool) -> Program:
-    uses = _uses(program)
+    uses = uses_of(program)
 
     def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
-        if not _is(node, "BatchNorm") or uses[Value(node, 1)] or uses[Value(node, 2)]:
+        if not is_operator(node, "BatchNorm") or uses[Value(node, 1)] or uses[Value(node, 2)]:
             return None
         attrs, kind = node.attrs, types[inputs[0].node][inputs[0].index]
         shape = kind.shape or ()
@@ -87,7 +89,7 @@ def _moving(program: Program, effects: int) -> Program:
     outputs = list(program.outputs)
     for index in range(len(outputs) - effects, len(outputs)):
         value = outputs[index]
-        if value is not None and _is(value.node, "_normalise"):
+        if value is not None and is_operator(value.node, "_normalise"):
             outputs[index] = Value(value.node.inputs[3].node)
     return Program(tuple(outputs), program.types, program.training, program.constants)
 
@@ -95,14 +97,15 @@ def _moving(program: Program, effects: int) -> Program:
 def _alone(value: Value, uses: Counter[Value]) -> bool:
     """Whether a value is a plain `_normalise` that is used once."""
     node = value.node
-    return _is(node, "_normalise") and not node.attrs["relu"] and uses[value] == 1
+    return is_operator(node, "_normalise") and not node.attrs["relu"] and uses[value] == 1
 
 
-def _with_addition(program: Program) -> Program:
-    uses = _uses(program)
+def with_addition(program: Program) -> Program:
+    """Let a `_normalise` that nobody else reads take along the addition that follows it."""
+    uses = uses_of(program)
 
     def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
-        if not _is(node, "elemwise_add", "broadcast_add", "_plus") or len(inputs) != 2:
+        if not is_operator(node, "elemwise_add", "broadcast_add", "_plus") or len(inputs) != 2:
             return None
         ends = [k for k in (0, 1) if _alone(node.inputs[k], uses) and not node.inputs[k].node.attrs["added"]
                 and _alone_now(inputs[k])]  # fmt: skip
@@ -118,14 +121,15 @@ def _with_addition(program: Program) -> Program:
 
 
 def _alone_now(value: Value) -> bool:
-    return _is(value.node, "_normalise") and not value.node.attrs["added"]
+    return is_operator(value.node, "_normalise") and not value.node.attrs["added"]
 
 
-def _with_relu(program: Program) -> Program:
-    uses = _uses(program)
+def with_relu(program: Program) -> Program:
+    """Let a `_normalise` that nobody else reads take along the ReLU that follows it."""
+    uses = uses_of(program)
 
     def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
-        rectifies = _is(node, "relu") or _is(node, "Activation") and node.attrs["act_type"] == "relu"
+        rectifies = is_operator(node, "relu") or is_operator(node, "Activation") and node.attrs["act_type"] == "relu"
         if not rectifies or not _alone(node.inputs[0], uses):
             return None
         norm = inputs[0].node

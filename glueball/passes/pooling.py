@@ -19,9 +19,9 @@ __all__ = ["pool_first"]
 _RISING = frozenset({"relu", "sigmoid", "tanh", "softrelu", "softsign"})
 
 
-def _rises(node: Node) -> bool:
-    """Whether a node applies one function, which never falls, to each element."""
-    if node.op is None:
+def _rises(node: Node, rectified: bool) -> bool:
+    """Whether a node applies one function, which never falls, to each element; `rectified`: ReLU counts."""
+    if node.op is None or not rectified and "relu" in (node.op.name, node.attrs.get("act_type")):
         return False
     return node.op.name in ("relu", "sigmoid", "tanh", "softsign") or (node.op.name == "Activation"
                                                                        and node.attrs["act_type"] in _RISING)
@@ -34,13 +34,13 @@ def _takes_maxima(node: Node) -> bool:
                                                and not any(node.attrs["pad"] or ()))
 
 
-def pool_first(program: Program) -> Program:
-    """Exchange rising functions with the maximum pooling that follows them."""
+def pool_first(program: Program, rectified: bool = True) -> Program:
+    """Exchange rising functions with the maximum pooling that follows them; `rectified`: ReLU, too."""
     uses: Counter[Node] = Counter(v.node for node in program.order for v in node.inputs)
     uses.update(v.node for v in program.outputs if v is not None)
 
     def visit(node: Node, inputs: Sequence[Value], types: Types) -> Value | None:
-        if not _takes_maxima(node) or uses[node.inputs[0].node] != 1 or not _rises(inputs[0].node):
+        if not _takes_maxima(node) or uses[node.inputs[0].node] != 1 or not _rises(inputs[0].node, rectified):
             return None
         function = inputs[0].node
         pooled = Node(node.op, node.name, function.inputs, node.attrs, node.hints, node.origin, node.serial)

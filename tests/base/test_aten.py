@@ -331,3 +331,43 @@ def test_sgd_updates_every_element(dtype: torch.dtype, momentum: float) -> None:
     gradients = [torch.ones_like(w) for w in weights]
     aten.fused_sgd_(weights, gradients, velocities, gradient_factor=-0.5, weight_decay=0.0, momentum=momentum)
     assert all((weight == 0.5).all() for weight in weights)
+
+
+ACTS = [("none", lambda x: x), ("relu", torch.relu), ("clip", lambda x: x.clamp(0, 2)),
+        ("leaky", lambda x: torch.nn.functional.leaky_relu(x, 0.0))]  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize(("act", "function"), ACTS)
+@pytest.mark.parametrize("form", [((1, 1), (1, 1), (0, 0), 1, (1, 1), 5), ((2, 1), (1, 2), (2, 1), 2, (3, 2), 6),
+                                  ((1, 1), (1, 1), (1, 1), 4, (3, 3), 1)])  # fmt: skip
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_finished_convolutions(kernel, act, function, form, biased, order, monkeypatch) -> None:
+    if not kernel:
+        monkeypatch.setattr(aten, "has_finished_convolution", False)
+    *numbers, groups, window, size = form
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn((2, 4, size, size), generator=generator).contiguous(memory_format=order)
+    weight = torch.randn((8, 4 // groups, *window), generator=generator)
+    bias = torch.randn(8, generator=generator) if biased else None
+    stride, dilate, pad = numbers
+    plain = torch.conv2d(data, weight, bias, stride, pad, dilate, groups)
+    arranged = aten.arranged_weight(weight, stride, dilate, pad, groups, data.shape)
+    assert arranged.is_mkldnn is (kernel and aten.has_finished_convolution)
+    given = (data, arranged, bias, stride, dilate, pad, groups)
+    limits = (0.0, 2.0) if act == "clip" else ()
+    torch.testing.assert_close(aten.finished_convolution(*given, act, *limits), function(plain), rtol=1e-4, atol=1e-4)
+    if act in ("none", "relu"):
+        residual = torch.randn(plain.shape, generator=generator).contiguous(memory_format=order)
+        before, wanted = residual.clone(), function(plain + residual)
+        torch.testing.assert_close(aten.added_convolution(residual, *given, act), wanted, rtol=1e-4, atol=1e-4)
+        assert residual.equal(before)
+        over = aten.added_convolution(residual, *given, act, overwrite=True)
+        torch.testing.assert_close(over, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_onednn_does_not_take_stay() -> None:
+    weight = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    found = aten.arranged_weight(weight, (1, 1), (1, 1), (0, 0), 1, (1, 3, 4, 4))
+    assert not found.is_mkldnn and found.equal(weight)

@@ -63,7 +63,7 @@ def _round(functions: Sequence[Any], sources: Sequence[Source], watch: _Watch, t
 
 
 def times_of(sources: Sequence[Source], tensors: Sequence[torch.Tensor], outputs: int,
-             rounds: int = 10) -> tuple[list[float], dict[int, list[float]]]:  # fmt: skip
+             rounds: int = 10, kept: Sequence[torch.Tensor] = ()) -> tuple[list[float], dict[int, list[float]]]:  # fmt: skip
     """Return the seconds of each step of the functions, and by number of the step those of its units.
 
     Parameters
@@ -72,6 +72,7 @@ def times_of(sources: Sequence[Source], tensors: Sequence[torch.Tensor], outputs
     tensors : of the first function; they are copied, and not written to
     outputs : how many results a user gets; the others go to the second function
     rounds : how many times at most
+    kept : what a plan keeps itself, after the tensors: nobody writes to it
     """
     watch = _Watch(any(t.is_cuda for t in tensors))
     copies: dict[int, torch.Tensor] = {id(t): torch.empty_like(t.detach()) for t in tensors}
@@ -87,7 +88,7 @@ def times_of(sources: Sequence[Source], tensors: Sequence[torch.Tensor], outputs
                 for tensor in tensors:
                     copies[id(tensor)].copy_(tensor)
                 watch.readings.clear()
-                _round(functions, sources, watch, [copies[id(t)] for t in tensors], outputs)
+                _round(functions, sources, watch, [*(copies[id(t)] for t in tensors), *kept], outputs)
                 if number:  # the first round finds memory
                     for place, seconds in _spans(watch.readings):
                         own.setdefault(place, []).append(seconds)

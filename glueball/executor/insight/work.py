@@ -34,7 +34,8 @@ KINDS = {
 
 _LIBRARY = frozenset({"FullyConnected", "dot", "batch_dot", "Convolution", "Deconvolution", "_convolution_backward",
                       "_linear_backward_data", "_linear_backward_weight", "Pooling", "_pooling_backward", "RNN",
-                      "BatchNorm", "_batch_norm_backward", "Embedding", "linalg_gemm", "linalg_gemm2"})  # fmt: skip
+                      "BatchNorm", "_batch_norm_backward", "Embedding", "linalg_gemm", "linalg_gemm2",
+                      "_finished_convolution", "_added_convolution"})  # fmt: skip
 _NATIVE = frozenset({"_normalise", "_normalise_backward", "_batch_statistics"})
 _COPY = frozenset({"transpose", "Concat", "stack", "SwapAxis", "tile", "repeat", "Pad", "Cast", "_memory_format",
                    "_copy", "broadcast_to", "broadcast_axis", "broadcast_like", "reverse", "zeros_like",
@@ -106,8 +107,10 @@ def _product(name: str, ins: Sequence[tuple[int, ...]], out: tuple[int, ...], at
     if name in ("dot", "batch_dot") and len(ins[0]) > 1:
         left, turned = ins[0], bool(attrs.get("transpose_a"))
         return 2 * prod(out) * (left[-1] if not turned else left[-2] if name == "batch_dot" else left[0])
-    if name == "Convolution":
+    if name in ("Convolution", "_finished_convolution"):
         return 2 * prod(out) * prod(ins[1][1:])
+    if name == "_added_convolution":
+        return 2 * prod(out) * prod(ins[2][1:])
     if name == "Deconvolution":
         return 2 * prod(ins[0]) * prod(ins[1][1:])
     if name == "_convolution_backward":
