@@ -106,7 +106,6 @@ def _absorbed_bias(
 
 @operator(
     infer=same_shape,
-    view="copy",
     gradient=_NO_GRADIENT,
     batch=_NO_BATCH,
     check=check(S(A(2, 3, 2, 2), grad=False), ref=lambda weight: weight),
@@ -121,9 +120,9 @@ def _arranged_weight(
 ) -> Tensor:
     """Arrange a convolution's weights (F, C/num_group, h, w) in memory as is best for `data`, the data's shape.
 
-    Without `data` they stay as they are. The result is for `_finished_convolution` and `_added_convolution` only.
+    Without `data` it is a plain copy. The result is for `_finished_convolution` and `_added_convolution` only.
     """
-    return aten.arranged_weight(weight, stride, dilate, pad, num_group, data) if data else weight
+    return aten.arranged_weight(weight, stride, dilate, pad, num_group, data) if data else weight.clone()
 
 
 def _np_finished(
