@@ -142,9 +142,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     new_effects = [v for v in program.outputs[count + len(grads):] if v is not None]
     head_nodes = {h.node for h in heads}
     derived = _derived(program, inputs, fixed, store)
-    known = set() if derived is None else set(derived.operators)
-    forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects])
-    forward_nodes = [n for n in forward_nodes if n not in known]
+    forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects], derived)
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
     input_values = [*map(Value, inputs), *(derived.values if derived is not None else ())]
     made = [*new_outputs, *saved]
@@ -218,10 +216,13 @@ def _taped_plan(outputs: Sequence[Value], effects: Sequence[Value], inputs: Sequ
                 program, {"taped": source}, [("traced", len(order))], time.perf_counter() - start)
 
 
-def _split(program: Program, outputs: Sequence[Value]) -> tuple[list[Node], list[Node]]:
-    """Return (nodes of forward, nodes of backward). Forward runs what its outputs need; backward the rest."""
+def _split(program: Program, outputs: Sequence[Value], derived: Derived | None) -> tuple[list[Node], list[Node]]:
+    """Return (nodes of forward, nodes of backward). Forward runs what its outputs need and is not derived; backward
+    the rest.
+    """
+    known = set() if derived is None else set(derived.operators)
     forward = {n for n in topological(outputs) if not n.is_variable}
-    forward_nodes = [n for n in program.order if n in forward]
+    forward_nodes = [n for n in program.order if n in forward and n not in known]
     backward_nodes = [n for n in program.order if not n.is_variable and n not in forward]
     return forward_nodes, backward_nodes
 
