@@ -62,8 +62,8 @@ def _round(functions: Sequence[Any], sources: Sequence[Source], watch: _Watch, t
         function([*found[outputs:], *(torch.ones_like(t) for t in found[:outputs])])
 
 
-def times_of(sources: Sequence[Source], tensors: Sequence[torch.Tensor], outputs: int,
-             rounds: int = 10, kept: Sequence[torch.Tensor] = ()) -> tuple[list[float], dict[int, list[float]]]:  # fmt: skip
+def times_of(sources: Sequence[Source], tensors: Sequence[torch.Tensor], outputs: int, rounds: int = 10,
+             kept: Sequence[torch.Tensor] = ()) -> tuple[list[float], dict[int, list[float]]]:  # fmt: skip
     """Return the seconds of each step of the functions, and by number of the step those of its units.
 
     Parameters
