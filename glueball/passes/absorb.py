@@ -19,7 +19,7 @@ from ..ops.opdef import OpDef, TensorType, lookup
 from ..symbol.graph import Node, Value
 from . import normalise as rules
 from .normalise import is_operator, uses_of, with_addition, with_relu
-from .program import Program, Types, rebuild
+from .program import Growing, Program, rebuild
 
 __all__ = ["absorb_normalisation", "fixed_nodes", "ABSORBED"]
 
@@ -56,17 +56,17 @@ def absorb_normalisation(program: Program, fixed: Collection[Node], native: bool
 
 
 def _made(name: str, near: Node, inputs: tuple[Value, ...], attrs: Mapping[str, Any], kind: TensorType,
-          types: Types) -> Value:  # fmt: skip
+          types: Growing) -> Value:  # fmt: skip
     op = lookup(name)
     made = Node(op, f"{near.name}{name}", inputs, op.typed(attrs), {}, near.origin, near.serial)
-    types[made] = (kind,)  # type: ignore[index]  # rebuild's own dictionary
+    types[made] = (kind,)
     return Value(made)
 
 
 def _absorbed(program: Program, fixed: set[Node]) -> Program:
     uses = uses_of(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         if not _plain(node, uses) or any(v.node not in fixed for v in node.inputs[1:]):
             return None
         before, layer = node.inputs[0], inputs[0].node
@@ -84,7 +84,7 @@ def _absorbed(program: Program, fixed: set[Node]) -> Program:
                       kinds[1], types)  # fmt: skip
         made = Node(layer.op, layer.name, (layer.inputs[0], scaled, moved), {**layer.attrs, "no_bias": False},
                     {**layer.hints, ABSORBED: node.name}, layer.origin, node.serial)  # fmt: skip
-        types[made] = types[layer]  # type: ignore[index]  # rebuild's own dictionary
+        types[made] = types[layer]
         return Value(made)
 
     return rebuild(program, visit)
@@ -96,7 +96,7 @@ def _plain(node: Node, uses: Mapping[Value, int]) -> bool:
             and not uses.get(Value(node, 1)) and not uses.get(Value(node, 2)))  # fmt: skip
 
 
-def _weight_axis(layer: Node, norm: Node, types: Types) -> int | None:
+def _weight_axis(layer: Node, norm: Node, types: Growing) -> int | None:
     """Return the axis of the layer's weights that a factor per channel belongs to; None: it cannot take it."""
     if layer.op is None or ABSORBED in layer.hints:
         return None
@@ -122,7 +122,7 @@ def _in_one_step(program: Program, fixed: set[Node]) -> Program:
     """Put `_normalise` in the place of what could not be absorbed, where that is large."""
     uses = uses_of(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         kind = types[inputs[0].node][inputs[0].index] if inputs else TensorType()
         if not _plain(node, uses) or len(kind.shape or ()) != 4 or node.attrs.get("axis", 1) != 1:
             return None

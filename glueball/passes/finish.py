@@ -18,7 +18,7 @@ from ..ops.opdef import TensorType, lookup
 from ..symbol.graph import Node, Value
 from .absorb import fixed_nodes
 from .normalise import is_operator, uses_of
-from .program import Program, Types, rebuild
+from .program import Growing, Program, rebuild
 
 __all__ = ["finish_convolutions"]
 
@@ -36,10 +36,10 @@ def finish_convolutions(program: Program, fixed: Collection[Node], arrange: bool
 
 
 def _made(name: str, node: Node, inputs: tuple[Value, ...], attrs: Mapping[str, Any], kind: TensorType,
-          types: Types) -> Value:  # fmt: skip
+          types: Growing) -> Value:  # fmt: skip
     op = lookup(name)
     made = Node(op, node.name, inputs, op.typed(attrs), node.hints, node.origin, node.serial)
-    types[made] = (kind,)  # type: ignore[index]  # rebuild's own dictionary
+    types[made] = (kind,)
     return Value(made)
 
 
@@ -49,7 +49,7 @@ def _pair(value: Any, default: int) -> tuple[int, int]:
 
 
 def _finished(program: Program, fixed: set[Node], arrange: bool) -> Program:
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         kind = types[node][0]
         if not is_operator(node, "Convolution") or any(v.node not in fixed for v in node.inputs[1:]):
             return None
@@ -78,7 +78,7 @@ def _open(value: Value, uses: Counter[Value]) -> bool:
 def _with_addition(program: Program) -> Program:
     uses = uses_of(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         if not is_operator(node, "elemwise_add", "broadcast_add", "_plus") or len(inputs) != 2:
             return None
         kinds = [types[v.node][v.index] for v in inputs]
@@ -107,7 +107,7 @@ def _activation(node: Node) -> dict[str, Any] | None:
 def _with_activation(program: Program) -> Program:
     uses = uses_of(program)
 
-    def visit(node: Node, inputs: tuple[Value, ...], types: Types) -> Value | None:
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
         act = _activation(node)
         if act is None or len(inputs) != 1 or uses[node.inputs[0]] != 1:
             return None
