@@ -15,8 +15,8 @@ import torch
 from .errors import ContextError, explain
 from .memory import release
 
-__all__ = ["Context", "cpu", "gpu", "cpu_pinned", "cpu_shared", "current_context", "num_gpus", "gpu_memory_info",
-           "of_tensor", "as_context"]
+__all__ = ["Context", "cpu", "gpu", "cpu_pinned", "cpu_shared", "current_context", "CURRENT_CONTEXT", "num_gpus",
+           "gpu_memory_info", "of_tensor", "as_context"]
 
 
 @final
@@ -83,11 +83,11 @@ class Context:
             release()
 
     def __enter__(self) -> Context:
-        self._tokens.append(_current.set(self))
+        self._tokens.append(CURRENT_CONTEXT.set(self))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _current.reset(self._tokens.pop())
+        CURRENT_CONTEXT.reset(self._tokens.pop())
 
     def __repr__(self) -> str:
         return f"{self.device_type}({self.device_id})"
@@ -104,7 +104,7 @@ class Context:
         return self
 
 
-_current: ContextVar[Context] = ContextVar("glueball_context", default=Context("cpu", 0))
+CURRENT_CONTEXT: ContextVar[Context] = ContextVar("glueball_context", default=Context("cpu", 0))
 
 
 def cpu(device_id: int = 0) -> Context:
@@ -129,7 +129,7 @@ def cpu_shared(device_id: int = 0) -> Context:
 
 def current_context() -> Context:
     """Return the context in which arrays are made when none is given: `cpu(0)` unless inside ``with ctx:``."""
-    return _current.get()
+    return CURRENT_CONTEXT.get()
 
 
 def num_gpus() -> int:
@@ -154,7 +154,7 @@ def as_context(ctx: Any) -> Context:
     device.
     """
     if ctx is None:
-        return _current.get()
+        return CURRENT_CONTEXT.get()
     if isinstance(ctx, Context):
         return ctx
     if isinstance(ctx, torch.device):

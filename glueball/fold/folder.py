@@ -44,7 +44,6 @@ class Folder(Recorder):
         self.engine = Engine(self)
         self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in
         self.indexed = -1  # how many of them `memories` knows
-        self.constants: dict[Any, tuple[int, Kind]] = {}
 
     # -- the interpreter, beside what the recorder does --------------------------------------------------------------
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:

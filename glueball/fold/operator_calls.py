@@ -55,9 +55,12 @@ def _attributes(attrs: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def class_of(op: OpDef) -> int:
     """Return how the compiled recorder (recorder.c) may look calls of an operator up: 0 not at all, 1 by the kinds of
-    its inputs, 2 the same where the inputs may come as one list, 3 as a sum of any number of arrays of one kind.
+    its inputs, 2 the same where the inputs may come as one list, 3 as a sum of any number of arrays of one kind,
+    4 as an array made out of nothing, always the same.
     """
-    if not op.inputs or op.dynamic or op.mutates or op.name in REDUCTIONS:
+    if not op.inputs:
+        return 0 if op.random or op.mutates or op.dynamic else 4
+    if op.dynamic or op.mutates or op.name in REDUCTIONS:
         return 0
     return 3 if op.name == "add_n" else 2 if op.variadic else 1
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import dispatch
+from ..base.context import CURRENT_CONTEXT
 from ..base.modes import RECORDING, TRAINING, set_torch_grad, torch_grad_enabled
 from ..gluon.hybrid import Changes, HybridBlock
 from ..ndarray.ndarray import NDArray
@@ -60,6 +61,7 @@ class TwinRecorder:
     def __init__(self) -> None:
         self.queues: dict[Signature, TwinQueue] = {}
         self.next = 0  # number of the next value
+        self.constants: dict[Any, tuple[int, Kind]] = {}  # what was made out of nothing, by how
         self.waiting = 0  # recorded and not executed calls
         self.computed = 0  # what was recorded later, references from here on, waits for the next flush
         self.closed: str | None = None  # why the scope is no more
@@ -122,5 +124,6 @@ else:
                 record_block=units.record,
                 record_operator=record_operator, classify=operator_calls.class_of, kind_of=kind_of,
                 item=Future.__getitem__, asscalar=Future.asscalar, scalars=SCALARS, block=HybridBlock,
-                call_block=HybridBlock.__call__, fiber=GreenletFiber, hub=Hub, fiber_here=CURRENT_FIBER, stop=Stop,
+                call_block=HybridBlock.__call__, fiber=GreenletFiber, hub=Hub, fiber_here=CURRENT_FIBER, device=CURRENT_CONTEXT,
+                stop=Stop,
                 grad_enabled=torch_grad_enabled, set_grad=set_torch_grad)

@@ -52,7 +52,7 @@ def default_context() -> Context:
 
 def set_default_context(ctx: Context) -> None:
     """Make `ctx` the current context until further notice."""
-    _context._current.set(ctx)
+    _context.CURRENT_CONTEXT.set(ctx)
 
 
 def list_gpus() -> range:

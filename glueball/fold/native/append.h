@@ -52,7 +52,7 @@ static void refs_end(Refs *refs)
 
 typedef struct {
     PyObject_HEAD
-    PyObject *queues, *externals, *strangers, *fresh, *closed;
+    PyObject *queues, *externals, *strangers, *fresh, *constants, *closed;
     long long next, waiting, computed;
     char direct; /* calls of blocks need not go through the method `call` */
     Memo memos[MEMOS];

@@ -19,7 +19,7 @@ static struct {
     PyTypeObject *future, *array, *call, *kind, *unit, *signature, *arena, *pool, *block, *fiber, *hub;
     PyObject *no_children, *part, *recording, *training, *current, *changes, *dispatch, *calls;
     PyObject *record_block, *record_operator, *classify, *kind_of, *item, *call_block, *asscalar, *scalars;
-    PyObject *fiber_here, *stop, *grad_enabled, *set_grad;
+    PyObject *fiber_here, *device, *stop, *grad_enabled, *set_grad;
     PyObject *numbers[MOST_NOTED]; /* stand for lists of so many children in noted forms */
     PyObject *operators, *outside; /* op -> its class as an integer; (ctx, dtype, shape, ragged) -> Kind */
 } known;
@@ -132,7 +132,7 @@ static PyObject *setup(PyObject *self, PyObject *args, PyObject *objects)
         {"record_operator", &known.record_operator, 0}, {"classify", &known.classify, 0},
         {"kind_of", &known.kind_of, 0}, {"item", &known.item, 0},
         {"call_block", &known.call_block, 0}, {"asscalar", &known.asscalar, 0}, {"scalars", &known.scalars, 0},
-        {"fiber_here", &known.fiber_here, 0}, {"stop", &known.stop, 0}, {"grad_enabled", &known.grad_enabled, 0},
+        {"fiber_here", &known.fiber_here, 0}, {"device", &known.device, 0}, {"stop", &known.stop, 0}, {"grad_enabled", &known.grad_enabled, 0},
         {"set_grad", &known.set_grad, 0},
     };
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {

@@ -88,7 +88,8 @@ static PyObject *recorder_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     if (self == NULL)
         return NULL;
     if ((self->queues = PyDict_New()) == NULL || (self->externals = PyDict_New()) == NULL ||
-        (self->strangers = PyDict_New()) == NULL || (self->fresh = PyList_New(0)) == NULL)
+        (self->strangers = PyDict_New()) == NULL || (self->fresh = PyList_New(0)) == NULL ||
+        (self->constants = PyDict_New()) == NULL)
         Py_CLEAR(self);
     else
         self->direct = 1;
@@ -101,6 +102,7 @@ static int recorder_traverse(Recorder *self, visitproc visit, void *arg)
     Py_VISIT(self->externals);
     Py_VISIT(self->strangers);
     Py_VISIT(self->fresh);
+    Py_VISIT(self->constants);
     Py_VISIT(self->closed);
     return memos_visit(self->memos, visit, arg);
 }
@@ -111,6 +113,7 @@ static int recorder_clear(Recorder *self)
     Py_CLEAR(self->externals);
     Py_CLEAR(self->strangers);
     Py_CLEAR(self->fresh);
+    Py_CLEAR(self->constants);
     Py_CLEAR(self->closed);
     memos_clear(self->memos);
     return 0;
@@ -167,6 +170,7 @@ static PyMemberDef recorder_members[] = {
     {"externals", T_OBJECT_EX, offsetof(Recorder, externals), 0, "id -> (reference, kind, array) of arrays from outside"},
     {"strangers", T_OBJECT_EX, offsetof(Recorder, strangers), 0, "the same, of vectors taken element by element"},
     {"fresh", T_OBJECT_EX, offsetof(Recorder, fresh), 0, "those that are not stored in the arenas yet"},
+    {"constants", T_OBJECT_EX, offsetof(Recorder, constants), 0, "creation -> (reference, kind) of what it made"},
     {"next", T_LONGLONG, offsetof(Recorder, next), 0, "number of the next value"},
     {"waiting", T_LONGLONG, offsetof(Recorder, waiting), 0, "recorded and not executed calls"},
     {"computed", T_LONGLONG, offsetof(Recorder, computed), 0, "references from here on wait for the next flush"},

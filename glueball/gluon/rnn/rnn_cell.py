@@ -22,11 +22,6 @@ from ..hybrid import HybridBlock
 __all__ = ["RecurrentCell", "HybridRecurrentCell", "RNNCell", "LSTMCell", "GRUCell"]
 
 
-def _zeros_through_the_door(shape: Any, **options: Any) -> Any:
-    """Return zeros that whoever listens at the door may share: in a fold those of all samples are one array."""
-    return invoke(_ZEROS, (), {"shape": shape, **options} if options else {"shape": shape})
-
-
 _ZEROS = lookup("_zeros")
 
 
@@ -176,11 +171,14 @@ class RecurrentCell(Block):
             )
         interpreter = CURRENT.get()
         if func is ndarray.zeros and interpreter is not None and not isinstance(interpreter, Tracer):
-            func = _zeros_through_the_door
+            # whoever listens may share: in a fold the zeros of all samples are one array
+            self.__dict__["_init_counter"] += len(infos)  # past __setattr__: for every sample of a fold
+            named = [{k: v for k, v in info.items() if k[:2] != "__"} for info in infos]
+            return [invoke(_ZEROS, (), {**given, **kwargs} if kwargs else given) for given in named]
         symbolic = getattr(func, "__module__", "").startswith(symbol.__name__)
         states = []
         for info in infos:
-            self.__dict__["_init_counter"] += 1  # past __setattr__: once per state of every sample in a fold
+            self._init_counter += 1
             given = {**{k: v for k, v in info.items() if not k.startswith("__")}, **kwargs}
             if symbolic:
                 given["name"] = f"{self.prefix}begin_state_{self._init_counter}"
