@@ -288,6 +288,8 @@ def explain_failure(op: OpDef, tensors: Sequence[torch.Tensor | None], attrs: Ma
         kind = AutogradError
     elif isinstance(error, NotImplementedError) or "not implemented for" in first:
         kind, fix = UnsupportedError, "convert first, for example with x.astype('float32')"
+    elif isinstance(error, OverflowError):
+        kind, fix = DTypeError, "a whole number has 64 bits at most; write a larger one as a float, for example 2.0**70"
     elif len(dtypes) > 1 and ("dtype" in first or "type" in first):
         kind, fix = DTypeError, "bring the inputs to one type with x.astype('float32')"
     return kind(explain(op.name, first, received=f"{received}; {given}" if given else received, fix=fix))

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glueball import autograd, fold, gluon, nd
+from glueball.base.errors import MXNetError
 
 
 class Mixed(gluon.HybridBlock):
@@ -128,6 +129,23 @@ def test_modes_and_hooks_are_seen_between_two_calls() -> None:
         np.testing.assert_allclose(value.asnumpy(), before[0].asnumpy(), rtol=1e-6)
 
 
+def test_zeros_are_shared_and_their_own() -> None:
+    """Zeros of the same shape are found again, of another shape, type or in another scope are not; writing to one
+    leaves the others.
+    """
+    cells = [gluon.rnn.LSTMCell(2, input_size=3), gluon.rnn.GRUCell(2, input_size=3), gluon.rnn.LSTMCell(4)]
+    for _ in range(2):
+        with fold.batching():
+            states = [cell.begin_state(batch_size=size) for cell in cells for size in (1, 2, 1)]
+            half = cells[0].begin_state(batch_size=1, dtype="float16")
+            states[0][0] += 1
+        assert [[v.shape for v in state] for state in states[:3]] == [[(1, 2)] * 2, [(2, 2)] * 2, [(1, 2)] * 2]
+        assert [v.shape for v in states[3]] == [(1, 2)]
+        assert [v.shape for v in states[8]] == [(1, 4)] * 2
+        assert half[0].dtype == np.float16
+        assert [v.sum().asscalar() for state in states for v in state] == [2, *[0] * (len(states) * 2 - 4)]
+
+
 def test_weights_set_anew_are_read() -> None:
     dense = gluon.nn.Dense(1, in_units=3, use_bias=False)
     dense.initialize()
@@ -195,3 +213,23 @@ def test_an_error_of_a_sample_that_waits_leaves_everything_clean() -> None:
         fold.map(program, [9, 5, 1, 7])
     assert sorted(ended) == [1, 5, 7, 9]
     assert fold.map(program, [2, 3]) == [0.0, 0.0]
+
+
+def test_whole_numbers_beyond_64_bits() -> None:
+    """As a constant of the block they are exact; as a number of an operator they are refused, and the scope is clean."""
+
+    class Times(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, x: Any, number: int, exact: bool) -> Any:
+            return x * (number / 2**70 if exact else number)
+
+    block = Times()
+    block.hybridize()
+    with fold.batching():
+        x = nd.ones((1, 3)) * 2
+        made = [block(x, number, True) for number in (2**70, 2**71, -(2**70), 2**70)]
+    assert [v[0, 0].asscalar() for v in made] == [2, 4, -2, 2]
+    with pytest.raises(MXNetError, match=r"(?s)_mul_scalar.*64 bits at most"), fold.batching():
+        block(nd.ones((1, 3)) * 2, 2**70, False)
+    with fold.batching():
+        again = block(nd.ones((1, 3)) * 2, 3, False)
+    assert again[0, 0].asscalar() == 6
