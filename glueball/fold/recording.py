@@ -124,6 +124,5 @@ else:
                 record_block=units.record,
                 record_operator=record_operator, classify=operator_calls.class_of, kind_of=kind_of,
                 item=Future.__getitem__, asscalar=Future.asscalar, scalars=SCALARS, block=HybridBlock,
-                call_block=HybridBlock.__call__, fiber=GreenletFiber, hub=Hub, fiber_here=CURRENT_FIBER, device=CURRENT_CONTEXT,
-                stop=Stop,
-                grad_enabled=torch_grad_enabled, set_grad=set_torch_grad)
+                call_block=HybridBlock.__call__, fiber=GreenletFiber, hub=Hub, fiber_here=CURRENT_FIBER,
+                device=CURRENT_CONTEXT, stop=Stop, grad_enabled=torch_grad_enabled, set_grad=set_torch_grad)

@@ -216,7 +216,7 @@ def test_an_error_of_a_sample_that_waits_leaves_everything_clean() -> None:
 
 
 def test_whole_numbers_beyond_64_bits() -> None:
-    """As a constant of the block they are exact; as a number of an operator they are refused, and the scope is clean."""
+    """As constants of a block they are exact; as numbers of an operator they are refused, and the scope is clean."""
 
     class Times(gluon.HybridBlock):
         def hybrid_forward(self, F: Any, x: Any, number: int, exact: bool) -> Any:
