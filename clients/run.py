@@ -45,6 +45,7 @@ class Language:
     packages: str = "onnxruntime (C library)"  # what a user needs, for the table
     environment: dict[str, str] = field(default_factory=dict)
     npm: str = ""
+    size: str = ""  # what npm's package takes on disk
 
 
 LANGUAGES = [
@@ -74,6 +75,7 @@ LANGUAGES = [
         packages="onnxruntime-node (npm)",
         environment={"NODE_PATH": "{build}/node/node_modules"},
         npm="onnxruntime-node",
+        size="about 290 MB",
     ),
     Language(
         "Perl",
@@ -145,6 +147,15 @@ LANGUAGES = [
         "cc php",
         "php -r 'exit(extension_loaded(\"FFI\") ? 0 : 1);'",
         packages="PHP (FFI)",
+    ),
+    Language(  # no Debian packages here: a browser is used where there is one, and never installed
+        "Browser",
+        f"{shlex.quote(sys.executable)} {{here}}/browser/client.py",
+        programs="npm chromium",
+        packages="onnxruntime-web (npm), Chromium",
+        environment={"ORT_WEB": "{build}/node/node_modules/onnxruntime-web/dist"},
+        npm="onnxruntime-web",
+        size="about 140 MB",
     ),
 ]
 
@@ -241,8 +252,8 @@ def install(languages: list[Language]) -> None:
     elif packages:
         print(f"As root, on Debian: apt-get install --no-install-recommends {' '.join(packages)}")
     for language in absent:
-        if language.npm and shutil.which("npm"):
-            print(f"Installing with npm, into {BUILD / 'node'} (about 290 MB): {language.npm}", flush=True)
+        if language.npm and missing(language) == f"no {language.npm}":
+            print(f"Installing with npm, into {BUILD / 'node'} ({language.size}): {language.npm}", flush=True)
             (BUILD / "node").mkdir(exist_ok=True)  # --ignore-scripts: the package's own one fetches CUDA libraries
             done = execute(
                 f"npm install --silent --ignore-scripts --no-audit --no-fund --prefix {BUILD / 'node'} {language.npm}",
@@ -263,8 +274,8 @@ def advise(languages: list[Language]) -> None:
     if packages:
         print(f"  apt-get install --no-install-recommends {' '.join(packages)}")
     for language in absent:
-        if language.npm:
-            print(f"  npm install {language.npm}, into {BUILD / 'node'} (about 290 MB)")
+        if language.npm and missing(language) == f"no {language.npm}":
+            print(f"  npm install {language.npm}, into {BUILD / 'node'} ({language.size})")
 
 
 def difference(found: str, wanted: str) -> str:
