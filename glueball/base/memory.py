@@ -3,6 +3,8 @@
 The one idea: the C library hands large blocks back to the system when they are freed and gets them anew, page by page
 and filled with zeros, a moment later. A training step that makes and drops gigabytes of arrays spends a third of its
 time there. `keep_freed` tells the C library to keep them, as caching allocators do; `release` gives back what is free.
+The first run of a plan leaves what stays (states of an optimiser, compiled code, the library's caches) scattered among
+its arrays, and the second no longer fits into the holes: a `Settling` gives everything back once in between.
 Only glibc has these switches; elsewhere nothing happens. On a GPU torch's allocator keeps memory by itself.
 """
 
@@ -12,13 +14,14 @@ import ctypes
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, final
 
 from . import config
 
-__all__ = ["keep_freed", "release", "on_release"]
+__all__ = ["keep_freed", "release", "on_release", "Settling"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of mallopt's parameters, from malloc.h
+LARGE = 1 << 27  # bytes of arrays from which holes between them matter
 
 _owners: list[Callable[[], None]] = []
 
@@ -56,3 +59,30 @@ def release() -> bool:
         forget()
     library = _library()
     return library is not None and bool(library.malloc_trim(ctypes.c_size_t(0)))
+
+
+@final
+class Settling:
+    """Before the second run of what makes many bytes of arrays, free memory is given back, once.
+
+    >>> once = Settling(LARGE)
+    >>> [once.run() for _ in range(3)]
+    [False, True, False]
+    >>> small = Settling(1)
+    >>> [small.run() for _ in range(3)]
+    [False, False, False]
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, size: int) -> None:
+        self._left = 2 if size >= LARGE else 0
+
+    def run(self) -> bool:
+        """Say that it runs now; return whether memory was given back before."""
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                release()
+                return True
+        return False

@@ -231,6 +231,7 @@ def run_plan(plan: Plan, tensors: Sequence[torch.Tensor], mask: Sequence[int]) -
     if mask and plan.backward is None:
         return plan.forward(*tensors)  # on torch's tape: see plan.SMALL
     if mask:
+        plan.settling.run()
         return _Recorded.apply(plan, mask, *tensors)
     if torch.is_grad_enabled():
         with torch.no_grad():

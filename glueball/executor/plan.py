@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, final
 
 import torch
 
 from ..base import config
-from ..base.memory import keep_freed
+from ..base.memory import Settling, keep_freed
 from ..ops.opdef import TensorType, Unsupported
 from ..passes.gradient import differentiate
 from ..passes.pipeline import optimise, prepare
@@ -27,6 +27,7 @@ from ..symbol.graph import Node, Value, topological, variables
 from .codegen import Source, Step, write_function
 from .derived import MOST_ARRANGED, Derived, Store, derivable
 from .insight.spans import enlist, spanned
+from .insight.work import bytes_of
 from .interpret import interpret, run_operator
 from .jit.partition import all_native, partition
 from .native import available
@@ -67,8 +68,10 @@ class Plan:
     native: bool = False
     compiled: bool = False
     derived: Derived | None = None
+    settling: Settling = field(init=False)
 
     def __post_init__(self) -> None:
+        self.settling = Settling(sum(bytes_of(v, self.types) for v in self.saved if not v.node.is_variable))
         enlist(self)
 
     def watch(self, units: bool) -> None:

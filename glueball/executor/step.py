@@ -16,7 +16,7 @@ from typing import Any, Protocol, final
 import torch
 
 from ..base import aten, config
-from ..base.memory import keep_freed
+from ..base.memory import Settling, keep_freed
 from ..ops.opdef import TensorType, lookup
 from ..passes.gradient import differentiate
 from ..passes.pipeline import optimise, prepare
@@ -28,6 +28,7 @@ from .codegen import Source, write_function
 from .insight.clock import times_of
 from .insight.facts import PlanFacts, plan_facts, with_times
 from .insight.spans import enlist, spanned
+from .insight.work import moved_by
 from .interpret import run_operator
 from .jit.partition import partition
 from .jit.update import UPDATE, Traced
@@ -60,6 +61,7 @@ class StepPlan:
         self._function = source.function
         self._values: list[float] = []
         self._numbers = torch.zeros(1, dtype=dtype)
+        self._settling = Settling(sum(moved_by(node, types) for node in program.order if not node.is_variable))
         enlist(self)
 
     def watch(self, units: bool) -> None:
@@ -86,6 +88,7 @@ class StepPlan:
         if numbers != self._values:
             self._numbers = torch.tensor(numbers, dtype=self._numbers.dtype)
             self._values = list(numbers)
+        self._settling.run()
         recording = torch.is_grad_enabled()
         aten.set_grad_mode(False)
         try:

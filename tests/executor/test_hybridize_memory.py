@@ -7,7 +7,9 @@ import weakref
 import numpy as np
 import pytest
 
+import glueball as mx
 from glueball import autograd, gluon, nd
+from glueball.base import memory
 from glueball.base.errors import AutogradError
 from glueball.executor import plan
 
@@ -140,3 +142,27 @@ def test_operators_keep_their_own_gradients_in_second_order_and_loops(function):
             (gradient * gradient).sum().backward()
         found.append((first, gradient.asnumpy(), x.grad.asnumpy()))
     np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+@pytest.mark.parametrize("one_call", [False, True])
+def test_free_memory_is_given_back_once_before_the_second_step(one_call, monkeypatch):
+    monkeypatch.setattr(memory, "LARGE", 1)
+    monkeypatch.setattr(plan, "SMALL", 0)
+    counted = []
+    monkeypatch.setattr(memory, "release", lambda: counted.append(steps))
+    net = gluon.nn.Dense(2, in_units=3, activation="tanh")
+    net.initialize(mx.init.One())
+    net.hybridize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    measure = gluon.loss.L2Loss()
+    compiled = gluon.contrib.CompiledStep(net, measure, trainer)
+    x, y = nd.ones((4, 3)), nd.zeros((4, 2))
+    for steps in range(4):
+        if one_call:
+            compiled(x, y)
+        else:
+            with autograd.record():
+                loss = measure(net(x), y)
+            loss.backward()
+            trainer.step(4)
+    assert counted == [1]
