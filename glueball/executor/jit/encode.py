@@ -22,7 +22,7 @@ from ..native import machine
 from ..native.compile import Kernel as Code
 from ..native.compile import compiler, parallel
 from ..native.emit import Segment
-from ..native.panels import FewRows, Panels, best_height, panel_size
+from ..native.panels import FewRows, Panels, best_height, panel_size, turned_height
 from ..native.places import BLOCK, PARALLEL
 from .driver import END, GUARD, KERNEL, PRODUCT
 from .memory import Layout
@@ -107,8 +107,10 @@ class _Encoder:
     def few_rows(self, unit: Product, packed: Stored) -> None:
         """Append a product with a weight in order."""
         shared = self._panels(unit.k, unit.n, unit.m * unit.k * unit.n >= _ROWS_WORTH)
-        left, result = unit.left, unit.result
-        code = compiler().kernel(FewRows(best_height(unit.m, compiler().vector_bytes)), self.dtype)
+        left, result, lanes = unit.packed_left or unit.left, unit.result, compiler().vector_bytes
+        turned = unit.packed_left is not None
+        height = turned_height(lanes) if turned else best_height(unit.m, lanes)
+        code = compiler().kernel(FewRows(height, turned), self.dtype)
         self._code(code, shared, [unit.m, self.base(left), left.stride if left.rows > 1 else left.columns,
                                   self.base(packed), self.base(result),
                                   result.stride if result.rows > 1 else unit.n])  # fmt: skip

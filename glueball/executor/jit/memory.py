@@ -36,7 +36,7 @@ def _touched(unit: Unit) -> Iterator[tuple[Buffer, bool]]:
             for _, place in results:
                 yield place.buffer, True
     elif isinstance(unit, Product):
-        yield unit.left.buffer, False
+        yield (unit.packed_left or unit.left).buffer, False
         yield (unit.packed or unit.right).buffer, False
         yield unit.result.buffer, True
     elif isinstance(unit, Pack):

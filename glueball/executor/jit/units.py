@@ -99,7 +99,8 @@ class Kernel:
 class Product:
     """result (m, n) = op(left) · op(right), so many times; a turned operand is read transposed.
 
-    packed : the right operand in panels (native/panels.py), where own code does the product
+    packed : the right operand in panels (native/panels.py), where own code does the product; packed_left: so is a left
+        operand that is turned
     """
 
     number: int
@@ -114,6 +115,7 @@ class Product:
     count: int = 1
     steps: tuple[int, int, int] = (0, 0, 0)
     packed: Stored | None = None
+    packed_left: Stored | None = None
 
 
 @final

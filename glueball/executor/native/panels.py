@@ -26,7 +26,7 @@ from .frame import function, splat
 from .memory import load, store
 from .vector_math import Format, Writer
 
-__all__ = ["Panels", "FewRows", "best_height", "panel_size"]
+__all__ = ["Panels", "FewRows", "best_height", "turned_height", "panel_size"]
 
 _VECTORS = 2  # side by side in a panel
 _HEIGHTS = (1, 2, 4, 6, 8, 10, 12)  # few: another number of rows should find code that is there
@@ -45,6 +45,15 @@ def best_height(rows: int, vector_bytes: int) -> int:
         return -(-rows // height) * (max(height, least) + 1), -height
 
     return min((height for height in _HEIGHTS if height <= min(rows, most)), key=time)
+
+
+def turned_height(vector_bytes: int) -> int:
+    """Return how many rows are kept in registers where they are columns of panels; it divides a panel's width.
+
+    >>> turned_height(64), turned_height(16)
+    (8, 4)
+    """
+    return 8 if vector_bytes == 64 else 4
 
 
 def panel_size(depth: int, columns: int, lanes: int) -> tuple[int, int]:
@@ -205,9 +214,15 @@ class Panels:
 @final
 @dataclass(frozen=True, slots=True)
 class FewRows:
-    """The product of rows and panels. height : how many rows are kept in registers."""
+    """The product of rows and panels.
+
+    height : how many rows are kept in registers
+    turned : the rows are columns of panels themselves: of the matrix (K, M) whose transpose they are (step: unused);
+        the height then divides a panel's width
+    """
 
     height: int
+    turned: bool = False
 
     cost = 1
 
@@ -216,17 +231,23 @@ class FewRows:
         w = Writer(kind, vector_bytes // kind.size)
         _arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "panels", "result",
                        "wide"))  # fmt: skip
-        w.lines.append(f"  %low = sub i64 %rows, {self.height}")
+        # the last tile: the last rows, or where there are zeros beyond them whatever is left
+        w.lines.append("  %end = sub i64 %rows, 1")
+        w.lines.append(f"  %low = sub i64 %rows, {1 if self.turned else self.height}")
         _each_panel(w)
         w.lines += [
             "  br label %tile",
             "tile:",
             "  %i0 = phi i64 [ 0, %begin ], [ %i0.n, %tile.end ]",
             "  %i = call i64 @llvm.smin.i64(i64 %i0, i64 %low)",
-            "  %i.at = mul i64 %i, %step",
         ]
-        groups = range(0, self.height, _GROUP)
-        pointers = {g: _at(w, _at(w, "%data.p", "%i.at"), w.put(f"mul i64 %step, {g}")) for g in groups}
+        if self.turned:
+            wide = _VECTORS * w.width
+            before = w.put(f"mul i64 {w.put(f'udiv i64 %i, {wide}')}, %size")
+            pointers = {0: _at(w, _at(w, "%data.p", before), w.put(f"urem i64 %i, {wide}"))}
+        else:
+            first = _at(w, "%data.p", w.put("mul i64 %i, %step"))
+            pointers = {g: _at(w, first, w.put(f"mul i64 %step, {g}")) for g in range(0, self.height, _GROUP)}
         results = self._depth(w, pointers)
         self._keep(w, results)
         return function(name, w)
@@ -243,13 +264,15 @@ class FewRows:
                     for row in sums for s in row]  # fmt: skip
         weight = [load(w, _own(w.kind), _at(w, "%w", u * w.width), None) for u in range(_VECTORS)]
         for r, row in enumerate(sums):
-            group, rest = r - r % _GROUP, r % _GROUP
-            place = f"%x{group}" if not rest else _at(w, f"%x{group}", "%step" if rest == 1 else "%step.2")
+            group, rest = (0, r) if self.turned else (r - r % _GROUP, r % _GROUP)
+            steps = rest if self.turned else "%step" if rest == 1 else "%step.2"
+            place = f"%x{group}" if not rest else _at(w, f"%x{group}", steps)
             number = splat(w, w.put(f"load {kind}, ptr {place}, align {w.kind.size}"), kind)
             for s, part in zip(row, weight):
                 found = w.fma(number, part, s)
                 w.lines.append(f"  {s}.n = bitcast {w.vector} {found} to {w.vector}")
-        w.lines += [f"  %x{g}.n = getelementptr {kind}, ptr %x{g}, i64 1" for g in pointers]
+        along = _VECTORS * w.width if self.turned else 1
+        w.lines += [f"  %x{g}.n = getelementptr {kind}, ptr %x{g}, i64 {along}" for g in pointers]
         w.lines += [f"  %w.n = getelementptr {kind}, ptr %w, i64 {_VECTORS * w.width}", "  %k.n = add i64 %k, 1",
                     "  %k.more = icmp slt i64 %k.n, %depth", "  br i1 %k.more, label %along, label %keep",
                     "keep:"]  # fmt: skip
@@ -257,14 +280,15 @@ class FewRows:
 
     def _keep(self, w: Writer, sums: list[list[str]]) -> None:
         """Write the storing of a tile, and the end of the loop over tiles."""
-        offset = w.put("mul i64 %i, %wide")
-        target = _at(w, _at(w, "%result.p", "%column"), offset)
+        target = _at(w, "%result.p", "%column")
+        each = [w.put(f"add i64 %i, {r}") for r in range(self.height)]
+        rows = [w.put(f"call i64 @llvm.smin.i64(i64 {row}, i64 %end)") for row in each]
         masks = [_first(w, "%there", u * w.width) for u in range(_VECTORS)]
         w.lines.append("  br i1 %whole, label %all, label %part")
         for label, chosen in (("all", [None] * _VECTORS), ("part", masks)):
             w.lines.append(f"{label}:")
-            for r, row in enumerate(sums):
-                place = _at(w, target, w.put(f"mul i64 %wide, {r}"))
+            for number, row in reversed(list(zip(rows, sums))):  # what lies beyond the last row is written over by it
+                place = _at(w, target, w.put(f"mul i64 %wide, {number}"))
                 for u, (value, mask) in enumerate(zip(row, chosen)):
                     store(w, _own(w.kind), value, _at(w, place, u * w.width), mask)
             w.lines.append("  br label %tile.end")

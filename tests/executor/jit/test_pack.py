@@ -120,7 +120,7 @@ def test_a_weight_is_packed_once_before_its_first_product_if_its_products_have_r
 
     shared, rare, narrow = weight(), weight(), Stored(Buffer(64 * 4), 0, 64, 4, 4, -1)
     units = [_product(2, 64, 64, rare), *[_product(5, 64, 64, shared) for _ in range(4)], _product(99, 4, 64, narrow),
-             _product(64, 64, 64, weight(), turned=True), _product(64, 64, 64, weight(), count=3)]  # fmt: skip
+             _product(64, 64, 64, weight(), count=3), _product(10, 64, 64, weight(), turned=True)]  # fmt: skip
     found = pack(units, 16, 2)
     assert [unit.number for unit in found] == list(range(len(units) + 1))
     (packing,) = [unit for unit in found if isinstance(unit, Pack)]
@@ -129,3 +129,15 @@ def test_a_weight_is_packed_once_before_its_first_product_if_its_products_have_r
     chosen = [unit.packed is not None for unit in found if isinstance(unit, Product)]
     assert chosen == [False, True, True, True, True, False, False, False]
     assert {id(unit.packed) for unit in found[2:6] if isinstance(unit, Product)} == {id(packing.result)}
+
+
+def test_a_turned_operand_is_packed_as_well_and_once() -> None:
+    first, second = (Stored(Buffer(70 * 32), 0, 70, 32, 32, -1) for _ in range(2))
+    units = [_product(64, 32, 70, place, turned=True) for place in (first, second)]
+    units[1].left = units[0].left = Stored(units[0].left.buffer, 0, 70, 64, 64, -1)
+    found = pack(units, 16, 2)
+    assert [type(unit) for unit in found] == [Pack, Pack, Product, Pack, Product]
+    assert units[0].packed_left is units[1].packed_left
+    assert units[0].packed is not units[1].packed
+    deep = Stored(Buffer(700 * 32), 0, 700, 32, 32, -1)
+    assert len(pack([_product(64, 32, 700, deep, turned=True)], 16, 2)) == 1  # the library is as good there

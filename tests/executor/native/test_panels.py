@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glueball.executor.native import available, why_not
 from glueball.executor.native.compile import Compiler, Kernel, parallel
-from glueball.executor.native.panels import FewRows, Panels, best_height, panel_size
+from glueball.executor.native.panels import FewRows, Panels, best_height, panel_size, turned_height
 
 from .test_functions import PROCESSORS
 
@@ -86,6 +86,31 @@ def test_products_equal_torch(m: int, k: int, n: int, turned: bool, dtype: torch
     assert ((found.double() - expected).abs() <= sizes * torch.finfo(dtype).eps * max(4, k**0.5)).all()
     alone = product(compiler, rows, weight, turned, 1, 10**6)
     assert torch.equal(found, alone)  # threads and blocks change no bit
+
+
+@given(ROWS, SIZES, SIZES, st.sampled_from([torch.float32, torch.float64]), st.sampled_from(sorted(KINDS)),
+       st.integers(1, 2), st.integers(1, 5))  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_products_of_two_operands_in_panels_equal_torch(m: int, k: int, n: int, dtype: torch.dtype, processor: str,
+                                                        threads: int, each: int) -> None:  # fmt: skip
+    compiler = compiler_for(processor)
+    left, right = operands(k, m, n, False, dtype)[0], operands(m, k, n, False, dtype)[1]
+    lanes, packed = compiler.vector_bytes // left.element_size(), []
+    for matrix in (left, right):
+        panels, size = panel_size(k, matrix.shape[1], lanes)
+        packed.append(torch.full((panels * size,), float("nan"), dtype=dtype))
+        call(compiler.kernel(Panels(False), dtype),
+             [panels, 1, panels, k, matrix.shape[1], matrix.data_ptr(), matrix.stride(0), packed[-1].data_ptr()],
+             threads)  # fmt: skip
+    panels, _ = panel_size(k, n, lanes)
+    wide = torch.full((m + 1, n + 3), -7.0, dtype=dtype)
+    code = compiler.kernel(FewRows(turned_height(compiler.vector_bytes), True), dtype)
+    call(code, [-(-panels // each), each, panels, k, n, m, packed[0].data_ptr(), 0, packed[1].data_ptr(),
+                wide.data_ptr(), n + 3], threads)  # fmt: skip
+    assert (wide[:, n:] == -7.0).all() and (wide[m:] == -7.0).all()
+    expected, sizes = left.double().t() @ right.double(), left.double().abs().t() @ right.double().abs()
+    error = (wide[:m, :n].double() - expected).abs()
+    assert (error <= sizes * torch.finfo(dtype).eps * max(4, k**0.5)).all()
 
 
 @pytest.mark.parametrize("processor", sorted(KINDS))
