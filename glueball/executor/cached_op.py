@@ -154,7 +154,7 @@ class CachedOp:
                                          fix="call the block with them first"))  # fmt: skip
         lines = [f"{self.name}: {len(self.entries)} signature(s)"]
         plans: list[PlanFacts] = []
-        last = list(chosen)[-1]
+        last = next(reversed(chosen), None)
         for key, entry in chosen.items():
             shapes = ", ".join(f"{tuple(s)} {str(d).removeprefix('torch.')}" for s, d in key[3:])
             signature = f"{shapes}; {'train' if entry.training else 'predict'} mode on {key[2]}"

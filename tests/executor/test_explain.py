@@ -140,6 +140,15 @@ def test_made_up_inputs_are_valid_indices() -> None:
     assert net.explain(profile=True, rounds=2).plans[0].seconds
 
 
+def test_a_network_whose_first_call_failed_has_no_plans() -> None:
+    net = nn.Dense(3, in_units=2)
+    net.initialize()
+    net.hybridize()
+    with pytest.raises(mx.MXNetError):
+        net(nd.ones((1, 5)))
+    assert net.explain(profile=True).plans == () and "0 signature(s)" in net.explain()
+
+
 def test_only_what_was_compiled_for_these_arrays() -> None:
     net = nn.Dense(3, in_units=2)
     net.initialize()
