@@ -19,6 +19,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -103,7 +104,8 @@ def jax_and_mxnet(network: str) -> dict[str, Program]:
 @dataclass(frozen=True)
 class Workload:
     """A network at a batch size, who runs it, and what is claimed. `steps`: losses that are compared, within
-    `tolerance` of each other (the first within a tenth of it).
+    `tolerance` of each other (the first within a tenth of it). `pause`: seconds before each side's turn, for threads of
+    the one before may go on spinning for a while.
     """
 
     title: str
@@ -115,6 +117,7 @@ class Workload:
     steps: int = 6
     tolerance: float = 1e-3
     unit: str = "ms"
+    pause: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -228,6 +231,7 @@ def turns(workload: Workload, sides: dict[str, Driven]) -> dict[str, float]:
         for title, side in sides.items():
             if len(times[title]) >= 3 and sum(times[title]) * calls[title] > 10 * scale:
                 continue  # a slow side: its median is known well enough
+            time.sleep(0 if SMOKE else workload.pause)
             seconds = side.ask("time", batches=[[0] * calls[title]], mode=workload.mode)
             times[title].append(seconds / calls[title] * scale)
     return {title: statistics.median(values) for title, values in times.items()}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..base import aten, config
+from ..base.context import Context
 from ..base.errors import AutogradError, MXNetError, explain
 from ..base.modes import RETAINING, is_recording, is_training
 from ..base.tree import flatten, unflatten
@@ -107,7 +108,7 @@ class CachedOp:
             array = held.get(ctx) if held is not None else None
             tensors.append((parameter.data(ctx) if array is None else array)._t)
         tensors += [array._t for _, array in entry.graph.constants]
-        results = self._run(entry, tensors)
+        results = self._run(entry, tensors, ctx)
         wrap = NDArray._wrap
         if entry.one:
             return wrap(results[0], ctx)
@@ -124,7 +125,7 @@ class CachedOp:
                                           for a in found]))
         return entry
 
-    def _run(self, entry: _Entry, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+    def _run(self, entry: _Entry, tensors: list[torch.Tensor], ctx: Context) -> Sequence[torch.Tensor]:
         recording = is_recording() and torch.is_grad_enabled()
         mask = tuple(i for i, t in enumerate(tensors) if t.requires_grad) if recording else ()
         plan = entry.plans.get(mask)
@@ -136,7 +137,7 @@ class CachedOp:
             plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
                                                  [inputs[i] for i in mask], graph.effects,
                                                  all(t.is_cpu for t in tensors), self.name,
-                                                 dict(graph.parameters), self.store)
+                                                 {n: (p, ctx) for n, p in graph.parameters}, self.store)
         return run_plan(plan, tensors, mask)
 
     # -- insight -------------------------------------------------------------------------------------------------------

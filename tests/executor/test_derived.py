@@ -221,6 +221,21 @@ def test_what_does_not_change_is_computed_once(monkeypatch):
     assert computed == []
 
 
+def test_devices_do_not_drive_each_other_out(monkeypatch):
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(2, 3, in_channels=3), nn.BatchNorm(in_channels=2))
+    devices = [mx.cpu(0), mx.cpu(1)]
+    net.initialize(ctx=devices)
+    net.hybridize()
+    batches = [nd.ones((1, 3, 4, 4), ctx=ctx) for ctx in devices]
+    wanted = [net(x).asnumpy() for x in batches]
+    computed = []
+    monkeypatch.setattr(derived, "interpret", lambda *args: computed.append(args))
+    for x, expected in zip(batches, wanted):
+        assert net(x).context == x.context and np.array_equal(net(x).asnumpy(), expected)
+    assert computed == []
+
+
 def test_plans_of_a_block_share_values():
     net = network()
     net.hybridize()
