@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -24,7 +25,9 @@ from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value
 from ..symbol.text import to_text
+from .affine import Line
 from .derived import Store
+from .family import Family, TracedForm, loosely, make_room, remember, sizes_of
 from .inductor import run_inductor
 from .insight.clock import times_of
 from .insight.explanation import Explanation
@@ -32,7 +35,7 @@ from .insight.facts import PlanFacts, plan_facts, with_times
 from .insight.table import plan_lines
 from .insight.work import bytes_of
 from .interpret import interpret
-from .plan import Plan, make_plan
+from .plan import Plan, PlanForm, make_plan
 
 __all__ = ["CachedOp", "TracedGraph", "run_plan"]
 
@@ -43,7 +46,7 @@ _LEAF = "*"
 @dataclass(slots=True)
 class TracedGraph:
     """A graph traced for one signature. Parameters are any objects with `_data[ctx]` arrays. asked: whether the block
-    looked at a shape.
+    looked at a shape; decides: whether it may have decided something by it.
     """
 
     outputs: list[Value]
@@ -54,6 +57,7 @@ class TracedGraph:
     types: Mapping[Node, tuple[TensorType, ...]]
     effects: list[Value]
     asked: bool = False
+    decides: bool = False
 
 
 @final
@@ -68,6 +72,9 @@ class _Entry:
     calls: int = 0
     one: bool = False
     others: dict[str, Any] = field(default_factory=dict)
+    used: int = 0  # when it was called last, in calls
+    family: Family | None = None  # for a graph that is another one's for another size
+    size: int = 0
 
 
 class CachedOp:
@@ -77,6 +84,8 @@ class CachedOp:
         self.name, self.build, self.flags = name, build, flags
         self.entries: dict[Any, _Entry] = {}
         self.store = Store()  # what plans compute from parameters alone
+        self.families: dict[Any, Family] = {}
+        self.calls = 0
         self.last_args: tuple[Any, ...] | None = None
         self.changes = 0  # kept by the block: how many structural changes there had been when this was made
 
@@ -101,23 +110,46 @@ class CachedOp:
                                      expected="arrays, None, numbers, text, and lists, tuples or dicts of these",
                                      received=repr(args)[:200])) from None
         if entry is None:
-            entry = self._trace(key, args, training)
+            entry = self._derive(key, training) or self._trace(key, args, training)
         entry.calls += 1
+        self.calls += 1
+        entry.used = self.calls
         for _, parameter in entry.graph.parameters:
             held = parameter._data
             array = held.get(ctx) if held is not None else None
             tensors.append((parameter.data(ctx) if array is None else array)._t)
         tensors += [array._t for _, array in entry.graph.constants]
         results = self._run(entry, tensors, ctx)
+        if results is None:
+            self._trace(key, args, training)
+            return self(args)
         wrap = NDArray._wrap
         if entry.one:
             return wrap(results[0], ctx)
         return unflatten(entry.graph.structure, [wrap(t, ctx) for t in results])
 
+    def _derive(self, key: Any, training: bool) -> _Entry | None:
+        """Return the entry of a signature that differs from others in sizes alone; None where that cannot be said."""
+        family = self.families.get(loosely(key))
+        sizes = sizes_of(key)
+        size = None if family is None else family.size_of(sizes)
+        if family is None or size is None or config_interpret() or self.flags.get("backend") == "inductor":
+            return None
+        start = time.perf_counter()
+        graph = family.made("graph", lambda a, b, line: TracedForm(a.graph, b.graph, training, line), size)
+        if graph is None:
+            return None
+        make_room(self.entries)
+        entry = self.entries[key] = _Entry(graph, training, time.perf_counter() - start, one=graph.structure == _LEAF,
+                                           family=family, size=size)
+        return entry
+
     def _trace(self, key: Any, args: tuple[Any, ...], training: bool) -> _Entry:
         start = time.perf_counter()
         graph = self.build(args, training)
+        make_room(self.entries)
         entry = self.entries[key] = _Entry(graph, training, time.perf_counter() - start, one=graph.structure == _LEAF)
+        remember(self.families, key, entry)
         found, structure = flatten(list(args), NDArray)
         # enough to trace once more (export), without holding the caller's data
         self.last_args = tuple(unflatten(structure,
@@ -125,11 +157,19 @@ class CachedOp:
                                           for a in found]))
         return entry
 
-    def _run(self, entry: _Entry, tensors: list[torch.Tensor], ctx: Context) -> Sequence[torch.Tensor]:
+    def _run(self, entry: _Entry, tensors: list[torch.Tensor], ctx: Context) -> Sequence[torch.Tensor] | None:
+        """Run an entry's plan; None where it has a graph for another size, and there is no such plan."""
         recording = is_recording() and torch.is_grad_enabled()
         mask = tuple(i for i, t in enumerate(tensors) if t.requires_grad) if recording else ()
         plan = entry.plans.get(mask)
         if plan is None:
+            if entry.family is not None:
+                if all(mask in base.plans for _, base in entry.family.bases):
+                    plan = entry.family.made(mask, partial(_in_common, mask), entry.size)
+                if plan is None:
+                    return None
+                entry.plans[mask] = plan
+                return run_plan(plan, tensors, mask)
             graph = entry.graph
             inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
             if self.flags.get("backend") == "inductor":
@@ -217,6 +257,10 @@ def _code(entry: _Entry) -> list[str]:
         for source in plan.sources.values():
             lines += [source.text.rstrip(), *[region.text() for region in source.regions]]
     return lines
+
+
+def _in_common(mask: Any, one: _Entry, two: _Entry, line: Line) -> PlanForm:
+    return PlanForm(one.plans[mask], two.plans[mask], line)
 
 
 def _bytes(plan: Plan) -> int:

@@ -8,8 +8,9 @@ instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Any, final
 
@@ -24,15 +25,17 @@ from ..passes.program import Program
 from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
+from .affine import Different, Line
 from .codegen import Source, Step, write_function
 from .derived import MOST_ARRANGED, Derived, Store, derivable
+from .family import GraphForm, SourceForm
 from .insight.spans import enlist, spanned
 from .insight.work import bytes_of
 from .interpret import interpret, run_operator
 from .jit.partition import all_native, partition
 from .native import available
 
-__all__ = ["Plan", "make_plan", "SMALL"]
+__all__ = ["Plan", "PlanForm", "make_plan", "SMALL"]
 
 SMALL = 16  # operators; up to here torch's tape, walked in C++, costs less than a backward in Python
 WORTH = 1 << 18  # elements of results (some 100 µs): beyond, what fusion saves is more than that, however few there are
@@ -68,6 +71,7 @@ class Plan:
     native: bool = False
     compiled: bool = False
     derived: Derived | None = None
+    graph: Callable[[], list[Value]] | None = None  # of a plan for another size: its outputs, where they are needed
     settling: Settling = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +93,49 @@ class Plan:
     def replay(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph through the interpreter, on torch's tape when it is on (gradients of gradients)."""
         given = [t.clone() if i in self.mutated else t for i, t in enumerate(tensors)]
-        return interpret(self.outputs, dict(zip(self.inputs, given)), self.training)
+        outputs = self.outputs if self.graph is None else self.graph()
+        return interpret(outputs, dict(zip(self.inputs, given)), self.training)
+
+
+@final
+class PlanForm:
+    """What the plans for two sizes have in common (family.py).
+
+    Raises
+    ------
+    Different : they have more than sizes to tell them apart
+    """
+
+    def __init__(self, one: Plan, two: Plan, line: Line) -> None:
+        plain = ("count", "watched", "differentiable", "mutated", "random", "training")
+        if any(getattr(one, name) != getattr(two, name) for name in plain) or one.sources.keys() != two.sources.keys():
+            raise Different("plans")
+        if one.derived is not None or two.derived is not None:
+            raise Different("what is derived from parameters is arranged for the data's shape")
+        self._base, self._other, self._line = one, two, line
+        self._graph = GraphForm(one.program, two.program, line)
+        self._sources = {name: SourceForm(source, two.sources[name], self._graph, two.program, line)
+                         for name, source in one.sources.items()}  # fmt: skip
+
+    def at(self, size: int) -> Plan:
+        """Return the plan for a size.
+
+        Raises
+        ------
+        Different, MXNetError : there is none
+        """
+        start = time.perf_counter()
+        self._graph.check(size)
+        sources = {name: form.at(size) for name, form in self._sources.items()}
+        functions = {name: source.function for name, source in sources.items()}
+        forward = functions["taped"] if "taped" in functions else functions["forward"]
+        return replace(self._base, forward=forward, backward=functions.get("backward"), sources=sources,
+                       types=self._graph.types_at(self._base.types, size), graph=partial(self._outputs, size),
+                       seconds=time.perf_counter() - start)  # fmt: skip
+
+    def _outputs(self, size: int) -> list[Value]:
+        one, two = (Program(tuple(p.outputs), p.types, p.training) for p in (self._base, self._other))
+        return GraphForm(one, two, self._line).outputs_at(size)
 
 
 def _run(op: Any, tensors: Sequence[torch.Tensor], attrs: Any) -> torch.Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, final
 
 import torch
@@ -24,7 +25,9 @@ from ..passes.program import Program
 from ..passes.recompute import recompute
 from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological
+from .affine import Line
 from .codegen import Source, write_function
+from .family import GraphForm, SourceForm
 from .insight.clock import times_of
 from .insight.facts import PlanFacts, plan_facts, with_times
 from .insight.spans import enlist, spanned
@@ -35,7 +38,7 @@ from .jit.update import UPDATE, Traced
 from .native import available
 from .native.places import changed
 
-__all__ = ["StepPlan", "Updates", "make_step"]
+__all__ = ["StepForm", "StepPlan", "Updates", "make_step"]
 
 Tensor = torch.Tensor
 
@@ -56,7 +59,7 @@ class StepPlan:
 
     def __init__(self, source: Source, program: Program, types: Mapping[Node, Any], dtype: torch.dtype, native: bool,
                  seconds: float) -> None:  # fmt: skip
-        self.source, self.program, self.types, self.seconds = source, program, types, seconds
+        self.source, self.program, self.types, self.dtype, self.seconds = source, program, types, dtype, seconds
         self.compiled = native
         self._function = source.function
         self._values: list[float] = []
@@ -108,6 +111,35 @@ class StepPlan:
             given = [*tensors, torch.tensor(numbers or [0.0], dtype=self._numbers.dtype)]
             steps = with_times(steps, *times_of([self.source], given, outputs, rounds))
         return PlanFacts(name, signature, "of a training step", calls, steps, self.seconds, 0)
+
+
+@final
+class StepForm:
+    """What the steps for two sizes have in common (family.py).
+
+    Raises
+    ------
+    Different : they have more than sizes to tell them apart
+    """
+
+    def __init__(self, one: StepPlan, two: StepPlan, line: Line) -> None:
+        self._base = one
+        self._graph = GraphForm(one.program, two.program, line)
+        self._source = SourceForm(one.source, two.source, self._graph, two.program, line)
+
+    def at(self, size: int) -> StepPlan:
+        """Return the step for a size.
+
+        Raises
+        ------
+        Different, MXNetError : there is none
+        """
+        start = time.perf_counter()
+        self._graph.check(size)
+        base = self._base
+        program = replace(base.program, types=self._graph.types_at(base.program.types, size))
+        return StepPlan(self._source.at(size), program, self._graph.types_at(base.types, size), base.dtype,
+                        base.compiled, time.perf_counter() - start)  # fmt: skip
 
 
 def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],

@@ -115,7 +115,7 @@ def make_cached_op(block: Any) -> Any:
         return TracedGraph(outputs, traced.structure, traced.data,
                            [(n, p) for n, p in traced.parameters.items() if n in types],
                            [(n, a) for n, a in traced.tracer.constants.items() if n in types], types, effects,
-                           traced.tracer.asked)
+                           traced.tracer.asked, traced.tracer.decides)
     return CachedOp(block.name, build, **block._flags)
 
 

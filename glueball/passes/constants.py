@@ -12,9 +12,11 @@ from ..ops.opdef import OpDef
 from ..symbol.graph import Node, Value
 from .program import Program, Types, rebuild
 
-__all__ = ["fold_constants", "LIMIT"]
+__all__ = ["fold_constants", "LIMIT", "RECIPE"]
 
 LIMIT = 65536
+RECIPE = "recipe"
+"""The attribute of a constant that holds the node that was evaluated, over constants of this pass."""
 
 
 def fold_constants(program: Program, run: Callable[[OpDef, Sequence[Any], Any], Any]) -> Program:
@@ -33,7 +35,8 @@ def fold_constants(program: Program, run: Callable[[OpDef, Sequence[Any], Any], 
             size *= s or 0
         if size > LIMIT:
             return None
-        made = Node(None, f"_folded{len(values)}")
+        recipe = Node(op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
+        made = Node(None, f"_folded{len(values)}", attrs={RECIPE: recipe})
         values[made] = constants[made] = run(op, [values[v.node] for v in inputs], node.attrs)
         return Value(made, 0)
 

@@ -210,6 +210,16 @@ class Symbol(Symbolic):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape, while a hybrid block is traced."""
+        tracer = current_tracer()
+        if tracer is not None:
+            tracer.decides = True
+        return self._sizes
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """The shape, for layers of ours that only write sizes into attributes of operators, and so make one program of
+        all sizes.
+        """
         kind = self._type("shape")
         tracer = current_tracer()
         if tracer is not None:

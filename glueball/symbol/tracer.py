@@ -29,6 +29,7 @@ class Tracer:
         self._by_array: dict[int, Node] = {}
         self.parameters: dict[Any, Any] = {}  # Parameter -> its symbol, filled by gluon
         self.asked = False  # whether the program looked at a shape: for other shapes it may be another one
+        self.decides = False  # whether it may have decided something by it: a user's program asked
         self.effects: list[Node] = []  # nodes that update a state: they run even when nobody uses their result
         self._tokens: list[Token[Interpreter | None]] = []
 

@@ -137,9 +137,9 @@ class _Encoder:
         """Append a kernel, and what its sums down the rows need."""
         columns = unit.size if unit.columns is None else unit.columns
         rows = unit.size // columns
-        segment, operands, sums = self._segment(unit, columns)
-        code = compiler().kernel(segment, self.dtype)
-        if segment.flat and all(stride == columns for _, stride in operands):
+        code, segment, flat, used = _code(unit, self.dtype)
+        operands, sums = self._operands(unit, used, columns)
+        if flat and all(stride == columns for _, stride in operands):
             rows, columns = 1, rows * columns
             operands = [(base, columns) for base, _ in operands]
         threads = torch.get_num_threads()
@@ -166,17 +166,9 @@ class _Encoder:
         self.found.scratch += -(-elements * self.itemsize // 64) * 64
         return 1, offset
 
-    def _segment(self, unit: Kernel, columns: int) -> tuple[Segment, list[Operand], list[Operand]]:
-        """Return the code's text, its operands (base and bytes, row stride), and those of the sums alone."""
+    def _operands(self, unit: Kernel, used: Sequence[int], columns: int) -> tuple[list[Operand], list[Operand]]:
+        """Return the operands of a kernel (base and bytes, row stride), and those of the sums alone."""
         inputs = list(unit.inputs)
-        expressions = [x for results in (unit.outputs, unit.sums, unit.row_outputs) for x, _ in results]
-        used = e.inputs_of(expressions)
-        singles = frozenset(i for i in used if inputs[i][3] in ("column", "one"))
-        formats = [inputs[i][0].format for i in used] + [None] * len(expressions)
-        own = str(self.dtype).removeprefix("torch.")
-        segment = Segment(tuple(used), singles, tuple(x for x, _ in unit.outputs), tuple(x for x, _ in unit.sums),
-                          numbers=tuple(x for x, _ in unit.row_outputs), fresh=bool(unit.sums),
-                          formats=tuple(f or own for f in formats) if any(formats) else ())  # fmt: skip
         operands: list[Operand] = []
         for index in used:
             buffer, offset, stride, _kind = inputs[index]
@@ -185,7 +177,7 @@ class _Encoder:
         sums = [(self.base(place), columns) for _, place in unit.sums]
         operands += sums
         operands += [(self.base(place), 1 if place.together else place.stride) for _, place in unit.row_outputs]
-        return segment, operands, sums
+        return operands, sums
 
     def _call(self, code: Code, segment: Segment, rows: int, columns: int, operands: Sequence[Operand], threads: int,
               block_rows: int) -> None:  # fmt: skip
@@ -193,7 +185,7 @@ class _Encoder:
         height, width = block_rows or rows, columns
         if threads > 1 and not block_rows:
             height = max(1, min(-(-rows // threads), BLOCK // columns))
-            width = columns if segment.whole_rows or columns <= BLOCK else BLOCK
+            width = columns if columns <= BLOCK or segment.whole_rows else BLOCK
         down, across = -(-rows // height), -(-columns // width)
         threads = min(threads, down * across)
         at = len(self.arguments)
@@ -224,6 +216,29 @@ class _Encoder:
                 more = (start - 1 - more) * 8
             found.relocations.extend((word if own else start + word, base, more))
         return found
+
+
+_Known: TypeAlias = "tuple[Code, Segment, bool, tuple[int, ...]]"
+_codes: dict[Any, _Known] = {}  # for kernels that have been met, by all that their code depends on
+
+
+def _code(unit: Kernel, dtype: torch.dtype) -> _Known:
+    """Return the code of a kernel, what it was made of, whether its rows may be taken for one, and the inputs it reads:
+    compiled when it is met for the first time in a process.
+    """
+    outputs, sums, numbers = [tuple([x for x, _ in results]) for results in (unit.outputs, unit.sums, unit.row_outputs)]
+    kinds = tuple([(kind in ("column", "one"), buffer.format) for buffer, _, _, kind in unit.inputs])
+    key = outputs, sums, numbers, kinds, dtype
+    known = _codes.get(key)
+    if known is None:
+        used = e.inputs_of([*outputs, *sums, *numbers])
+        own = str(dtype).removeprefix("torch.")
+        formats = [kinds[i][1] for i in used] + [None] * (len(outputs) + len(sums) + len(numbers))
+        singles = frozenset(i for i in used if kinds[i][0])
+        segment = Segment(tuple(used), singles, outputs, sums, numbers=numbers, fresh=bool(sums),
+                          formats=tuple(f or own for f in formats) if any(formats) else ())  # fmt: skip
+        known = _codes[key] = compiler().kernel(segment, dtype), segment, segment.flat, tuple(used)
+    return known
 
 
 def _team(unit: Product) -> tuple[int, int]:

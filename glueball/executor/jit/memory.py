@@ -9,6 +9,7 @@ Not here: who needs which buffer (build.py).
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from typing import final
 
@@ -80,20 +81,21 @@ def lay_out(units: Sequence[Unit], itemsize: int) -> Layout:
     lives = _lives(units)
     over = _overwritten(units, lives)
     offsets: dict[Buffer, int] = {}
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
-    naive = 0
+    placed: list[tuple[int, int, int]] = []  # offset, end, last unit; in order, of what still lives
+    naive = whole = 0
     for buffer, (first, last) in sorted(lives.items(), key=lambda item: item[1][0]):
         need = -(-buffer.elements * itemsize // _ALIGNED) * _ALIGNED
         naive += need
         below = over.get(buffer)
-        if below is not None:
-            offsets[buffer] = offsets[below]
-            placed.append((offsets[below], offsets[below] + need, first, last))
-            continue
         offset = 0
-        for start, end, born, died in sorted(placed):
-            if born <= last and first <= died and start < offset + need and offset < end:
-                offset = end
+        if below is not None:
+            offset = offsets[below]
+        else:
+            placed = [one for one in placed if one[2] >= first]  # those that follow are born no earlier
+            for start, end, _died in placed:
+                if start < offset + need and offset < end:
+                    offset = end
         offsets[buffer] = offset
-        placed.append((offset, offset + need, first, last))
-    return Layout(offsets, max((end for _, end, _, _ in placed), default=0), naive)
+        insort(placed, (offset, offset + need, last))
+        whole = max(whole, offset + need)
+    return Layout(offsets, whole, naive)

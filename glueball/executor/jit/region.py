@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any, final
 
@@ -52,7 +53,7 @@ class Region:
     """Nodes that run together.
 
     nodes : in order; results : the values that are handed out; made_by : numbers of the units in which a node is
-    computed
+    computed; attrs : of nodes for which they are others than when the nodes were made (a region for another size)
     """
 
     def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
@@ -61,6 +62,7 @@ class Region:
         self.nodes, self.results, self.training = list(nodes), list(results), training
         builder = Builder(types, nodes, training)
         _reserve(builder, nodes, set(results))
+        self.attrs: Mapping[Node, Mapping[str, Any]] = {}
         made: dict[Node, set[Unit]] = {}
         for node in nodes:
             assert node.op is not None  # variables are inputs
@@ -71,11 +73,29 @@ class Region:
         self.inputs = builder.inputs
         units = [u for u in builder.units if not isinstance(u, Kernel) or u.outputs or u.sums or u.row_outputs]
         self.dtype: torch.dtype = builder.dtype
+        places = {unit: place for place, unit in enumerate(units)}
+        self._own = {node: [places[unit] for unit in own if unit in places] for node, own in made.items()}
+        self.shapes = [builder.shape(v) for v in results]
+        self._finish(units, start)
+
+    @property
+    def plain(self) -> list[Unit]:
+        """The units without those that only put weights in order: what the nodes were made into."""
+        return [unit for unit in self.units if not isinstance(unit, Pack)]
+
+    def again(self, units: Sequence[Unit], shapes: Sequence[tuple[int, ...]]) -> Region:
+        """Return the region of the same nodes for other sizes. units : for `plain`; shapes : of the results"""
+        start = time.perf_counter()
+        made = copy(self)
+        made.shapes = list(shapes)
+        made._finish(units, start)
+        return made
+
+    def _finish(self, units: Sequence[Unit], start: float) -> None:
+        """Choose how products are done, give the units memory, and write them down for the driver."""
         self.units = pack(units, compiler().vector_bytes // self.dtype.itemsize, torch.get_num_threads())
-        kept = set(self.units)
-        self.made_by = {node: {unit.number for unit in own & kept} for node, own in made.items()}
+        self.made_by = {node: {units[place].number for place in own} for node, own in self._own.items()}
         self.layout = lay_out(self.units, self.dtype.itemsize)
-        self._shapes = [builder.shape(v) for v in results]
         self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
         self._pool: list[array[int]] = [self._words.words]
         self._run = driver()
@@ -100,7 +120,7 @@ class Region:
     def _bases(self, tensors: Sequence[Tensor]) -> tuple[array[int], list[Tensor], list[Tensor]]:
         """Return the addresses for the driver, the results' memory, and what must live as long as the call."""
         given = [t if t.is_contiguous() else t.contiguous() for t in tensors]
-        results = [torch.empty(shape, dtype=self.dtype) for shape in self._shapes]
+        results = [torch.empty(shape, dtype=self.dtype) for shape in self.shapes]
         scratch = _block(self._words.scratch)
         places = [t.data_ptr() for own in ((scratch,), given, results) for t in own]
         return array("q", [0, *places]), results, [scratch, *given]
@@ -128,11 +148,13 @@ class Region:
         """Raise the error of the node that stopped the region: run it by its own kernel, with what comes before it."""
         values = dict(zip(self.inputs, tensors))
         for node in self.nodes[:position]:
-            found = run_node(node, [values[v] for v in node.inputs], self.training)
+            attrs = self.attrs.get(node, node.attrs)
+            given = Node(node.op, node.name, node.inputs, attrs, node.hints, node.origin, node.serial)
+            found = run_node(given, [values[v] for v in node.inputs], self.training)
             values.update({Value(node, index): tensor for index, tensor in enumerate(found)})
         last = self.nodes[position]
         assert last.op is not None  # variables are inputs
-        last.op.kernel(*[values[v] for v in last.inputs], **last.attrs)
+        last.op.kernel(*[values[v] for v in last.inputs], **self.attrs.get(last, last.attrs))
         raise AssertionError(f"{self.nodes[position].name} stopped its region, and finds no fault by itself")
 
     @property

@@ -13,11 +13,12 @@ from typing import Any, final
 from ... import autograd, nd
 from ...base.errors import ArgumentError, MXNetError, explain
 from ...base.tree import flatten, unflatten
+from ...executor.family import Family, TracedForm, loosely, make_room, remember, sizes_of
 from ...executor.insight.explanation import Explanation
 from ...executor.insight.facts import PlanFacts
 from ...executor.insight.table import plan_lines
 from ...executor.jit.update import NotCompiled
-from ...executor.step import StepPlan, make_step
+from ...executor.step import StepForm, StepPlan, make_step
 from ...ndarray import NDArray
 from ...optimizer.tracing import Updates, counted, states_of, why_not
 from ..block import Block, as_arrays
@@ -93,6 +94,8 @@ class CompiledStep:
         self._build: Any = None
         self._changes = -1
         self._entries: dict[Any, _Entry] = {}
+        self._families: dict[Any, Family] = {}
+        self._calls = 0
         self.reason: str | None = None
 
     def __call__(self, *args: Any, batch_size: float | None = None) -> NDArray:
@@ -132,10 +135,11 @@ class CompiledStep:
         if self._build is None or self._changes != Changes.count:
             self._build, self._changes = make_cached_op(self._both).build, Changes.count
             self._entries.clear()
+            self._families.clear()
         found, structure = flatten(list(args), NDArray)
         ctx = found[0]._ctx
         key = (structure, ctx, *[(a._t.shape, a._t.dtype) for a in found])
-        entry = self._entries.get(key)
+        entry = self._entries.get(key) or self._derived(key)
         graph = self._build(args, True) if entry is None else entry.graph
         arrays = [parameter.data(ctx) for _, parameter in graph.parameters]
         index_of = self._trainer._indices()
@@ -149,13 +153,36 @@ class CompiledStep:
             if entry is None or entry.updates.indices != indices or not entry.updates.refresh():
                 updates = Updates(updater.optimizer, indices, [len(own) for own in states])
                 plan = _plan(graph, [len(found) + place for place, _ in trained], weights, updates)
-                entry = self._entries[key] = _Entry(graph, plan, updates)
+                entry = self._keep(key, _Entry(graph, plan, updates))
+            self._calls += 1
+            entry.used = self._calls
             given = [a._t for own in (found, arrays, [c for _, c in graph.constants], *states) for a in own]
             results = entry.plan.run(given, [w._t for w in weights], entry.updates.numbers)
         entry.calls += 1
         self.reason = None
         made = [NDArray._wrap(t, ctx) for t in results]
         return made[0] if graph.structure == "*" else unflatten(graph.structure, made)
+
+    def _keep(self, key: Any, entry: _Entry) -> _Entry:
+        """Keep a step that was compiled, for its signature and for those that differ in sizes."""
+        make_room(self._entries)
+        self._entries[key] = entry
+        remember(self._families, key, entry)
+        return entry
+
+    def _derived(self, key: Any) -> _Entry | None:
+        """Return the step of a signature that differs from others in sizes alone; None where that cannot be said."""
+        family = self._families.get(loosely(key))
+        size = None if family is None else family.size_of(sizes_of(key))
+        if family is None or size is None:
+            return None
+        graph = family.made("graph", lambda a, b, line: TracedForm(a.graph, b.graph, True, line), size)
+        plan = None if graph is None else family.made("plan", lambda a, b, line: StepForm(a.plan, b.plan, line), size)
+        if plan is None:
+            return None
+        make_room(self._entries)
+        entry = self._entries[key] = _Entry(graph, plan, family.bases[0][1].updates)
+        return entry
 
     def _reason(self) -> str | None:
         """Return why no step is compiled now; None when they are, as far as can be said without the graph."""
@@ -231,12 +258,13 @@ class CompiledStep:
 @final
 @dataclass(slots=True)
 class _Entry:
-    """A signature: its graph, its plan, what the optimiser does, and how many steps were made."""
+    """A signature: its graph, its plan, what the optimiser does, how many steps it made, and when it was used last."""
 
     graph: Any
     plan: StepPlan
     updates: Updates
     calls: int = 0
+    used: int = 0
 
 
 def _plan(graph: Any, trained: list[int], weights: list[NDArray], updates: Updates) -> StepPlan:

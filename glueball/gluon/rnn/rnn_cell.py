@@ -40,7 +40,7 @@ def batch_size_of(value: Any, axis: int) -> int:
     if not is_symbol(value):
         return value.shape[axis]
     try:
-        return value.shape[axis] or 0
+        return value._sizes[axis] or 0
     except (MXNetError, AttributeError, TypeError, IndexError):
         return 0
 
