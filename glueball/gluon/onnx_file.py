@@ -58,7 +58,13 @@ def export_onnx(block: Any, path: str | os.PathLike[str], inputs: Any = None, dy
     from ..onnx import plan_of, write  # onnx is an extra: nobody who does not export needs it
     args = _arguments(block, inputs)
     samples, structure = flatten(list(args), NDArray)
-    traced = _traced(block, args)
+    traced, asked = _traced(block, args)
+    second = None
+    if dynamic_batch and (wider := _wider(samples)):
+        dynamic_batch = not asked or _same_for(block, unflatten(structure, wider), traced)
+        if dynamic_batch and check:
+            second = _second(block, structure, traced.data, wider)
+            dynamic_batch = second is not None
     outputs = [symbol._outputs[0] for symbol in traced.outputs]
     known = {node: TensorType(a.shape, a._t.dtype) for node, a in zip(traced.data, samples)}
     arrays: dict[Node, NDArray] = {}
@@ -71,9 +77,8 @@ def export_onnx(block: Any, path: str | os.PathLike[str], inputs: Any = None, dy
 
     def trials(plan: Any) -> Iterator[Any]:
         yield _trial("with the example inputs", block, structure, traced.data, samples)
-        if plan.open_axis and all(a.shape[0] for a in samples):
-            wider = [array(np.concatenate([a.asnumpy()] * 2), dtype=a.dtype) for a in samples]
-            yield _trial("with another batch size", block, structure, traced.data, wider)
+        if plan.open_axis and second is not None:
+            yield second
 
     return write(plan, path, trials, check)
 
@@ -102,12 +107,41 @@ def _arguments(block: Any, inputs: Any) -> tuple[Any, ...]:
     return cached.last_args
 
 
-def _traced(block: Block, args: tuple[Any, ...]) -> Traced:
-    """Trace without shapes where the forward asks for none, so that reshapes keep their codes."""
+def _wider(samples: Sequence[NDArray]) -> list[NDArray]:
+    """Twice the samples, the second half with its last axis turned by one, so that no row stands for another."""
+    if not all(a.shape[0] for a in samples if a.shape):
+        return []
+    pairs = [(a, a.asnumpy()) for a in samples]
+    return [array(np.concatenate([held, np.roll(held, 1, axis=-1)]), dtype=a.dtype) if a.shape else a
+            for a, held in pairs]
+
+
+def _traced(block: Block, args: tuple[Any, ...]) -> tuple[Traced, bool]:
+    """Trace without shapes where the forward asks for none, so that reshapes keep their codes; say if it asked."""
     try:
-        return trace(block, args, False, known=False)
+        return trace(block, args, False, known=False), False
     except (MXNetError, TypeError, AttributeError, ValueError):
-        return trace(block, args, False)
+        return trace(block, args, False), True
+
+
+def _same_for(block: Block, args: Any, traced: Traced) -> bool:
+    """Whether a forward that looks at shapes becomes the same graph for another batch: else it wrote the size down."""
+    try:
+        other = trace(block, tuple(args), False)
+    except (MXNetError, TypeError, AttributeError, ValueError, IndexError):
+        return False
+    mine, theirs = ([(s.tojson(), s._outputs[0].index) for s in one.outputs] for one in (traced, other))
+    held, found = (list(one.tracer.constants.values()) for one in (traced, other))
+    return mine == theirs and len(held) == len(found) and all(
+        a.shape == b.shape and np.array_equal(a.asnumpy(), b.asnumpy()) for a, b in zip(held, found))
+
+
+def _second(block: Any, structure: Any, names: Sequence[Node], wider: Sequence[NDArray]) -> Any:
+    """The trial of another batch size; None where the network refuses one (in code that no result may depend on)."""
+    try:
+        return _trial("with another batch size", block, structure, names, wider)
+    except MXNetError:
+        return None
 
 
 def _trial(what: str, block: Block, structure: Any, names: Sequence[Node], samples: Sequence[NDArray]) -> Any:

@@ -42,14 +42,26 @@ def load(model: Source) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # warnings about constants it folds are no news
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this
+        raise _refused("load", error) from error
     wanted = {one.name for one in session.get_inputs()}
 
     def answer(feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        found = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
+        try:
+            found = session.run(None, {name: array for name, array in feeds.items() if name in wanted})
+        except Exception as error:
+            raise _refused("run", error) from error
         return [np.asarray(one) for one in found]
 
     return answer
+
+
+def _refused(what: str, error: Exception) -> ExportError:
+    return ExportError(explain("export to ONNX", f"onnxruntime does not {what} the model.", received=str(error),
+                               fix="please report this with the network; check=False writes the file all the same, "
+                                   "for runtimes that do"))
 
 
 def run(model: Source, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -35,16 +35,16 @@ def read(symbol: Symbol, key: Any) -> Symbol:
         size = shape[axis]
         if isinstance(part, slice):
             start, stop, stride = part.indices(size)
-            begin.append(part.start if stride < 0 else start)
-            end.append(part.stop if stride < 0 else stop)
+            begin.append(part.start if stride < 0 else _from_the_end(part.start, size, start))
+            end.append(part.stop if stride < 0 or part.stop is None else _from_the_end(part.stop, size, stop))
             step.append(stride)
             result.append(len(range(start, stop, stride)))
         elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
             if not -size <= part < size:
                 raise IndexError(f"index {part} is out of bounds for axis {axis} with size {size}")
-            index = int(part) % size
+            index = int(part)
             begin.append(index)
-            end.append(index + 1)
+            end.append(index + 1 if index != -1 else None)
             step.append(1)
         elif isinstance(part, Symbol) and len(parts) == 1:
             return lookup("take")(symbol, part, axis=0)
@@ -57,10 +57,12 @@ def read(symbol: Symbol, key: Any) -> Symbol:
     if any(b not in (0, None) or e not in (n, None) or s != 1 for b, e, s, n in zip(begin, end, step, shape)):
         out = lookup("slice")(out, begin=tuple(begin), end=tuple(end), step=tuple(step))
     target = tuple(result) or (1,)
-    return (
-        out
-        if target == shape and len(expanded) == len(shape)
-        else lookup("Reshape")(out, shape=target)
-        if 0 not in target
-        else out
-    )
+    if (target == shape and len(expanded) == len(shape)) or 0 in target:
+        return out
+    kept = next((i for i, part in enumerate(expanded) if not isinstance(part, slice)), len(expanded))
+    return lookup("Reshape")(out, shape=(0,) * kept + target[kept:])  # 0: whatever that size is, as a batch may grow
+
+
+def _from_the_end(given: Any, size: int, found: int) -> int:
+    """The edge of a slice, still counted from the end where it was given so: the graph then fits other sizes."""
+    return int(given) if given is not None and -size <= given < 0 else found

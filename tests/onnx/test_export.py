@@ -232,3 +232,92 @@ def test_an_empty_batch_can_be_the_example(tmp_path: pathlib.Path) -> None:
     net(nd.ones((1, 5)))
     path = net.export(str(tmp_path / "net"), format="onnx", inputs=[nd.zeros((0, 5))])
     assert run(path, {"data": np.ones((2, 5), np.float32)})[0].shape == (2, 3)
+
+
+def _block(forward: Any) -> Any:
+    """A network without parameters."""
+    class Written(gluon.HybridBlock):
+        def hybrid_forward(self, F: Any, *xs: Any) -> Any:
+            return forward(F, *xs)
+
+    return Written()
+
+
+@pytest.mark.parametrize("key", ["x[:, 0]", "x[1:]", "x[-1]", "x[-1:]", "x[:-1]", "x[:, None]", "x[:, -2:, 0]",
+                                 "x[..., 1:3]"])
+def test_a_part_of_a_batch_follows_the_batch(key: str, tmp_path: pathlib.Path) -> None:
+    net = _block(lambda F, x: eval(key))
+    for batch in (2, 3):
+        path = net.export(str(tmp_path / "f"), format="onnx", inputs=[nd.random.normal(shape=(batch, 3, 4))])
+        assert _sizes(onnx.load(path).graph.input[0]) == ["batch", 3, 4]
+        wide = nd.random.normal(shape=(5, 3, 4))
+        np.testing.assert_array_equal(run(path, {"data": wide.asnumpy()})[0], net(wide).asnumpy())
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_forward_that_writes_its_batch_down_keeps_it(check: bool, tmp_path: pathlib.Path) -> None:
+    for forward in (lambda F, x: F.reshape(x, (x.shape[0], -1)), lambda F, x: x * x.shape[0],
+                    lambda F, x: x + 1 if x.shape[0] > 3 else x):
+        path = _block(forward).export(str(tmp_path / "f"), format="onnx", inputs=[nd.ones((2, 3, 4))], check=check)
+        assert _sizes(onnx.load(path).graph.input[0])[0] == 2
+    path = _block(lambda F, x: F.reshape(x, (-1, x.shape[1] * 4))).export(
+        str(tmp_path / "f"), format="onnx", inputs=[nd.ones((2, 3, 4))], check=check)
+    assert _sizes(onnx.load(path).graph.input[0])[0] == "batch"
+
+
+def test_unused_code_that_fits_one_batch_only_keeps_it(tmp_path: pathlib.Path) -> None:
+    def forward(F: Any, x: Any) -> Any:
+        F.reshape(x, (4, 10)) + 1
+        return x * 2
+
+    path = _block(forward).export(str(tmp_path / "f"), format="onnx", inputs=[nd.ones((8, 5))])
+    assert _sizes(onnx.load(path).graph.input[0]) == [8, 5]
+
+
+def test_what_onnxruntime_cannot_run_is_an_error_with_its_reason(
+        tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def session(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no kernel for Tan(7)")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", session)
+    with pytest.raises(ExportError, match=r"onnxruntime does not load the model[\s\S]*no kernel for Tan"):
+        _small().export(str(tmp_path / "f"), format="onnx", inputs=[nd.ones((2, 3))])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["float32", "int32"])
+def test_the_remainder_of_nothing(kind: str, tmp_path: pathlib.Path) -> None:
+    x = nd.array([[3, 0, -2]], dtype=kind)
+    _block(lambda F, x: (5 % x, F.broadcast_mod(x, x), x % 2)).export(str(tmp_path / "f"), format="onnx", inputs=[x])
+
+
+@pytest.mark.parametrize("options", [
+    {"kernel": (3,), "stride": (2,), "pad": (2,), "pool_type": "avg", "pooling_convention": "full"},
+    {"kernel": (2,), "pad": (3,), "pool_type": "avg", "count_include_pad": False},
+    {"kernel": (2,), "stride": (3,), "pad": (3,), "pool_type": "max"},
+    {"kernel": (2,), "stride": (3,), "pad": (3,), "pool_type": "sum"},
+    {"kernel": (2,), "stride": (3,), "pad": (3,), "pool_type": "lp", "p_value": 2},
+])
+def test_pooling_whose_padding_is_as_wide_as_the_window(options: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    net = _block(lambda F, x: F.Pooling(x, **options))
+    net.export(str(tmp_path / "f"), format="onnx", inputs=[nd.random.normal(shape=(2, 3, 4))])
+
+
+@pytest.mark.parametrize(("make", "shape"), [
+    (lambda: nn.BatchNorm(axis=0), (3, 4)), (lambda: nn.BatchNorm(axis=-3), (3, 2, 4)), (nn.InstanceNorm, (2, 4)),
+    (lambda: gluon.nn.HybridLambda(lambda F, x: F.LRN(x, nsize=3)), (2, 5, 3)),
+    (lambda: gluon.nn.HybridLambda(lambda F, x: F.LRN(x, nsize=3)), (2, 5, 3, 2, 2)),
+    (lambda: gluon.nn.HybridLambda(lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=(1,))), (3, 6, 2)),
+    (lambda: gluon.nn.HybridLambda(lambda F, x: F.contrib.AdaptiveAvgPooling2D(x, output_size=(2,))), (3, 6, 2)),
+])
+def test_layers_on_data_of_other_numbers_of_axes(make: Any, shape: tuple[int, ...], tmp_path: pathlib.Path) -> None:
+    net = make()
+    net.initialize()
+    net.export(str(tmp_path / "f"), format="onnx", inputs=[nd.random.normal(shape=shape)])
+
+
+def test_group_norm_of_an_empty_batch(tmp_path: pathlib.Path) -> None:
+    net = nn.GroupNorm(2)
+    net.initialize()
+    path = net.export(str(tmp_path / "f"), format="onnx", inputs=[nd.random.normal(shape=(2, 4, 3))])
+    assert run(path, {"data": np.zeros((0, 4, 3), np.float32)})[0].shape == (0, 4, 3)

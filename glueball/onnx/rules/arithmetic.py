@@ -193,10 +193,13 @@ def _with_number(kind: str, swapped: bool = False) -> Rule:
 
 
 def _modulo(c: Call, over: str, by: str) -> str:
-    """The remainder with the sign of the divisor, as Python's."""
+    """The remainder with the sign of the divisor, as Python's; 0 where the divisor is 0."""
+    zero = c.const(0)
+    nothing = c.op("Equal", by, zero)
+    by = c.op("Where", nothing, c.const(1), by)
     if _whole(c):
-        return c.op("Mod", over, by)
-    return c.op("Sub", over, c.op("Mul", c.op("Floor", c.op("Div", over, by)), by))
+        return c.op("Where", nothing, zero, c.op("Mod", over, by))
+    return c.op("Where", nothing, zero, c.op("Sub", over, c.op("Mul", c.op("Floor", c.op("Div", over, by)), by)))
 
 
 def _hypotenuse(c: Call, other: str) -> str:

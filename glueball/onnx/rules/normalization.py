@@ -20,7 +20,8 @@ def _batch_norm(c: Call) -> str | Sequence[str]:
     data, gamma, beta, mean, variance = c.ins
     if c["fix_gamma"]:
         gamma = c.const(np.ones(c.size(0, 1)), c.dtype(1))
-    order = [0, axis, *(a for a in range(1, rank) if a != axis)] if rank > 1 else [0]
+    others = [a for a in range(rank) if a != axis]
+    order = [*others[:1], axis, *others[1:]]
     found = c.op("BatchNormalization", c.transpose(data, order), gamma, beta, mean, variance, epsilon=c["eps"])
     inverse = c.op("Reciprocal", c.op("Sqrt", c.op("Add", variance, c.const(c["eps"], c.dtype(4)))))
     return c.transpose(found, [order.index(a) for a in range(rank)]), mean, inverse
@@ -53,16 +54,20 @@ def _layer_norm(c: Call) -> Sequence[str]:
 
 @rule("InstanceNorm")
 def _instance_norm(c: Call) -> str:
+    if c.rank() < 3:  # every value is its own mean; onnxruntime wants at least three axes
+        wide = c.op("Unsqueeze", c.x, c.ints(2))
+        return c.op("Squeeze", c.op("InstanceNormalization", wide, *c.ins[1:], epsilon=c["eps"]), c.ints(2))
     return c.op("InstanceNormalization", *c.ins, epsilon=c["eps"])
 
 
 @rule("GroupNorm")
 def _group_norm(c: Call) -> Sequence[str]:
     groups = c["num_groups"]
-    split = c.op("Reshape", c.x, c.ints(0, groups, -1))
+    width = int(np.prod([c.size(axis) for axis in range(1, c.rank())])) // groups
+    split = c.reshape(c.x, (c.shape()[0], groups, width))
     found, mean, spread = _normalised(c, split, (2,), c["eps"])
-    rank, width = c.rank(), c.size(0, 1)
-    if width == groups and groups != c.size(1):  # one gain per group
+    rank, gains = c.rank(), c.size(0, 1)
+    if gains == groups and groups != c.size(1):  # one gain per group
         whole = c.reshape(_affine(c, found, (1, groups, 1)), c.out_shape())
     else:
         whole = _affine(c, c.reshape(found, c.out_shape()), [1, -1, *[1] * (rank - 2)])
@@ -80,4 +85,8 @@ def _l2(c: Call) -> str:
 
 @rule("LRN")
 def _lrn(c: Call) -> str:
-    return c.op("LRN", c.x, alpha=c["alpha"], beta=c["beta"], bias=c["knorm"], size=c["nsize"])
+    given = {"alpha": c["alpha"], "beta": c["beta"], "bias": c["knorm"], "size": c["nsize"]}
+    if c.rank() == 4:
+        return c.op("LRN", c.x, **given)
+    flat = c.reshape(c.x, (*c.shape()[:2], 1, int(np.prod(c.spatial()))))  # onnxruntime takes images only
+    return c.reshape(c.op("LRN", flat, **given), c.out_shape())

@@ -48,8 +48,14 @@ def _windows(c: Call, sizes: Sequence[int]) -> _Windows:
 
 
 def _padded(c: Call, value: str, w: _Windows, filler: float) -> str:
-    pads = c.ints(0, 0, *w.before, 0, 0, *w.after)
-    return c.op("Pad", value, pads, c.const(filler), mode="constant")
+    if all(p < k for p, k in zip([*w.before, *w.after], w.kernel * 2)):
+        return c.op("Pad", value, c.ints(0, 0, *w.before, 0, 0, *w.after), c.const(filler), mode="constant")
+    # onnxruntime moves a Pad into the pooling behind it, and then refuses padding as large as the window; a further
+    # axis of one between the two keeps them apart
+    last = len(w.kernel) + 2
+    wide = c.op("Unsqueeze", value, c.ints(last))
+    wide = c.op("Pad", wide, c.ints(0, 0, *w.before, 0, 0, 0, *w.after, 0), c.const(filler), mode="constant")
+    return c.op("Squeeze", wide, c.ints(last))
 
 
 def _maximum(c: Call, value: str, w: _Windows) -> str:
@@ -117,9 +123,9 @@ def _pooling(c: Call) -> str:
 def _adaptive(c: Call) -> str:
     size = c["output_size"] or (1,)
     outs = tuple(size) * 2 if len(size) == 1 else tuple(size)
-    if outs == (1, 1):
+    if outs == (1, 1) and c.rank() == 4:
         return c.op("GlobalAveragePool", c.x)
-    rows, columns = (_averaging(n, out) for n, out in zip(c.spatial(), outs))
+    rows, columns = (_averaging(n, out) for n, out in zip((c.size(-2), c.size(-1)), outs))
     return c.op("MatMul", c.op("MatMul", c.const(rows), c.x), c.const(columns.T))
 
 
