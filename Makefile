@@ -2,7 +2,7 @@
 #
 #   make demo         make .venv, install, train on real data         make test    the test suite
 #   make lint         ruff and the import rules                       make types   pyright
-#   make test-twins   without compiled parts and machine code         make bench-smoke   every benchmark, very short
+#   make test-twins   without compiled parts, for old processors      make bench-smoke   every benchmark, very short
 #   make examples     every example with --smoke                      make docs    the documentation into site/
 #   make clients      an exported model in every language that is here; INSTALL=1: gets the others (apt-get as root, npm)
 #
@@ -32,6 +32,7 @@ test: $(STAMP)-dev
 test-twins: $(STAMP)-dev
 	GLUEBALL_CORE=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/fold
 	GLUEBALL_JIT=0 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/executor/native tests/executor tests/passes tests/gluon/test_compiled_step.py
+	if [ "$$(uname -m)" = x86_64 ]; then GLUEBALL_PROCESSOR=x86-64-v2 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/executor/jit tests/passes tests/gluon/test_compiled_step.py; fi
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .

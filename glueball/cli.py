@@ -88,8 +88,15 @@ def _export(chosen: argparse.Namespace) -> int:
     from .onnx import export_model
 
     output = chosen.output or f"{chosen.symbol.removesuffix('.json').removesuffix('-symbol')}.onnx"
+    shapes: list[tuple[int, ...]] = []
+    for text in chosen.shape:
+        try:
+            shapes.append(tuple(int(size) for size in text.split(",")))
+        except ValueError:
+            print(f"glueball export: --shape takes whole numbers with commas, such as 1,3,224,224. Received: {text}",
+                  file=sys.stderr)
+            return 2
     try:
-        shapes = [tuple(int(size) for size in text.split(",")) for text in chosen.shape]
         path = export_model(chosen.symbol, chosen.params, shapes, onnx_file_path=output, dynamic=not chosen.fixed)
     except (MXNetError, OSError, ValueError) as error:
         print(f"glueball export: {error}", file=sys.stderr)

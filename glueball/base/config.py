@@ -46,6 +46,8 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
               "0 turns the optimising passes off: plans are then the traced graph, operator by operator"),
     ConfigVar("GLUEBALL_JIT", _flag, True,
               "0 keeps hybridized graphs from becoming machine code: every operator is then a call of ATen"),
+    ConfigVar("GLUEBALL_PROCESSOR", str, "",
+              "the processor that machine code is made for, by LLVM's name (x86-64-v2, znver4); default: this machine's"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen",
               "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
     ConfigVar("GLUEBALL_KEEP_MEMORY", _flag, True,

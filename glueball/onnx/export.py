@@ -18,7 +18,7 @@ import onnx
 from ..base import dtype as dtypes
 from ..base.errors import ArgumentError, explain
 from ..base.files import write_atomically
-from ..ndarray import NDArray, serialize
+from ..ndarray import NDArray, array, serialize, zeros
 from ..ops.opdef import TensorType
 from ..symbol import load as load_symbol
 from ..symbol.graph import Node, Value, topological
@@ -138,4 +138,16 @@ def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shap
     known = {node: TensorType(shape, dtypes.as_torch(kind)) for node, shape, kind in zip(data, shapes, types)}
     arrays = {node: by_name[node.name] for node in variables if node.name in by_name}
     known |= {node: TensorType(a.shape, a._t.dtype) for node, a in arrays.items()}
-    return write(plan_of(outputs, data[: len(shapes)], known, arrays, dynamic), onnx_file_path)
+    random = np.random.RandomState(0)
+    feeds = {node.name: random.uniform(-1, 1, shape).astype(dtypes.as_numpy(kind))
+             for node, shape, kind in zip(data, shapes, types)}
+
+    def trials(plan: Plan) -> Iterable[Trial]:
+        labels = {node.name: zeros(tuple(n for n in fixed[node][0].shape if isinstance(n, int)))
+                  for node in data[len(shapes):]}
+        given = {name: array(value, dtype=value.dtype) for name, value in feeds.items()}
+        held = {node.name: one for node, one in arrays.items()}
+        yield Trial("with random inputs", feeds, [one.asnumpy() for one in sym.eval(**given, **held, **labels)])
+
+    fixed = fixed_sizes(outputs, known)
+    return write(plan_of(outputs, data[: len(shapes)], known, arrays, dynamic), onnx_file_path, trials)

@@ -223,6 +223,7 @@ def test_a_symbol_with_its_parameters_and_loss_layer(tmp_path: pathlib.Path) -> 
     assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "m-0000.params"), "--shape", "2,5"]) == 0
     assert _sizes(onnx.load(tmp_path / "m.onnx").graph.input[0]) == ["batch", 5]
     assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "none.params"), "--shape", "2,5"]) == 1
+    assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "m-0000.params"), "--shape", "abc"]) == 2
     with pytest.raises(ArgumentError, match="a shape for each of data"):
         export_model(out, params, [])
 

@@ -187,7 +187,8 @@ def compiler() -> Compiler:
             if _compiler is None:
                 try:
                     folder = config.cache("native")
-                    _compiler = Compiler(cache=ObjectCache(folder) if folder else None)
+                    cache = ObjectCache(folder) if folder else None
+                    _compiler = Compiler(config.get("GLUEBALL_PROCESSOR"), cache=cache)
                 except UnsupportedError as error:
                     _problem = str(error)
                     raise
