@@ -47,7 +47,7 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
     ConfigVar("GLUEBALL_JIT", _flag, True,
               "0 keeps hybridized graphs from becoming machine code: every operator is then a call of ATen"),
     ConfigVar("GLUEBALL_PROCESSOR", str, "",
-              "the processor that machine code is made for, by LLVM's name (x86-64-v2, znver4); default: this machine's"),
+              "what machine code is made for, by LLVM's name of a processor (x86-64-v2); default: this machine's"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen",
               "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
     ConfigVar("GLUEBALL_KEEP_MEMORY", _flag, True,
