@@ -8,7 +8,7 @@ Called like a segment: operands are the inputs, the outputs, and the sums, one r
 overwritten. Data lie in memory as `format`, numbers per channel as the type that is computed in. Sums depend on the
 size of blocks, not on threads.
 
-Not here: reductions along rows, numbers per row (segment.py); means and variances in one reading (moments.py).
+Not here: reductions along rows, numbers per row (segment.py).
 """
 
 from __future__ import annotations

@@ -25,14 +25,13 @@ from ...base import config
 from ...base.errors import UnsupportedError, explain
 from .channels import Channels
 from .emit import Segment, cost, write_module
-from .moments import Merged, Moments
 from .object_cache import ObjectCache
 from .panels import FewRows, Panels
 from .vector_math import FORMATS
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Source: TypeAlias = "Segment | Moments | Merged | Channels | Panels | FewRows"  # what code is made of
+Source: TypeAlias = "Segment | Channels | Panels | FewRows"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known
@@ -119,7 +118,7 @@ class Compiler:
 
         Parameters
         ----------
-        segment : what the function does; emit.py (and moments.py) says how it is called
+        segment : what the function does; emit.py says how it is called
         dtype : what is computed in, float32 or float64
         """
         found = self._kernels.get((segment, dtype))

@@ -5,7 +5,7 @@ The one idea: emit.py says what the arguments are; here they get names: %rows, %
 rows go from %r0 to %r1, columns from %c0 to %c1; what follows is written after the label "block" and ends in a jump to
 "fetch".
 
-Not here: what is done with a block (emit.py, moments.py).
+Not here: what is done with a block (emit.py, channels.py, panels.py).
 """
 
 from __future__ import annotations
