@@ -17,9 +17,13 @@ from hypothesis import strategies as st
 
 import glueball as mx
 from glueball import autograd, gluon, nd
+from glueball.base import config
 from glueball.executor.insight.explanation import Explanation
 from glueball.executor.insight.table import amount, duration
+from glueball.executor.jit.partition import usable
 from glueball.gluon import nn
+
+with_regions = pytest.mark.skipif(not usable() or not config.get("GLUEBALL_JIT"), reason="no regions here")
 
 
 def _net() -> nn.HybridSequential:
@@ -40,6 +44,7 @@ def _trained(net: nn.HybridSequential, x: nd.NDArray) -> None:
 X = (2, 2, 6, 6)
 
 
+@with_regions
 def test_facts_of_a_plan_are_those_of_the_network() -> None:
     net = _net()
     _trained(net, nd.ones(X))
@@ -63,6 +68,7 @@ def test_facts_of_a_plan_are_those_of_the_network() -> None:
     assert plan.steps == found.steps and plan.flops == sum(step.flops for step in plan.steps)
 
 
+@with_regions
 def test_a_weight_that_is_put_in_order_is_a_unit_of_its_own() -> None:
     net = nn.HybridSequential()
     net.add(nn.Dense(32, activation="relu", in_units=16), nn.Dense(32, in_units=32))
@@ -76,6 +82,7 @@ def test_a_weight_that_is_put_in_order_is_a_unit_of_its_own() -> None:
     assert [unit.operators[0].name for unit in products] == [f"{net[i].name}_fwd" for i in (0, 1)]
 
 
+@with_regions
 def test_it_says_why_steps_are_outside_of_regions_and_what_to_do() -> None:
     class Odd(gluon.HybridBlock):
         def hybrid_forward(self, F, x):
@@ -186,6 +193,7 @@ def test_a_compiled_step_is_profiled_on_copies(own: bool) -> None:
         step.explain(nd.ones((3, 5)), nd.ones(3), profile=True)
 
 
+@with_regions
 def test_files_of_every_ending(tmp_path: Path) -> None:
     net = nn.HybridSequential()
     net.add(nn.Conv2D(2, 1), *[nn.Dense(6, activation="sigmoid") for _ in range(9)], nn.Dense(7))
@@ -211,6 +219,7 @@ def test_files_of_every_ending(tmp_path: Path) -> None:
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
 
 
+@with_regions
 def test_a_short_plan_shows_what_is_inside_of_its_regions() -> None:
     step, x, y = _step()
     step(x, y)
@@ -269,6 +278,7 @@ def profiler(tmp_path: Path):
     mx.profiler.set_config(filename="profile.json")
 
 
+@with_regions
 def test_the_trace_nests_calls_steps_and_units(profiler: Path) -> None:
     net = _net()
     x = nd.ones(X)

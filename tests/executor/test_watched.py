@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from glueball import autograd, nd
+from glueball.base import config
+from glueball.executor.jit.partition import usable
 from glueball.executor.jit.region import Region
 from glueball.gluon import nn
+
+with_regions = pytest.mark.skipif(not usable() or not config.get("GLUEBALL_JIT"), reason="no regions here")
 
 
 def _plan(net: nn.HybridSequential, x: nd.NDArray):
@@ -41,6 +45,7 @@ def test_a_watched_function_does_the_same_and_tells_each_step(units: bool) -> No
         assert found == (list(range(len(step.units) + 1)) if units and isinstance(step, Region) else [])  # one is empty
 
 
+@with_regions
 def test_a_region_knows_which_unit_makes_a_node() -> None:
     net = nn.HybridSequential()
     net.add(nn.Dense(6, activation="tanh"), nn.LayerNorm(), nn.Dense(3))
