@@ -27,6 +27,7 @@ export GLUEBALL_DYNET_PYTHON=... GLUEBALL_ORACLE_PYTHON=... GLUEBALL_JAX_PYTHON=
 for b in mlp lenet lstm transformer resnet50_training resnet50_inference compile_time; do
     python benchmarks/jit/$b.py --json records.json      # torch.compile takes minutes; --only leaves it out
 done
+python benchmarks/portability/export_time.py --json records.json             # needs onnxscript for torch's side
 for b in benchmarks/folding/overhead.py benchmarks/folding/f[0-9]_*.py; do   # overhead.py: by itself on one thread
     python $b --json records.json
 done
