@@ -115,9 +115,9 @@ class Call:
 
     def reshape(self, value: str, shape: Sequence[Size]) -> str:
         """Reshape; a single open size is left to the runtime."""
-        is_open = [isinstance(size, Affine) for size in shape]
-        if sum(is_open) == 1 and 0 not in shape:
-            return self.op("Reshape", value, self.ints(*(-1 if o else int(s) for s, o in zip(shape, is_open))))  # type: ignore[arg-type]
+        target = [-1 if isinstance(size, Affine) else size for size in shape]
+        if target.count(-1) == 1 and 0 not in target:
+            return self.op("Reshape", value, self.ints(*target))
         return self.op("Reshape", value, self.sizes(shape), allowzero=1 if 0 in shape else None)
 
     def transpose(self, value: str, axes: Sequence[int]) -> str:

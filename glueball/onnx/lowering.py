@@ -16,8 +16,8 @@ from onnx import helper
 from ..base import dtype as dtypes
 from ..base.errors import UnsupportedError, explain
 from ..symbol.graph import Node, Value, topological
-from . import rules as _rules  # noqa: F401  (fills RULES)
-from .call import RULES, Call, Refused
+from .call import Call, Refused
+from .rules import RULES
 from .sizes import Affine, Size, Sized
 from .writer import IR_VERSION, OPSET, Writer, element_type
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from ..base.errors import MXNetError
+from ..base.errors import MXNetError, explain
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, topological
 from ..symbol.infer import infer
@@ -46,11 +46,17 @@ def fixed_sizes(outputs: Sequence[Value], known: Mapping[Node, TensorType]) -> S
     types = infer(outputs, known, False, topological(outputs))
     found: Sizes = {}
     for node, row in types.items():
-        for one in row:
-            if not one.known:
-                raise MXNetError(f"the shape of {node.name!r} is not known")
-        found[node] = tuple(Sized(tuple(one.shape or ()), one.dtype) for one in row)  # type: ignore[arg-type]
+        found[node] = tuple(_sized(node, one) for one in row)
     return found
+
+
+def _sized(node: Node, one: TensorType) -> Sized:
+    sizes = tuple(size for size in one.shape or () if size is not None)
+    if not one.known or one.shape is None or len(sizes) != len(one.shape):
+        raise MXNetError(explain("export to ONNX", f"The type of {node.name!r} does not follow from the inputs.",
+                                 expected="a shape and an element type", received=f"{one.shape}, {one.dtype}",
+                                 fix="give the shapes of all inputs"))
+    return Sized(sizes, one.dtype)
 
 
 def open_sizes(
@@ -70,13 +76,14 @@ def open_sizes(
         others = [one[node] for one in tries[1:]]
         if any(len(a.shape) != len(b.shape) for other in others for a, b in zip(rows, other)):
             return None
-        joined = [
-            tuple(_line(tuple(int(row.shape[i]) for row in column)) for i in range(len(column[0].shape)))  # type: ignore[arg-type]
-            for column in zip(rows, *others)
-        ]
-        if any(size is None for shape in joined for size in shape):
-            return None
-        found[node] = tuple(Sized(shape, row.dtype) for shape, row in zip(joined, rows))  # type: ignore[arg-type]
+        joined: list[Sized] = []
+        for column in zip(rows, *others):
+            lines = [_line(sizes) for sizes in zip(*(row.shape for row in column))]
+            shape = tuple(size for size in lines if size is not None)
+            if len(shape) != len(lines):
+                return None
+            joined.append(Sized(shape, column[0].dtype))
+        found[node] = tuple(joined)
     return found if own is None or _at(found, own) == fixed_sizes(outputs, known) else None
 
 
@@ -92,9 +99,9 @@ def _with(known: TensorType, axis: int, batch: int) -> TensorType:
     return TensorType(tuple(shape), known.dtype)
 
 
-def _line(values: tuple[int, ...]) -> Size | None:
+def _line(values: Sequence[Size]) -> Size | None:
     """The size as a function of the batch: a number, a line through all three points, or None."""
-    first, second, third = values
+    first, second, third = (value for value in values if isinstance(value, int))  # inferred: none of them is open
     if first == second == third:
         return first
     slope, odd = divmod(second - first, _PROBES[1] - _PROBES[0])

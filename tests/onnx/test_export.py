@@ -20,6 +20,7 @@ from glueball.gluon import nn, rnn
 from glueball.gluon.model_zoo import vision
 from glueball.onnx import ExportError, export_model
 from glueball.onnx import export as export_file
+from glueball.onnx.sizes import fixed_sizes
 from glueball.onnx.verify import compare, run
 
 
@@ -322,3 +323,9 @@ def test_group_norm_of_an_empty_batch(tmp_path: pathlib.Path) -> None:
     net.initialize()
     path = net.export(str(tmp_path / "f"), format="onnx", inputs=[nd.random.normal(shape=(2, 4, 3))])
     assert run(path, {"data": np.zeros((0, 4, 3), np.float32)})[0].shape == (0, 4, 3)
+
+
+def test_a_type_that_does_not_follow_from_the_inputs_is_named() -> None:
+    total = sym.Variable("left") + sym.Variable("right")
+    with pytest.raises(MXNetError, match=r"'left' does not follow(.|\n)*Expected: a shape(.|\n)*Received(.|\n)*Fix"):
+        fixed_sizes(list(total._outputs), {})

@@ -5,7 +5,8 @@ call that a rule refuses, are named to the user. Results are held to the operato
 tests/onnx/test_operators.py.
 """
 
+from ..call import RULES
 from . import arithmetic, attention, indexing, layers, normalization, pooling, recurrent, reduction, sequences, shapes
 
-__all__ = ["arithmetic", "attention", "indexing", "layers", "normalization", "pooling", "recurrent", "reduction",
-           "sequences", "shapes"]
+__all__ = ["RULES", "arithmetic", "attention", "indexing", "layers", "normalization", "pooling", "recurrent",
+           "reduction", "sequences", "shapes"]

@@ -7,7 +7,7 @@ sizes down and need not follow an operator's codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -183,9 +183,8 @@ def _constant(c: Call, value: float) -> str:
     return c.op("Expand", c.writer.constant(np.asarray(value, dtypes.as_numpy(kind)), kind), c.sizes(c.out_shape()))
 
 
-def _made(function: object) -> Rule:
-    return lambda c: c.op("Identity", c.writer.constant(np.asarray(function(c)).astype(  # type: ignore[operator]
-        dtypes.as_numpy(c.out_dtype())), c.out_dtype()))
+def _made(function: Callable[[Call], np.ndarray]) -> Rule:
+    return lambda c: c.op("Identity", c.const(function(c), c.out_dtype()))
 
 
 def _counted(c: Call) -> np.ndarray:
