@@ -329,3 +329,18 @@ def test_a_type_that_does_not_follow_from_the_inputs_is_named() -> None:
     total = sym.Variable("left") + sym.Variable("right")
     with pytest.raises(MXNetError, match=r"'left' does not follow(.|\n)*Expected: a shape(.|\n)*Received(.|\n)*Fix"):
         fixed_sizes(list(total._outputs), {})
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_model_beyond_two_gigabytes_has_its_weights_beside_it(
+    check: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = nn.Dense(64)
+    net.initialize()
+    x = nd.random.uniform(shape=(2, 64))
+    expected = net(x).asnumpy()
+    monkeypatch.setattr(export_file, "_LARGEST", 1000)  # the limit stands in for a network that no test can hold
+    path = net.export(str(tmp_path / "big"), format="onnx", inputs=[x], check=check)
+    assert sorted(os.listdir(tmp_path)) == ["big.onnx", "big.onnx.data"]
+    assert os.path.getsize(path) < 4000 < os.path.getsize(f"{path}.data")
+    np.testing.assert_allclose(run(path, {"data": x.asnumpy()})[0], expected, rtol=1e-5, atol=1e-6)
