@@ -7,6 +7,7 @@ from typing import Any
 from ..ops.opdef import OpDef
 from ..symbol.graph import Node
 from .absorb import absorb_normalisation
+from .biases import leave_out_biases
 from .common import merge_common
 from .constants import fold_constants
 from .finish import finish_convolutions
@@ -29,6 +30,7 @@ PASSES: tuple[tuple[str, Callable[[Program, Run], Program]], ...] = (
     ("products", lambda p, run: sum_in_products(p)),  # gradients of a weight that is used in many steps
     ("common", lambda p, run: merge_common(p)),  # weight and bias have the same rows put together
     ("simplify", lambda p, run: simplify(p)),  # folding may have left new no-ops
+    ("biases", lambda p, run: leave_out_biases(p)),  # once nothing folds or merges the zeros any more
 )
 # dead code needs no pass: a program is what its outputs depend on. In-place writes and lifetimes are decided by
 # executor/codegen.py, which alone knows the order of execution.

@@ -215,3 +215,24 @@ def test_buffers_are_used_again_when_nobody_holds_them():
     mx.cpu().empty_cache()
     order = buffers.in_order(like)
     assert order.is_contiguous() and torch.equal(order, like)
+
+
+@native
+def test_the_gradient_of_a_bias_before_a_normalisation_is_zero_and_costs_nothing():
+    mx.random.seed(3)
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(16, 3, padding=1), nn.BatchNorm(), nn.Conv2D(16, 1), nn.BatchNorm(), nn.Conv2D(16, 1))
+    net.initialize()
+    net.hybridize()
+    x = nd.random.normal(shape=(4, 3, 32, 32))
+    for _ in range(2):  # the gradients of one step must not be those of the next, nor of each other
+        with autograd.record():
+            loss = (net(x) ** 2).sum()
+        loss.backward()
+        first, second, last = (net[k].bias.grad() for k in (0, 2, 4))
+        assert (first.asnumpy() == 0).all() and (second.asnumpy() == 0).all() and (last.asnumpy() != 0).any()
+        assert all((net[k].weight.grad().asnumpy() != 0).any() for k in (0, 2, 4))
+        first[:] = 5
+        assert (second.asnumpy() == 0).all()
+    lines = [line for line in net.explain(code=True).splitlines() if "aten.convolution_backward(" in line]
+    assert sorted(line.endswith("True))") for line in lines) == [False, False, True]
