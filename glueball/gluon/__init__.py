@@ -11,12 +11,13 @@ from typing import Any
 from . import loss, nn, utils
 from .block import Block
 from .hybrid import HybridBlock
+from .model_file import load
 from .parameter import Constant, DeferredInitializationError, Parameter, tensor_types
 from .parameter_dict import ParameterDict
 from .symbol_block import SymbolBlock
 
 __all__ = ["Block", "HybridBlock", "SymbolBlock", "Parameter", "Constant", "ParameterDict",
-           "DeferredInitializationError", "Trainer", "tensor_types",
+           "DeferredInitializationError", "Trainer", "tensor_types", "load",
            "nn", "rnn", "loss", "data", "utils", "model_zoo", "contrib"]
 
 _LAZY = ("data", "rnn", "model_zoo", "contrib")

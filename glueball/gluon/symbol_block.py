@@ -17,6 +17,7 @@ from ..ops.opdef import TensorType
 from ..passes.sizes import has_open_size, with_sizes
 from ..symbol.graph import Node, execution_order, present, topological, variables
 from ..symbol.infer import infer
+from ..symbol.prediction import predictions
 from ..symbol.rewrite import substitute
 from ..symbol.symbol import Symbol, declared_type
 from ..symbol.tracer import current_tracer
@@ -102,9 +103,9 @@ class SymbolBlock(HybridBlock):
         if isinstance(arrays, list):
             raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.", received=param_file))
         bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
-        values, extra = _drop_labels(values, names, bare, param_file is not None)
-        block = SymbolBlock([Symbol(values)], [sym.Variable(n) for n in [*names, *extra]])
-        block._data_nodes = block._data_nodes[:len(names)]
+        if param_file is not None:
+            values = predictions(values, {*names, *bare})
+        block = SymbolBlock([Symbol(values)], [sym.Variable(n) for n in names])
         if param_file is not None:
             block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, "", param_file, cast_dtype=True,
                                              dtype_source="saved")
@@ -176,37 +177,3 @@ def _run(node: Node, inputs: list[NDArray]) -> list[Any]:
         by_name = dict(zip(present(node), inputs))
         result = invoke(op, [by_name.get(n) for n in op.input_names], dict(node.attrs))
     return list(result) if isinstance(result, (list, tuple)) else [result]
-
-
-def _drop_labels(
-    values: list[Any], names: list[str], given: dict[str, Any], have_params: bool
-) -> tuple[list[Any], list[str]]:
-    """Return outputs in which labels of loss layers that nobody feeds stand for nothing: prediction does not read
-    them.
-    """
-    if not have_params:
-        return values, []
-    order = topological(values)
-    labels = [n for n in order if n.is_variable and n.name not in names and n.name not in given
-              and n.name.endswith("label")]
-    if not labels:
-        return values, []
-    from ..symbol.graph import Value
-    mapping: dict[Node, Value] = {}
-    for node in order:
-        if node.op is not None and node.op.name in ("SoftmaxOutput", "LinearRegressionOutput",
-                                                    "LogisticRegressionOutput", "MAERegressionOutput",
-                                                    "SVMOutput") and any(v.node in labels for v in node.inputs):
-            from ..ops.opdef import lookup
-            plain = {"SoftmaxOutput": "softmax", "LogisticRegressionOutput": "sigmoid"}.get(node.op.name, "_copy")
-            op = lookup(plain)
-            attrs = op.typed({"axis": 1} if plain == "softmax" and node.attrs.get("multi_output") else {})
-            mapping[node] = Value(Node(op, node.name, (node.inputs[0],), attrs, origin=node.origin))
-    return _replace(values, mapping), []
-
-
-def _replace(values: list[Any], mapping: dict[Node, Any]) -> list[Any]:
-    """Substitute operator nodes, whose replacements read other parts of the graph; innermost first."""
-    for node, value in mapping.items():
-        values = substitute(values, {node: value})
-    return values
