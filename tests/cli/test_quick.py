@@ -1,0 +1,72 @@
+"""Importing costs nothing: `import glueball` brings neither torch nor NumPy, and each module can be loaded first.
+
+The one idea: in a process of its own each public module is imported before any other; what only works after another
+module was imported would fail there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+MODULES = [
+    "nd",
+    "autograd",
+    "symbol",
+    "gluon",
+    "io",
+    "image",
+    "recordio",
+    "metric",
+    "optimizer",
+    "kvstore",
+    "fold",
+    "executor",
+    "random",
+    "initializer",
+    "model",
+    "compat",
+    "test_utils",
+    "operator",
+    "profiler",
+    "context",
+]
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_import_brings_nothing() -> None:
+    """The package itself is a table of names."""
+    done = python(
+        "import sys, glueball; assert glueball.MXNetError; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are copied")
+def test_each_module_can_be_first() -> None:
+    """No module needs another one to have been imported before; torch is loaded once for all of them."""
+    done = python(f"""
+import os, sys, numpy, torch
+for name in {MODULES!r}:
+    child = os.fork()
+    if not child:
+        import glueball
+        getattr(glueball, name)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(name)
+""")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_star_import() -> None:
+    """`from glueball import *` brings what it always brought."""
+    done = python("from glueball import *; print(nd.ones((1,)).asscalar(), cpu(0), autograd.is_recording())")
+    assert done.stdout.split() == ["1.0", "cpu(0)", "False"], done.stderr
