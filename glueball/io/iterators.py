@@ -168,7 +168,41 @@ class NDArrayIter(DataIter):
         return self._rolled if self.cursor == 0 else 0
 
 
-class ResizeIter(DataIter):
+class _WholeBatches(DataIter):
+    """An iterator whose `iter_next` puts a whole batch into `current_batch`."""
+
+    current_batch: DataBatch | None = None
+
+    def next(self) -> DataBatch:
+        """Return the next batch."""
+        if not self.iter_next():
+            raise StopIteration
+        return self._batch
+
+    @property
+    def _batch(self) -> DataBatch:
+        if self.current_batch is None:
+            raise ArgumentError(explain(type(self).__name__, "There is no current batch.", fix="Call next() first."))
+        return self.current_batch
+
+    def getdata(self) -> Any:
+        """Return the inputs of the current batch."""
+        return self._batch.data
+
+    def getlabel(self) -> Any:
+        """Return the labels of the current batch."""
+        return self._batch.label
+
+    def getindex(self) -> Any:
+        """Return the sample numbers of the current batch."""
+        return self._batch.index
+
+    def getpad(self) -> int | None:
+        """Return the padding of the current batch."""
+        return self._batch.pad
+
+
+class ResizeIter(_WholeBatches):
     """Another iterator with passes of `size` batches, however many it has: it starts over, or is cut short.
 
     Parameters
@@ -185,7 +219,6 @@ class ResizeIter(DataIter):
         super().__init__(data_iter.batch_size)
         self.data_iter, self.size, self.reset_internal = data_iter, positive(size, "ResizeIter", "size"), reset_internal
         self.cur = 0
-        self.current_batch: DataBatch | None = None
         self.provide_data, self.provide_label = data_iter.provide_data, data_iter.provide_label
         bucket_key = getattr(data_iter, "default_bucket_key", None)
         if bucket_key is not None:
@@ -209,36 +242,8 @@ class ResizeIter(DataIter):
         self.cur += 1
         return True
 
-    def next(self) -> DataBatch:
-        """Return the next batch."""
-        if not self.iter_next():
-            raise StopIteration
-        return self._batch
 
-    @property
-    def _batch(self) -> DataBatch:
-        if self.current_batch is None:
-            raise ArgumentError(explain("ResizeIter", "There is no current batch.", fix="Call next() first."))
-        return self.current_batch
-
-    def getdata(self) -> Any:
-        """Return the inputs of the current batch."""
-        return self._batch.data
-
-    def getlabel(self) -> Any:
-        """Return the labels of the current batch."""
-        return self._batch.label
-
-    def getindex(self) -> Any:
-        """Return the sample numbers of the current batch."""
-        return self._batch.index
-
-    def getpad(self) -> int | None:
-        """Return the padding of the current batch."""
-        return self._batch.pad
-
-
-class PrefetchingIter(DataIter):
+class PrefetchingIter(_WholeBatches):
     """One or several iterators read in advance, each in a thread of its own, their batches joined.
 
     Parameters
@@ -267,7 +272,6 @@ class PrefetchingIter(DataIter):
         self.provide_data = self._renamed("provide_data", rename_data)
         self.provide_label = self._renamed("provide_label", rename_label)
         self._threads = ThreadPoolExecutor(len(self.iters), thread_name_prefix="PrefetchingIter")
-        self.current_batch: DataBatch | None = None
         self._ahead: list[Future[DataBatch | None]] = []
         self._request()
 
@@ -338,34 +342,6 @@ class PrefetchingIter(DataIter):
         )
         self._request()
         return True
-
-    def next(self) -> DataBatch:
-        """Return the next batch."""
-        if not self.iter_next():
-            raise StopIteration
-        return self._batch
-
-    @property
-    def _batch(self) -> DataBatch:
-        if self.current_batch is None:
-            raise ArgumentError(explain("PrefetchingIter", "There is no current batch.", fix="Call next() first."))
-        return self.current_batch
-
-    def getdata(self) -> Any:
-        """Return the inputs of the current batch."""
-        return self._batch.data
-
-    def getlabel(self) -> Any:
-        """Return the labels of the current batch."""
-        return self._batch.label
-
-    def getindex(self) -> Any:
-        """Return the sample numbers of the current batch."""
-        return self._batch.index
-
-    def getpad(self) -> int | None:
-        """Return the padding of the current batch."""
-        return self._batch.pad
 
     def __del__(self) -> None:
         threads = getattr(self, "_threads", None)
