@@ -7,11 +7,11 @@ ours folded; without, ours unfolded; and since it is plain Gluon 1.x, with MXNet
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from remote import Arrays, GradientSide, Side
+from gluon_program import GluonProgram
+from remote import Arrays, Side
 
 EMBEDDING, HIDDEN, SIMILARITY, CLASSES = 300, 150, 50, 5
 
@@ -137,7 +137,7 @@ class Example:
         self.target = nd.array([pair.target])
 
 
-class GluonSide(GradientSide):
+class GluonSide(GluonProgram):
     """F1 by the program above: `fold` is "on", "off", or "" for MXNet, which has none."""
 
     def __init__(self, mx: Any, parameters: Arrays, samples: list[Any], hybridize: bool, fold: str) -> None:
@@ -170,42 +170,14 @@ class GluonSide(GradientSide):
             "Wp": head.score.weight,
             "bp": head.score.bias,
         }
-        for name, parameter in self.named.items():
-            parameter.set_data(self.mx.nd.array(parameters[name]))
+        self.take(parameters)
         return net
 
-    def scope(self) -> Any:
-        """Return what makes the code inside fold."""
-        return self.mx.fold.batching(mode=self.fold) if self.fold == "on" else nullcontext()
+    def losses(self, example: Any) -> list[Any]:
+        return [self.kl(self.net(example), example.target)]
 
-    def total(self, batch: list[Any]) -> Any:
-        """Return the sum of the losses, for a backward pass."""
-        examples = [self.examples[id(sample)] for sample in batch]
-        with self.mx.autograd.record(), self.scope():
-            losses = [self.kl(self.net(example), example.target) for example in examples]
-            return self.mx.nd.add_n(*losses)
-
-    def loss(self, batch: list[Any]) -> float:
-        return float(self.total(batch).asscalar())
-
-    def gradients(self, batch: list[Any]) -> Arrays:
-        self.total(batch).backward()
-        return {name: parameter.grad().asnumpy() for name, parameter in self.named.items()}
-
-    def train(self, batch: list[Any]) -> None:
-        self.total(batch).backward()
-        self.trainer.step(len(batch))
-        self.mx.nd.waitall()
-
-    def infer(self, batch: list[Any]) -> np.ndarray:
-        examples = [self.examples[id(sample)] for sample in batch]
-        with self.scope():
-            scores = [self.net(example) for example in examples]
-            answer = self.mx.nd.concat(*scores, dim=0)
-        return answer.asnumpy()
-
-    def explain(self) -> str:
-        return str(self.mx.fold.explain()) if self.fold == "on" else ""
+    def scores(self, example: Any) -> list[Any]:
+        return [self.net(example)]
 
 
 class TreeSide(GluonSide):

@@ -5,11 +5,10 @@ The one idea: the program of one sentence, and nothing else; see gluon_f1.py. Th
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
-from remote import Arrays, GradientSide, Side
+from gluon_program import GluonProgram
+from remote import Arrays, Side
 
 WORD, CHARACTER, CHARACTER_HIDDEN, HIDDEN, MLP = 256, 64, 128, 256, 256
 LSTMS = {  # name: (input, hidden) of the four LSTMs
@@ -86,8 +85,10 @@ class Example:
         self.tags = nd.array(sentence.tags)
 
 
-class GluonSide(GradientSide):
+class GluonSide(GluonProgram):
     """F3 by the program above: `fold` is "on", "off", or "" for MXNet, which has none."""
+
+    ignores_stale = True  # there may be no rare word in a batch
 
     def __init__(self, mx: Any, parameters: Arrays, samples: list[Any], hybridize: bool, fold: str) -> None:
         self.mx, self.fold = mx, fold
@@ -103,45 +104,18 @@ class GluonSide(GradientSide):
             cell = getattr(net, name)
             for end, parameter in zip("WUbd", (cell.i2h_weight, cell.h2h_weight, cell.i2h_bias, cell.h2h_bias)):
                 self.named[name + end] = parameter
-        for name, parameter in self.named.items():
-            parameter.set_data(mx.nd.array(parameters[name]))
+        self.take(parameters)
         self.cross_entropy = mx.gluon.loss.SoftmaxCrossEntropyLoss()
         if hybridize:
             net.hybridize()
             self.cross_entropy.hybridize()
         self.trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-3})
 
-    def scope(self) -> Any:
-        """Return what makes the code inside fold."""
-        return self.mx.fold.batching() if self.fold == "on" else nullcontext()
+    def losses(self, example: Any) -> list[Any]:
+        return [self.cross_entropy(self.net(example), example.tags).sum()]
 
-    def total(self, batch: list[Any]) -> Any:
-        """Return the sum of the losses, for a backward pass."""
-        examples = [self.examples[id(sample)] for sample in batch]
-        with self.mx.autograd.record(), self.scope():
-            losses = [self.cross_entropy(self.net(example), example.tags).sum() for example in examples]
-            return self.mx.nd.add_n(*losses)
-
-    def loss(self, batch: list[Any]) -> float:
-        return float(self.total(batch).asscalar())
-
-    def gradients(self, batch: list[Any]) -> Arrays:
-        self.total(batch).backward()
-        return {name: parameter.grad().asnumpy() for name, parameter in self.named.items()}
-
-    def train(self, batch: list[Any]) -> None:
-        self.total(batch).backward()
-        self.trainer.step(len(batch), ignore_stale_grad=True)  # there may be no rare word in a batch
-        self.mx.nd.waitall()
-
-    def infer(self, batch: list[Any]) -> np.ndarray:
-        examples = [self.examples[id(sample)] for sample in batch]
-        with self.scope():
-            answer = self.mx.nd.concat(*[self.net(example) for example in examples], dim=0)
-        return answer.asnumpy()
-
-    def explain(self) -> str:
-        return str(self.mx.fold.explain()) if self.fold == "on" else ""
+    def scores(self, example: Any) -> list[Any]:
+        return [self.net(example)]
 
 
 def make(parameters: Arrays, samples: list[Any], hybridize: bool = False) -> Side:

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from gluon_f1 import HIDDEN as H
 from levels import Plan, heights
-from remote import Arrays, GradientSide
+from remote import Arrays
 from torch import Tensor
+from torch_program import TorchProgram
 
 
 class Adagrad:
@@ -39,7 +40,7 @@ class Adagrad:
             parameter.grad = None
 
 
-class PerSample(GradientSide):
+class PerSample(TorchProgram):
     """One pair after the other, node by node."""
 
     def __init__(self, parameters: Arrays, samples: list[Any]) -> None:
@@ -86,24 +87,12 @@ class PerSample(GradientSide):
         target = torch.tensor([sample.target for sample in batch])
         return (target * (torch.log(target + 1e-12) - self.forward(batch))).sum()
 
-    def loss(self, batch: list[Any]) -> float:
-        return self.total(batch).item()
-
-    def gradients(self, batch: list[Any]) -> Arrays:
-        self.total(batch).backward()
-        found = {}
-        for name, value in self.p.items():
-            assert value.grad is not None
-            found[name], value.grad = value.grad.numpy(), None
-        return found
+    def answer(self, batch: list[Any]) -> Tensor:
+        return self.forward(batch)
 
     def train(self, batch: list[Any]) -> None:
         self.total(batch).backward()
         self.optimizer.step(len(batch))
-
-    def infer(self, batch: list[Any]) -> np.ndarray:
-        with torch.no_grad():
-            return self.forward(batch).numpy()
 
 
 class Batched(PerSample):

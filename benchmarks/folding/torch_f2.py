@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from gluon_f2 import HIDDEN as H
 from levels import Plan, heights
-from remote import Arrays, GradientSide
+from remote import Arrays
 from torch import Tensor
+from torch_program import TorchProgram
 
 
-class PerSample(GradientSide):
+class PerSample(TorchProgram):
     """One sentence after the other, phrase by phrase."""
 
     def __init__(self, parameters: Arrays, samples: list[Any]) -> None:
@@ -58,23 +59,8 @@ class PerSample(GradientSide):
         scores, labels = self.forward(batch)
         return F.cross_entropy(scores, labels, reduction="sum")
 
-    def loss(self, batch: list[Any]) -> float:
-        return self.total(batch).item()
-
-    def gradients(self, batch: list[Any]) -> Arrays:
-        self.total(batch).backward()
-        found = {name: value.grad.numpy() for name, value in self.p.items() if value.grad is not None}
-        self.optimizer.zero_grad()
-        return found
-
-    def train(self, batch: list[Any]) -> None:
-        (self.total(batch) / len(batch)).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def infer(self, batch: list[Any]) -> np.ndarray:
-        with torch.no_grad():
-            return self.forward(batch)[0].numpy()
+    def answer(self, batch: list[Any]) -> Tensor:
+        return self.forward(batch)[0]
 
 
 class Batched(PerSample):

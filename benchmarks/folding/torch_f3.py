@@ -12,14 +12,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gluon_f3 import CHARACTER, CHARACTER_HIDDEN, HIDDEN, LSTMS, WORD
-from remote import Arrays, GradientSide
+from remote import Arrays
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
+from torch_program import TorchProgram
 
 ENDS = {"W": "weight_ih_l0", "U": "weight_hh_l0", "b": "bias_ih_l0", "d": "bias_hh_l0"}
 
 
-class PerSample(GradientSide):
+class PerSample(TorchProgram):
     """One sentence after the other, a rare word at a time."""
 
     def __init__(self, parameters: Arrays, samples: list[Any]) -> None:
@@ -73,23 +74,8 @@ class PerSample(GradientSide):
         tags = torch.cat([self.examples[id(sample)][2] for sample in batch])
         return F.cross_entropy(self.forward(batch), tags, reduction="sum")
 
-    def loss(self, batch: list[Any]) -> float:
-        return self.total(batch).item()
-
-    def gradients(self, batch: list[Any]) -> Arrays:
-        self.total(batch).backward()
-        found = {name: value.grad.numpy() for name, value in self.p.items() if value.grad is not None}
-        self.optimizer.zero_grad()
-        return found
-
-    def train(self, batch: list[Any]) -> None:
-        (self.total(batch) / len(batch)).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def infer(self, batch: list[Any]) -> np.ndarray:
-        with torch.no_grad():
-            return self.forward(batch).numpy()
+    def answer(self, batch: list[Any]) -> Tensor:
+        return self.forward(batch)
 
 
 class Packed(PerSample):
