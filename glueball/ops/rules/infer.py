@@ -1,12 +1,13 @@
 """Inference rules: shapes and dtypes of results, and of inputs whose sizes are not known yet.
 
-The one idea: by default the kernel itself is the rule, run on `meta` tensors that have shapes but no data. Classes of
+The one idea: by default the kernel itself is the rule, run on zeros or on tensors without data. Classes of
 operators whose shapes also flow backwards (from result to inputs, between inputs) have a rule object here:
 `same_shape`, `elementwise`, `broadcasting`. Completing parameter sizes from the data (deferred initialisation) is
 each operator's `fill` rule, beneath its definition.
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -68,16 +69,18 @@ class InferRule:
         return list(ins), list(outs)
 
 
-# elements; below this a real run on zeros is quicker than `meta`, whose first use imports seconds' worth of torch
-SMALL = 1 << 16
+# elements up to which the kernel runs on zeros. The first `meta` tensor imports seconds' worth of torch (its tracer):
+# before that has happened, one run more of the operator than the network makes anyway is the cheaper question
+SMALL, LARGE = 1 << 16, 1 << 23
+_TRACER = "torch._dynamo"
 
 
 def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
     """Run the kernel on stand-ins and read the types of the results off: zeros where that is cheap, `meta` tensors
     otherwise.
     """
-    small = not op.random and sum(_size(t.shape) for t in ins) <= SMALL
-    if small:
+    limit = SMALL if _TRACER in sys.modules else LARGE
+    if not op.random and sum(_size(t.shape) for t in ins) <= limit:
         try:
             return _run_on(op, attrs, [torch.zeros(_complete(t), dtype=t.dtype) for t in ins], training)
         except MXNetError:
