@@ -149,10 +149,14 @@ class _TypesAt(Mapping[Node, "tuple[TensorType, ...]"]):
 
     def __init__(self, base: Types, forms: Mapping[Node, Any], size: int) -> None:
         self._base, self._forms, self._size = base, forms, size
+        self._known: dict[Node, tuple[TensorType, ...]] = {}
 
     def __getitem__(self, node: Node) -> tuple[TensorType, ...]:
-        form = self._forms.get(node)
-        return self._base[node] if form is None else value(form, self._size)
+        found = self._known.get(node)
+        if found is None:
+            form = self._forms.get(node)
+            found = self._known[node] = self._base[node] if form is None else value(form, self._size)
+        return found
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._base)

@@ -72,10 +72,9 @@ class Plan:
     compiled: bool = False
     derived: Derived | None = None
     graph: Callable[[], list[Value]] | None = None  # of a plan for another size: its outputs, where they are needed
-    settling: Settling = field(init=False)
+    settling: Settling = field(default_factory=lambda: Settling(0))
 
     def __post_init__(self) -> None:
-        self.settling = Settling(sum(bytes_of(v, self.types) for v in self.saved if not v.node.is_variable))
         enlist(self)
 
     def watch(self, units: bool) -> None:
@@ -131,6 +130,7 @@ class PlanForm:
         forward = functions["taped"] if "taped" in functions else functions["forward"]
         return replace(self._base, forward=forward, backward=functions.get("backward"), sources=sources,
                        types=self._graph.types_at(self._base.types, size), graph=partial(self._outputs, size),
+                       settling=Settling(0),  # what stays has its place since the plans for other sizes
                        seconds=time.perf_counter() - start)  # fmt: skip
 
     def _outputs(self, size: int) -> list[Value]:
@@ -207,6 +207,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     if config.get("GLUEBALL_SUBGRAPH_DEBUG"):
         print("\n".join(s.text for s in sources.values()))
     auxiliary = set(variables(order)[1])
+    kept = Settling(sum(bytes_of(v, program.types) for v in saved if not v.node.is_variable))
     given, shown = set(inputs), {p - count for p in sources["forward"].shared}
     return Plan(list(inputs), list(outputs), list(effects), list(wrt), training,
                 any(n.op is not None and n.op.random for n in order),
@@ -214,7 +215,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
                 sources["backward"].function if wrt else None, count, saved,
                 [i for i, v in enumerate(saved) if v.node in given or i in shown],
                 [t.dtype.is_floating_point for t in out_types], program.types, program, sources, log,
-                time.perf_counter() - start, name, native, compiled, derived)
+                time.perf_counter() - start, name, native, compiled, derived, settling=kept)
 
 
 def _derived(program: Program, inputs: Sequence[Node], parameters: Mapping[Node, Hashable],

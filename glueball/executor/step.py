@@ -55,16 +55,21 @@ class Updates(Protocol):
 
 @final
 class StepPlan:
-    """A compiled step. source : the plan's function, and its regions; seconds : of compiling."""
+    """A compiled step.
+
+    source : the plan's function, and its regions; seconds : of compiling
+    settled : what stays has its place, since steps for other sizes have run
+    """
 
     def __init__(self, source: Source, program: Program, types: Mapping[Node, Any], dtype: torch.dtype, native: bool,
-                 seconds: float) -> None:  # fmt: skip
+                 seconds: float, settled: bool = False) -> None:  # fmt: skip
         self.source, self.program, self.types, self.dtype, self.seconds = source, program, types, dtype, seconds
         self.compiled = native
         self._function = source.function
         self._values: list[float] = []
         self._numbers = torch.zeros(1, dtype=dtype)
-        self._settling = Settling(sum(moved_by(node, types) for node in program.order if not node.is_variable))
+        moved = 0 if settled else sum(moved_by(node, types) for node in program.order if not node.is_variable)
+        self._settling = Settling(moved)
         enlist(self)
 
     def watch(self, units: bool) -> None:
@@ -139,7 +144,7 @@ class StepForm:
         base = self._base
         program = replace(base.program, types=self._graph.types_at(base.program.types, size))
         return StepPlan(self._source.at(size), program, self._graph.types_at(base.types, size), base.dtype,
-                        base.compiled, time.perf_counter() - start)  # fmt: skip
+                        base.compiled, time.perf_counter() - start, True)  # fmt: skip
 
 
 def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[Node, tuple[TensorType, ...]],

@@ -150,7 +150,7 @@ def words(region):
 
 
 @regions
-@pytest.mark.parametrize("name", ["mlp", "lstm", "images"])
+@pytest.mark.parametrize("name", ["mlp", "lstm", "images", "attention"])
 def test_a_derived_plan_is_the_compiled_one(name):
     net, other = made(name), made(name)
     net(nd.ones((2, *SHAPES[name])))

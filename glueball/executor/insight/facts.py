@@ -18,7 +18,7 @@ from ...ops.opdef import TensorType
 from ...symbol.graph import Node
 from ..codegen import Source
 from ..jit.region import Region
-from ..jit.units import Guard, Kernel, Pack, Product
+from ..jit.units import Copy, Guard, Kernel, Pack, Product
 from .lifetimes import memory_of
 from .reasons import reason_of
 from .work import flops_of, kind_of, moved_by, unit_work
@@ -183,7 +183,7 @@ def _region_units(region: Region, lines: Mapping[str, str]) -> tuple[Unit, ...]:
         if kind_of(node) != "view":
             for number in region.made_by[node]:
                 inside.setdefault(number, []).append(_operator(node, lines))
-    kinds = {Kernel: "kernel", Product: "product", Pack: "pack", Guard: "guard"}
+    kinds = {Kernel: "kernel", Product: "product", Copy: "copy", Pack: "pack", Guard: "guard"}
     return tuple(Unit(region.line(unit), kinds[type(unit)], tuple(inside.get(unit.number, ())),
                       *unit_work(region, unit)) for unit in region.units)  # fmt: skip
 

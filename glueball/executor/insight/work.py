@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..jit.region import Region
-from ..jit.units import Kernel, Pack, Product, Stored, Unit
+from ..jit.units import Copy, Kernel, Pack, Product, Stored, Unit
 from ..native import expression as e
 
 __all__ = ["KINDS", "kind_of", "bytes_of", "flops_of", "moved_by", "unit_work"]
@@ -129,6 +129,8 @@ def unit_work(region: Region, unit: Unit) -> tuple[int, int]:
         return 2 * unit.count * unit.m * unit.n * unit.k, unit.count * factors * size
     if isinstance(unit, Pack):
         return 0, 2 * unit.depth * unit.columns * size
+    if isinstance(unit, Copy):
+        return 0, 2 * prod(count for count, *_ in unit.axes) * size
     if not isinstance(unit, Kernel):
         return 0, size
     results: list[tuple[e.Expr, Stored]] = [*unit.outputs, *unit.row_outputs, *unit.sums]

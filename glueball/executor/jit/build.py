@@ -11,7 +11,6 @@ Not here: what each operator does (rules.py), the order and choice of nodes (par
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 from math import prod
 from typing import TypeAlias, final
 
@@ -20,13 +19,14 @@ from ...symbol.graph import Node, Value
 from ..native import expression as e
 from ..native.expression import Expr
 from .rewrite import ROW_WIDE, substitute
-from .strides import Matrices, Strided, shared_run, steps_in_order
-from .units import Buffer, Computed, Constant, Guard, Kernel, Kind, Product, Shape, Stored, Unit, arrange
+from .strides import Matrices, Strided, merged, shared_axes, steps_in_order
+from .units import Buffer, Computed, Constant, Copy, Guard, Kernel, Kind, Product, Shape, Stored, Unit, arrange
 
 __all__ = ["Builder", "State"]
 
 _LIGHT = frozenset({"input", "constant", "add", "sub", "mul", "neg"})
 _LIGHT_NODES = 8
+_LEVELS = 2  # of axes along which the matrices of one product lie
 
 State: TypeAlias = "Stored | Strided | Computed | Constant"
 
@@ -102,19 +102,10 @@ class Builder:
         if spot is not None:
             whole = self.outer(spot[0])
             buffer, begin = whole.buffer, whole.offset + spot[1]
-        together = axes[-1][1] == 1 == steps[-1]
-        columns = axes[-1][0] if together else 1
-        outer = list(zip(axes, steps))[: -1 if together else None]
-        (rows, across), down = max(outer, key=lambda one: one[0][0]) if outer else ((1, columns), columns)
-        if outer:
-            outer.remove(((rows, across), down))
-        for at in product(*[range(count) for (count, _), _ in outer]):
-            kernel = Kernel(len(self.units), rows * columns, columns)
-            self.units.append(kernel)
-            source = state.offset + sum(i * stride for i, ((_, stride), _) in zip(at, outer))
-            target = begin + sum(i * step for i, (_, step) in zip(at, outer))
-            x = self.read(kernel, Stored(state.buffer, source, rows, columns, across, state.ready), "full")
-            kernel.outputs.append((x, Stored(buffer, target, rows, columns, down, kernel.number)))
+        found = merged([(count, stride, step) for (count, stride), step in zip(axes, steps)])
+        source = Stored(state.buffer, state.offset, 1, size, size, state.ready)
+        result = Stored(buffer, begin, 1, size, size, len(self.units))
+        self.units.append(Copy(result.ready, source, result, tuple(found)))
         ready = len(self.units) - 1
         if spot is not None and spot[3]:
             return Stored(buffer, begin, size // spot[2], spot[2], spot[3], ready)
@@ -409,21 +400,30 @@ class Builder:
         self.states[out] = result
 
     def products(self, out: Value, left: Value, right: Value, turned: tuple[bool, bool]) -> None:
-        """Add products of many matrices; factors are read where they lie, as far as that can be done."""
+        """Add products of many matrices as one unit; factors are read where they lie, as far as that can be done."""
         *batch, m, n = self.shape(out)
         count, k = prod(batch), self.shape(left)[-2 if turned[0] else -1]
-        first, second = self._matrices(left), self._matrices(right)
-        buffer, size = Buffer(count * m * n), count * m * n
-        inner, *steps = shared_run(first.axes, second.axes) if count > 1 else (1, 0, 0)
-        for at in range(0, count, inner):
-            place = Stored(buffer, at * m * n, inner * m, n, n, len(self.units))
-            self.units.append(Product(len(self.units), m, n, k, first.at(at), second.at(at), *turned, place, inner,
-                                      (steps[0], steps[1], m * n)))  # fmt: skip
-        self.states[out] = Stored(buffer, 0, 1, size, size, len(self.units) - 1)
+        first, second = self._matrices(left, False), self._matrices(right, False)
+        axes = shared_axes(first.axes, second.axes)
+        if axes is None or len(axes) > _LEVELS:
+            second = self._matrices(right, True)
+            axes = shared_axes(first.axes, second.axes)
+        if axes is None or len(axes) > _LEVELS:
+            first = self._matrices(left, True)
+            axes = shared_axes(first.axes, second.axes)
+        assert axes is not None  # what lies in order has one axis
+        (outer, *leaps), (inner, *steps) = [*[(1, 0, 0)] * (_LEVELS - len(axes)), *axes]
+        assert outer * inner == count
+        size = count * m * n
+        place = Stored(Buffer(size), 0, count * m, n, n, len(self.units))
+        self.units.append(Product(len(self.units), m, n, k, first.first, second.first, *turned, place, count,
+                                  (steps[0], steps[1], m * n), inner, (leaps[0], leaps[1], inner * m * n)))  # fmt: skip
+        self.states[out] = Stored(place.buffer, 0, 1, size, size, len(self.units) - 1)
 
-    def _matrices(self, value: Value) -> Matrices:
+    def _matrices(self, value: Value, ordered: bool) -> Matrices:
+        """Return a value as matrices; `ordered`: one behind the other."""
         shape = self.shape(value)
-        found = Matrices.of(self.strided(value, shape), shape)
+        found = None if ordered else Matrices.of(self.strided(value, shape), shape)
         if found is None:
             place = self.together(value)
             found = Matrices.of(Strided(place.buffer, place.offset, ((prod(shape), 1),), place.ready), shape)

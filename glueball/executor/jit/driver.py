@@ -7,8 +7,8 @@ one function, compiled once per process, runs every region of every network with
 Instructions (first word: which one, second: how many words it has):
   0 end; 1 kernel: its address, its arguments' address, threads, address of the threads' pool;
   2 product: address of the product, 'T' or 'N' twice, m, n, k, alpha, beta, A, lda, B, ldb, C, ldc, count, bytes from
-  one A, B, C to the next, a counter, threads, their pool; 3 guard: address of a 32-bit word, what to return when it is
-  not 0.
+  one A, B, C to the next, a counter, threads, their pool, how many lie so, bytes from one A, B, C to the one as many
+  further on; 3 guard: address of a 32-bit word, what to return when it is not 0.
 
 Not here: the words (encode.py), the kernels (native/emit.py).
 """
@@ -44,11 +44,20 @@ def _pointer(name: str, index: int) -> str:
 def _products(name: str) -> str:
     """The function that does the products of one instruction: every thread that calls it takes the next matrix."""
     factors = "".join(f"  %g{k} = getelementptr i64, ptr %at, i64 {k}\n" for k in (3, 4, 5, 6, 7, 8, 9, 11, 13, 15))
+    leaps = "".join(
+        f"""  %d{x} = mul i64 %rest, %s{x}
+  %e{x} = mul i64 %outer, %l{x}
+  %f{x} = add i64 %{x}0, %d{x}
+  %{x}1 = add i64 %f{x}, %e{x}
+"""
+        for x in "abc"
+    )
     return f"""
 define void @{name}(ptr %at) {{
 entry:
 {_pointer("%gemm", 2)}{factors}{_word("%many", 16)}{_word("%sa", 17)}{_word("%sb", 18)}{_word("%sc", 19)}
 {_word("%a0", 10)}{_word("%b0", 12)}{_word("%c0", 14)}
+{_word("%inner", 23)}{_word("%la", 24)}{_word("%lb", 25)}{_word("%lc", 26)}
   %counter = getelementptr i64, ptr %at, i64 20
   br label %fetch
 fetch:
@@ -58,13 +67,9 @@ fetch:
 done:
   ret void
 multiply:
-  %da = mul i64 %q, %sa
-  %db = mul i64 %q, %sb
-  %dc = mul i64 %q, %sc
-  %a1 = add i64 %a0, %da
-  %b1 = add i64 %b0, %db
-  %c1 = add i64 %c0, %dc
-  %a = inttoptr i64 %a1 to ptr
+  %outer = udiv i64 %q, %inner
+  %rest = urem i64 %q, %inner
+{leaps}  %a = inttoptr i64 %a1 to ptr
   %b = inttoptr i64 %b1 to ptr
   %c = inttoptr i64 %c1 to ptr
   call void %gemm({", ".join(f"ptr %{name}" for name in _ORDER)})

@@ -13,6 +13,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, TypeAlias, final
 
 import torch
@@ -21,12 +22,13 @@ from ..native import expression as e
 from ..native import machine
 from ..native.compile import Kernel as Code
 from ..native.compile import compiler, parallel
+from ..native.copies import Copies
 from ..native.emit import Segment
 from ..native.panels import FewRows, Panels, best_height, panel_size, turned_height
 from ..native.places import BLOCK, PARALLEL
 from .driver import END, GUARD, KERNEL, PRODUCT
 from .memory import Layout
-from .units import Buffer, Guard, Kernel, Pack, Product, Stored, Unit
+from .units import Buffer, Copy, Guard, Kernel, Pack, Product, Stored, Unit
 
 __all__ = ["Code", "Words", "encode"]
 
@@ -36,7 +38,7 @@ _BLOCKS = 4  # of rows, per thread, where sums down the rows are shared out
 _INSTRUCTION_WORDS = 6
 _LARGE = 8_000_000  # multiplications from which a product keeps all threads busy by itself
 _WORTH = 500_000  # below, waking threads costs more than they do
-_PRODUCT_WORDS = 23
+_PRODUCT_WORDS = 27
 _ROWS_WORTH = 150_000  # multiplications of own code from which threads pay
 _PACK_WORTH = 30_000  # elements of a weight
 
@@ -86,15 +88,34 @@ class _Encoder:
         single = self.dtype is torch.float32
         one = struct.unpack("<q", struct.pack("<f4x", 1.0) if single else struct.pack("<d", 1.0))[0]
         size = self.itemsize
-        left, right, (sa, sb, sc) = unit.left, unit.right, unit.steps
+        left, right = unit.left, unit.right
+        apart = [size * step for steps in (unit.steps, unit.leaps) for step in (steps[1], steps[0], steps[2])]
         self.add(
             [PRODUCT, _PRODUCT_WORDS, products[0 if single else 1], ord("T" if unit.turn_right else "N"),
              ord("T" if unit.turn_left else "N"), unit.n, unit.m, unit.k, one, 0,
              0, right.stride if right.rows > 1 else right.columns, 0, left.stride if left.rows > 1 else left.columns,
-             0, unit.result.stride if unit.result.rows > 1 else unit.n, unit.count, sb * size, sa * size, sc * size,
-             0, *_team(unit)],
+             0, unit.result.stride if unit.result.rows > 1 else unit.n, unit.count, *apart[:3],
+             0, *_team(unit), unit.inner, *apart[3:]],
             {10: self.base(right), 12: self.base(left), 14: self.base(unit.result)},
         )  # fmt: skip
+
+    def copy(self, unit: Copy) -> None:
+        """Append a copy: the last axis is the columns, the longest of the others the rows."""
+        *others, (columns, column_from, column_to) = unit.axes
+        others = others or [(1, 0, 0)]
+        rows, row_from, row_to = max(others, key=lambda axis: axis[0])
+        others.remove((rows, row_from, row_to))
+        outer = prod(size for size, *_ in others)
+        threads = torch.get_num_threads()
+        if outer * rows * columns < _PACK_WORTH or parallel() is None:
+            threads = 1
+        height = rows if threads == 1 else -(-rows // -(-2 * threads // outer))
+        down = -(-rows // height)
+        threads = min(threads, outer * down)
+        code = compiler().kernel(Copies(column_from == column_to == 1), self.dtype)
+        self._code(code, (threads, [outer * down, down, height, rows, columns]),
+                   [self.base(unit.source), row_from, column_from, self.base(unit.result), row_to, column_to,
+                    len(others), *(number for axis in reversed(others) for number in axis)])  # fmt: skip
 
     def packing(self, unit: Pack) -> None:
         """Append the packing of a weight."""
@@ -269,6 +290,8 @@ def encode(units: Sequence[Unit], layout: Layout, inputs: int, dtype: torch.dtyp
                 encoder.few_rows(unit, unit.packed)
             else:
                 encoder.product(unit)
+        elif isinstance(unit, Copy):
+            encoder.copy(unit)
         elif isinstance(unit, Pack):
             encoder.packing(unit)
         elif isinstance(unit, Guard):

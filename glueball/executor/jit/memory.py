@@ -13,7 +13,7 @@ from bisect import insort
 from collections.abc import Iterator, Sequence
 from typing import final
 
-from .units import Buffer, Kernel, Pack, Product, Unit
+from .units import Buffer, Copy, Kernel, Pack, Product, Unit
 
 __all__ = ["Layout", "lay_out"]
 
@@ -40,7 +40,7 @@ def _touched(unit: Unit) -> Iterator[tuple[Buffer, bool]]:
         yield (unit.packed_left or unit.left).buffer, False
         yield (unit.packed or unit.right).buffer, False
         yield unit.result.buffer, True
-    elif isinstance(unit, Pack):
+    elif isinstance(unit, (Copy, Pack)):
         yield unit.source.buffer, False
         yield unit.result.buffer, True
     else:

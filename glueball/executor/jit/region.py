@@ -29,7 +29,7 @@ from .encode import encode
 from .memory import lay_out
 from .pack import pack
 from .rules import RULES, parts_of
-from .units import Kernel, Pack, Product, Unit
+from .units import Copy, Kernel, Pack, Product, Unit
 
 __all__ = ["Region"]
 
@@ -181,6 +181,8 @@ class Region:
             flops = 2 * unit.count * unit.m * unit.n * unit.k
             own = ", by panels" if unit.packed is not None else ""
             return f"product {many}({unit.m} × {unit.k}) · ({unit.k} × {unit.n}), {flops / 1e6:.2f} MFLOP{own}"
+        if isinstance(unit, Copy):
+            return f"array of {' × '.join(str(size) for size, *_ in unit.axes)} put in order"
         if isinstance(unit, Pack):
             return f"panels of a weight ({unit.depth} × {unit.columns})"
         return f"guard of {self.nodes[unit.what].name}"

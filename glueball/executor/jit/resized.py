@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, final
 from ..affine import Affine, Different, Line, value
 from ..native.expression import Expr
 from .region import Region
-from .units import Buffer, Guard, Kernel, Kind, Product, Stored, Unit
+from .units import Buffer, Copy, Guard, Kernel, Kind, Product, Stored, Unit
 
 __all__ = ["RegionForm"]
 
@@ -32,11 +32,19 @@ class _Kernel(NamedTuple):
 
 
 class _Product(NamedTuple):
-    """A product: m, n, k, count and steps; left, right and result."""
+    """A product: m, n, k, count, steps, inner and leaps; left, right and result."""
 
     old: Product
     numbers: list[int]
     places: list[int]
+
+
+class _Copy(NamedTuple):
+    """A copy: its axes, three numbers each; source and result."""
+
+    old: Copy
+    numbers: list[int]
+    places: tuple[int, int]
 
 
 class _Guard(NamedTuple):
@@ -44,6 +52,9 @@ class _Guard(NamedTuple):
 
     old: Guard
     flag: int
+
+
+_Form: TypeAlias = "_Kernel | _Product | _Copy | _Guard"
 
 
 @final
@@ -84,16 +95,19 @@ class RegionForm:
                 number(a.columns, b.columns), number(a.stride, b.stride), number(a.ready, b.ready))  # fmt: skip
         return self._places.setdefault(form, len(self._places))
 
-    def _unit(self, a: Unit, b: Unit) -> _Kernel | _Product | _Guard:
+    def _unit(self, a: Unit, b: Unit) -> _Form:
         if isinstance(a, Kernel) and isinstance(b, Kernel):
             return self._kernel(a, b)
         if isinstance(a, Product) and isinstance(b, Product):
             if (a.turn_left, a.turn_right) != (b.turn_left, b.turn_right):
                 raise Different("products")
-            numbers = [self._number(x, y) for x, y in zip((a.m, a.n, a.k, a.count, *a.steps),
-                                                          (b.m, b.n, b.k, b.count, *b.steps))]  # fmt: skip
+            numbers = [self._number(x, y) for x, y in zip(_sizes(a), _sizes(b))]
             places = [self._place(x, y) for x, y in zip((a.left, a.right, a.result), (b.left, b.right, b.result))]
             return _Product(a, numbers, places)
+        if isinstance(a, Copy) and isinstance(b, Copy) and len(a.axes) == len(b.axes):
+            pairs = [(x, y) for mine, its in zip(a.axes, b.axes) for x, y in zip(mine, its)]
+            places = (self._place(a.source, b.source), self._place(a.result, b.result))
+            return _Copy(a, [self._number(x, y) for x, y in pairs], places)
         if isinstance(a, Guard) and isinstance(b, Guard) and a.what == b.what:
             return _Guard(a, self._place(a.flag, b.flag))
         raise Different("units")
@@ -135,7 +149,11 @@ class RegionForm:
         return self.base.again(units, value(self._shapes, size))
 
 
-def _made(form: _Kernel | _Product | _Guard, numbers: Sequence[int], buffers: Sequence[Buffer],
+def _sizes(unit: Product) -> tuple[int, ...]:
+    return unit.m, unit.n, unit.k, unit.count, *unit.steps, unit.inner, *unit.leaps
+
+
+def _made(form: _Form, numbers: Sequence[int], buffers: Sequence[Buffer],
           places: Sequence[Stored]) -> Unit:  # fmt: skip
     if isinstance(form, _Kernel):
         outputs, row_outputs, sums = ([(x, places[p]) for x, p in group] for group in form.groups)
@@ -147,7 +165,11 @@ def _made(form: _Kernel | _Product | _Guard, numbers: Sequence[int], buffers: Se
     old = form.old
     if isinstance(form, _Guard):
         return Guard(old.number, places[form.flag], form.old.what)
-    m, n, k, count, *steps = [numbers[number] for number in form.numbers]
+    if isinstance(form, _Copy):
+        found = [numbers[number] for number in form.numbers]
+        source, result = (places[place] for place in form.places)
+        return Copy(old.number, source, result, tuple(zip(found[::3], found[1::3], found[2::3])))
+    m, n, k, count, s0, s1, s2, inner, *leaps = [numbers[number] for number in form.numbers]
     left, right, result = [places[place] for place in form.places]
     return Product(old.number, m, n, k, left, right, form.old.turn_left, form.old.turn_right, result, count,
-                   (steps[0], steps[1], steps[2]))  # fmt: skip
+                   (s0, s1, s2), inner, (leaps[0], leaps[1], leaps[2]))  # fmt: skip

@@ -27,7 +27,6 @@ from .update import lower_update
 __all__ = ["RULES", "Rule", "accepted"]
 
 _LABELS = {"_class_likelihood": 1, "_class_likelihood_backward": 1}  # inputs that may be of any type
-_PIECES = 512  # into so many a transposed array may fall
 
 Types: TypeAlias = Mapping[Node, "tuple[TensorType, ...]"]
 
@@ -105,11 +104,9 @@ _ALIAS = Rule(lambda node, ins, outs: prod(ins[0]) == prod(outs[0]), _same)
 
 
 def _transpose_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
-    """The last axis stays the last: runs of elements are moved, not single ones, and not in too many pieces."""
-    axes, shape = _order(node, ins[0]), ins[0]
-    if not axes or axes[-1] != len(axes) - 1 or len(axes) < 3:
-        return False
-    return prod(shape[:-1]) // max(shape[:-1]) <= _PIECES
+    """The last axis stays the last: runs of elements are moved, not single ones."""
+    axes = _order(node, ins[0])
+    return len(axes) > 2 and axes[-1] == len(axes) - 1
 
 
 def _order(node: Node, shape: Shape) -> tuple[int, ...]:

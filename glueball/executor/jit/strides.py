@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import gcd
 from typing import TypeAlias, final
 
 from .units import Buffer, Shape, Stored
 
-__all__ = ["Strided", "Matrices", "shared_run", "steps_in_order"]
+__all__ = ["Strided", "Matrices", "merged", "shared_axes", "steps_in_order"]
 
 Axis: TypeAlias = "tuple[int, int]"  # size, stride
 
@@ -78,34 +77,44 @@ class Matrices:
         rows, columns = (own[0] if own else (1, 1) for own in cut[-2:])
         return cls(array, tuple(axis for own in cut[:-2] for axis in own if axis[0] > 1), rows, columns[0])
 
-    def at(self, index: int) -> Stored:
-        """Return one of the matrices."""
-        offset = self.array.offset
-        for size, stride in reversed(self.axes):
-            offset += index % size * stride
-            index //= size
-        rows, stride = self.rows
-        return Stored(self.array.buffer, offset, rows, self.columns, stride, self.array.ready)
+    @property
+    def first(self) -> Stored:
+        """The first of the matrices."""
+        return Stored(self.array.buffer, self.array.offset, self.rows[0], self.columns, self.rows[1], self.array.ready)
 
 
-def shared_run(left: Sequence[Axis], right: Sequence[Axis]) -> tuple[int, int, int]:
-    """Return how many matrices lie at equal distances in both arrays, and these distances.
+def shared_axes(left: Sequence[Axis], right: Sequence[Axis]) -> list[tuple[int, int, int]] | None:
+    """Return the axes of arrays of as many elements as size, step in one and step in the other, outermost first, and as
+    few as possible. None where one's axes would have to be cut between two.
 
-    >>> shared_run([(16, 98304), (4, 64)], [(64, 8192)])
-    (4, 64, 8192)
+    >>> shared_axes([(16, 98304), (4, 64)], [(64, 8192)])
+    [(16, 98304, 32768), (4, 64, 8192)]
+    >>> shared_axes([(16, 32768), (4, 8192)], [(64, 8192)])
+    [(64, 8192, 8192)]
     """
-    (inner, step), (other, own) = _merged(left), _merged(right)
-    return gcd(inner, other), step, own
+    one, two = list(left), list(right)
+    found: list[tuple[int, int, int]] = []
+    while one and two:
+        (many, step), (others, own) = one.pop(), two.pop()
+        size = min(many, others)
+        if many % size or others % size:
+            return None
+        if many > size:
+            one.append((many // size, step * size))
+        if others > size:
+            two.append((others // size, own * size))
+        found.append((size, step, own))
+    return merged(found[::-1])
 
 
-def _merged(axes: Sequence[Axis]) -> Axis:
-    """Return the innermost axis, with those around it that go on in the same steps."""
-    size, stride = axes[-1]
-    for more, around in reversed(axes[:-1]):
-        if around != stride * size:
-            break
-        size *= more
-    return size, stride
+def merged(axes: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Return axes (size, step, step), those as one that go on in the same steps."""
+    found: list[tuple[int, int, int]] = []
+    for size, step, own in axes:
+        if found and found[-1][1:] == (step * size, own * size):
+            size *= found.pop()[0]
+        found.append((size, step, own))
+    return found
 
 
 def steps_in_order(sizes: Sequence[int], wide: tuple[int, int]) -> list[int] | None:

@@ -17,8 +17,8 @@ from typing import Literal, TypeAlias, final
 from ..native.expression import Expr
 
 __all__ = [
-    "Buffer", "Stored", "Computed", "Constant", "Kernel", "Product", "Pack", "Guard", "Unit", "Kind", "Arrangement",
-    "arrange",
+    "Buffer", "Stored", "Computed", "Constant", "Kernel", "Product", "Copy", "Pack", "Guard", "Unit", "Kind",
+    "Arrangement", "arrange",
 ]  # fmt: skip
 
 Kind: TypeAlias = Literal["full", "row", "column", "one"]
@@ -99,6 +99,7 @@ class Kernel:
 class Product:
     """result (m, n) = op(left) · op(right), so many times; a turned operand is read transposed.
 
+    count : how many; `inner` of them lie `steps` apart (left, right, result), and what follows `leaps` from there
     packed : the right operand in panels (native/panels.py), where own code does the product; packed_left: so is a left
         operand that is turned
     """
@@ -114,8 +115,25 @@ class Product:
     result: Stored
     count: int = 1
     steps: tuple[int, int, int] = (0, 0, 0)
+    inner: int = 1
+    leaps: tuple[int, int, int] = (0, 0, 0)
     packed: Stored | None = None
     packed_left: Stored | None = None
+
+
+@final
+@dataclass(eq=False, slots=True)
+class Copy:
+    """Puts an array whose axes lie in another order in order.
+
+    source, result : buffers, and where in them (the rest of `source` means nothing)
+    axes : elements, step in the source, step in the result, outermost first
+    """
+
+    number: int
+    source: Stored
+    result: Stored
+    axes: tuple[tuple[int, int, int], ...]
 
 
 @final
@@ -141,7 +159,7 @@ class Guard:
     what: int
 
 
-Unit: TypeAlias = "Kernel | Product | Pack | Guard"
+Unit: TypeAlias = "Kernel | Product | Copy | Pack | Guard"
 
 
 @final

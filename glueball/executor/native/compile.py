@@ -24,6 +24,7 @@ import torch
 from ...base import config
 from ...base.errors import UnsupportedError, explain
 from .channels import Channels
+from .copies import Copies
 from .emit import Segment, cost, write_module
 from .object_cache import ObjectCache
 from .panels import FewRows, Panels
@@ -31,7 +32,7 @@ from .vector_math import FORMATS
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Source: TypeAlias = "Segment | Channels | Panels | FewRows"  # what code is made of
+Source: TypeAlias = "Segment | Channels | Copies | Panels | FewRows"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known

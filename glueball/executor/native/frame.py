@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .vector_math import Writer
 
-__all__ = ["load_arguments", "fetch_blocks", "splat", "function"]
+__all__ = ["load_arguments", "named_arguments", "fetch_blocks", "first_lanes", "splat", "function"]
 
 _HEADER = ("counter", "rows", "columns", "block_rows", "block_columns", "blocks", "blocks_across")
 
@@ -32,6 +32,24 @@ def load_arguments(w: Writer, operands: int) -> None:
         argument(len(_HEADER) + 2 * k, f"%base{k}")
         argument(len(_HEADER) + 2 * k + 1, f"%stride{k}")
         w.lines.append(f"  %start{k} = inttoptr i64 %base{k} to ptr")
+
+
+def named_arguments(w: Writer, names: Sequence[str], pointers: Sequence[str]) -> None:
+    """Write the loading of arguments by name, the first behind the counter; those that are addresses as `%name.p`,
+    too.
+    """
+    for index, name in enumerate(names, 1):
+        w.lines += [f"  %{name}.a = getelementptr i64, ptr %args, i64 {index}",
+                    f"  %{name} = load i64, ptr %{name}.a"]  # fmt: skip
+        if name in pointers:
+            w.lines.append(f"  %{name}.p = inttoptr i64 %{name} to ptr")
+
+
+def first_lanes(w: Writer, count: str, skip: int = 0) -> str:
+    """Return the mask of as many lanes as `count` says, without the first `skip` of them."""
+    few = splat(w, count, "i64")
+    lanes = ", ".join(f"i64 {lane + skip}" for lane in range(w.width))
+    return w.put(f"icmp slt <{w.width} x i64> <{lanes}>, {few}")
 
 
 def fetch_blocks(w: Writer, at_end: Sequence[str] = ()) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from .frame import function, splat
+from .frame import first_lanes, function, named_arguments, splat
 from .memory import load, store
 from .vector_math import Format, Writer
 
@@ -30,6 +30,7 @@ __all__ = ["Panels", "FewRows", "best_height", "turned_height", "panel_size"]
 
 _VECTORS = 2  # side by side in a panel
 _HEIGHTS = (1, 2, 4, 6, 8, 10, 12)  # few: another number of rows should find code that is there
+_POINTERS = ("data", "panels", "result", "weight")
 _GROUP = 3  # rows that are addressed from one pointer
 
 
@@ -67,14 +68,6 @@ def panel_size(depth: int, columns: int, lanes: int) -> tuple[int, int]:
 
 def _own(kind: Format) -> str:
     return "float32" if kind.size == 4 else "float64"
-
-
-def _arguments(w: Writer, names: tuple[str, ...]) -> None:
-    for index, name in enumerate(names, 1):
-        w.lines += [f"  %{name}.a = getelementptr i64, ptr %args, i64 {index}",
-                    f"  %{name} = load i64, ptr %{name}.a"]  # fmt: skip
-        if name in ("data", "panels", "result", "weight"):
-            w.lines.append(f"  %{name}.p = inttoptr i64 %{name} to ptr")
 
 
 def _each_panel(w: Writer) -> None:
@@ -117,13 +110,6 @@ def _at(w: Writer, base: str, offset: str | int) -> str:
     return w.put(f"getelementptr {w.kind.name}, ptr {base}, i64 {offset}")
 
 
-def _first(w: Writer, count: str, skip: int = 0) -> str:
-    """Return the mask of as many lanes as `count` says, without the first `skip` of them."""
-    few = splat(w, count, "i64")
-    lanes = ", ".join(f"i64 {lane + skip}" for lane in range(w.width))
-    return w.put(f"icmp slt <{w.width} x i64> <{lanes}>, {few}")
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Panels:
@@ -136,7 +122,8 @@ class Panels:
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
-        _arguments(w, ("blocks", "each", "many", "depth", "columns", "weight", "step", "panels"))
+        named_arguments(w, ("blocks", "each", "many", "depth", "columns", "weight", "step", "panels"),
+                        _POINTERS)  # fmt: skip
         _each_panel(w)
         if self.turned:
             self._squares(w)
@@ -146,7 +133,7 @@ class Panels:
 
     def _rows(self, w: Writer) -> None:
         """Write the copying of a panel's rows."""
-        masks = [_first(w, "%there", u * w.width) for u in range(_VECTORS)]
+        masks = [first_lanes(w, "%there", u * w.width) for u in range(_VECTORS)]
         source = _at(w, "%weight.p", "%column")
         w.lines += [
             "  br label %row",
@@ -182,7 +169,7 @@ class Panels:
             "  %along = sub i64 %depth, %k",
             "  %down = sub i64 %columns, %first",
         ]
-        mask = _first(w, "%along")
+        mask = first_lanes(w, "%along")
         values: list[str] = []
         for row in range(lanes):
             there = w.put(f"icmp sgt i64 %down, {row}")
@@ -229,8 +216,8 @@ class FewRows:
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
-        _arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "panels", "result",
-                       "wide"))  # fmt: skip
+        named_arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "panels", "result",
+                            "wide"), _POINTERS)  # fmt: skip
         # the last tile: the last rows, or where there are zeros beyond them whatever is left
         w.lines.append("  %end = sub i64 %rows, 1")
         w.lines.append(f"  %low = sub i64 %rows, {1 if self.turned else self.height}")
@@ -283,7 +270,7 @@ class FewRows:
         target = _at(w, "%result.p", "%column")
         each = [w.put(f"add i64 %i, {r}") for r in range(self.height)]
         rows = [w.put(f"call i64 @llvm.smin.i64(i64 {row}, i64 %end)") for row in each]
-        masks = [_first(w, "%there", u * w.width) for u in range(_VECTORS)]
+        masks = [first_lanes(w, "%there", u * w.width) for u in range(_VECTORS)]
         w.lines.append("  br i1 %whole, label %all, label %part")
         for label, chosen in (("all", [None] * _VECTORS), ("part", masks)):
             w.lines.append(f"{label}:")
