@@ -6,6 +6,7 @@ hybridizing and fine-tuning work as for any block.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import symbol as sym
@@ -15,7 +16,7 @@ from ..dispatch import Symbolic, invoke
 from ..ndarray import NDArray, serialize
 from ..ops.opdef import TensorType
 from ..passes.sizes import has_open_size, with_sizes
-from ..symbol.graph import Node, execution_order, present, topological, variables
+from ..symbol.graph import Node, Value, execution_order, present, topological, variables
 from ..symbol.infer import infer
 from ..symbol.prediction import predictions
 from ..symbol.rewrite import substitute
@@ -121,32 +122,41 @@ class SymbolBlock(HybridBlock):
                                      expected=", ".join(n.name for n in self._data_nodes), received=len(given)))
         tracer = current_tracer()
         if tracer is not None or any(isinstance(v, Symbolic) for v in given):
-            mapping = {}
-            for node, value in zip(self._data_nodes, given):
-                if not isinstance(value, Symbol):
-                    value = Symbol._of(tracer.constant(value))  # type: ignore[union-attr]  # arrays only meet a tracer
-                mapping[node] = value._outputs[0]
+            given = [v if isinstance(v, Symbol) else Symbol._of(tracer.constant(v))  # type: ignore[union-attr]  # as above
+                     for v in given]
+            outputs, constants = self._graph_for(given)
+            mapping = {node: value._outputs[0] for node, value in zip(self._data_nodes, given)}
             for node, parameter in self._nodes.items():
                 mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None
                                  else parameter.var())._outputs[0]
-            return _grouped([Symbol([v]) for v in substitute(self._values, mapping)])
+            if tracer is not None:
+                mapping.update({node: Value(tracer.constant(array)) for node, array in constants.items()})
+            return _grouped([Symbol([v]) for v in substitute(outputs, mapping)])
+        outputs, constants = self._graph_for(given)
         values: dict[Node, list[Any]] = {node: [value] for node, value in zip(self._data_nodes, given)}
         params = self._ready_params(given[0], tuple(given[1:]), given[0]._ctx) if self._nodes else {}
         for node, parameter in self._nodes.items():
             values[node] = [params[parameter.name]]
-        outputs = self._sized({node: TensorType(row[0].shape, row[0]._t.dtype) for node, row in values.items()})
+        for node, array in constants.items():
+            values[node] = [array.as_in_context(given[0]._ctx)]
+        outputs = self._sized(outputs, {node: TensorType(row[0].shape, row[0]._t.dtype)
+                                        for node, row in values.items()})
         for node in execution_order(outputs):
             if node not in values:
                 values[node] = _run(node, [values[v.node][v.index] for v in node.inputs])
         return _grouped([values[v.node][v.index] for v in outputs])
 
-    def _sized(self, known: dict[Node, TensorType]) -> Any:
+    def _graph_for(self, given: Sequence[Any]) -> tuple[Sequence[Value], Mapping[Node, NDArray]]:
+        """Return the outputs to compute for these inputs, and the arrays of the constants that they read."""
+        return self._values, {}
+
+    def _sized(self, outputs: Sequence[Value], known: dict[Node, TensorType]) -> Any:
         """Return the outputs of the graph in which sizes that its nodes leave open (first states) fit these inputs."""
         if not self._has_open_sizes:
-            return self._values
+            return outputs
         key = tuple((kind.shape, kind.dtype) for kind in known.values())
         if key not in self._with_sizes:
-            self._with_sizes[key] = with_sizes(self._values, infer(self._values, known))[0]
+            self._with_sizes[key] = with_sizes(outputs, infer(outputs, known))[0]
         return self._with_sizes[key]
 
     def hybrid_forward(self, F: Any, x: Any, *args: Any, **kwargs: Any) -> Any:

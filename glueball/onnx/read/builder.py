@@ -1,0 +1,187 @@
+"""Makes our graph: operators on values, constants, and computing at once what is known already.
+
+The one idea: `call` looks at its inputs. Are all of them known (sizes, indices, constants), the kernel runs now, once
+per world; else the operator becomes a node. So chains of Shape, Gather and Concat vanish, by the operators' own
+kernels, and nobody writes them a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from ...base import dtype as dtypes
+from ...base.dtype import as_numpy, as_torch
+from ...dispatch import invoke
+from ...ndarray import NDArray
+from ...ndarray.creation import from_numpy
+from ...ops.opdef import TensorType, lookup
+from ...symbol.graph import Node, Value
+from ...symbol.infer import UNKNOWN, infer_node
+from .held import Held, Refused, Shape, Varies, common
+
+__all__ = ["Builder"]
+
+_FOLDED = 2**21  # elements: sizes, indices, masks of sequences; larger results are computed when the graph runs
+
+
+@final
+class Builder:
+    """Collects the nodes of one reading."""
+
+    def __init__(self, worlds: int, variables: Mapping[str, Node]) -> None:
+        self.worlds, self.variables = worlds, variables
+        self.constants: dict[Node, NDArray] = {}
+        self.origin, self.hint = "", "value"
+        self._names: set[str] = set(variables)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+    def fresh(self, wanted: str) -> str:
+        """Return `wanted`, or `wanted_1`, `wanted_2` ... where the name is taken."""
+        name, count = wanted, 0
+        while name in self._names:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._names.add(name)
+        return name
+
+    def known(self, arrays: Sequence[np.ndarray] | np.ndarray, dtype: str | None = None,
+              weight: str | None = None) -> Held:
+        """Return a value whose numbers are known; one array stands for all worlds."""
+        rows = [arrays] * self.worlds if isinstance(arrays, np.ndarray) else list(arrays)
+        kind = as_torch(dtype or rows[0].dtype.name)
+        return Held([TensorType(tuple(row.shape), kind) for row in rows], rows, weight=weight)
+
+    def place(self, held: Held) -> Value:
+        """Return where a value is in the graph; a known one becomes a parameter or a constant."""
+        if held.place is None:
+            if held.known is None:
+                raise Refused("one of its inputs is missing")
+            if held.weight is not None:
+                held.place = Value(self.variables[held.weight])
+            else:
+                first = held.known[0]
+                if any(row is not first and not _equal(row, first) for row in held.known[1:]):
+                    raise Varies
+                node = Node(None, self.fresh("constant"), origin=self.origin)
+                self.constants[node] = _array(first, held.dtype)
+                held.place = Value(node)
+        return held.place
+
+    # -- operators -----------------------------------------------------------------------------------------------------
+    def call(self, name: str, *inputs: Held | None, **attrs: Any) -> Held:
+        """Return the first result of one of our operators."""
+        return self.calls(name, *inputs, **attrs)[0]
+
+    def calls(self, name: str, *inputs: Held | None, **attrs: Any) -> tuple[Held, ...]:
+        """Return all results of one of our operators."""
+        op = lookup(name)
+        typed = op.typed(attrs)
+        if op.variadic_count in op.attr_by_name:
+            typed[op.variadic_count] = len(inputs)
+        given = [held for held in inputs if held is not None]
+        if given and all(held.fixed for held in given):
+            found = self._computed(op, typed, inputs)
+            if found is not None:
+                return found
+        hints: dict[str, str] = {}
+        if not op.variadic:
+            used = tuple(spec.name for spec, held in zip(op.inputs, inputs) if held is not None)
+            if used != op.present_inputs(typed):
+                hints["__inputs__"] = ",".join(used)
+        node = Node(op, self.fresh(self.hint), tuple(self.place(held) for held in given), typed, hints, self.origin)
+        per_world = [infer_node(node, [held.types[w] for held in given], (UNKNOWN,) * node.num_outputs)[1]
+                     for w in range(self.worlds)]
+        if not all(kind.known for kinds in per_world for kind in kinds):
+            raise Refused(op.dynamic or f"the type of {op.name}'s result does not follow from those of its inputs")
+        sources = frozenset[str]().union(*(held.sources for held in given))
+        return tuple(Held([kinds[i] for kinds in per_world], place=Value(node, i), sources=sources)
+                     for i in range(node.num_visible))
+
+    def _computed(self, op: Any, typed: Mapping[str, Any], inputs: Sequence[Held | None]) -> tuple[Held, ...] | None:
+        """Run a kernel on known numbers; None where they are too many."""
+        if any(math.prod(shape) > _FOLDED for held in inputs if held is not None for shape in held.shapes):
+            return None
+        if not op.dynamic:
+            kinds = [held.types[0] for held in inputs if held is not None]
+            count = op.num_outputs(typed)
+            node = Node(op, "known", tuple(Value(Node(None, "known")) for _ in kinds), typed)
+            for kind in infer_node(node, kinds, (UNKNOWN,) * count)[1]:
+                if kind.shape is None or math.prod(size or 0 for size in kind.shape) > _FOLDED:
+                    return None
+        rows: list[list[Any]] = []
+        alike = all(row is held.known[0] for held in inputs if held is not None and held.known for row in held.known)
+        for world in range(1 if alike else self.worlds):
+            arrays = [None if held is None or held.known is None else _array(held.known[world], held.dtype)
+                      for held in inputs]
+            found = invoke(op, arrays, {n: v for n, v in typed.items() if n != op.variadic_count})
+            rows.append(list(found) if isinstance(found, (list, tuple)) else [found])
+        rows = rows * self.worlds if alike else rows
+        return tuple(self.known([row[i].asnumpy() for row in rows], rows[0][i].dtype_name)
+                     for i in range(len(rows[0])))
+
+    # -- what rules need everywhere ------------------------------------------------------------------------------------
+    def constant(self, value: Any, dtype: str) -> Held:
+        """Return a constant of an element type."""
+        return self.known(np.asarray(value, as_numpy(dtype)), dtype)
+
+    def cast(self, held: Held, dtype: str) -> Held:
+        """Change the element type; nothing where it is that already."""
+        return held if held.dtype == dtype else self.call("Cast", held, dtype=dtype)
+
+    def reshape(self, held: Held, targets: Sequence[Shape]) -> Held:
+        """Give a value another shape, per world."""
+        if held.fixed:
+            return self.known([np.reshape(row, shape) for row, shape in zip(held.known or (), targets)], held.dtype)
+        if held.shapes == list(targets):
+            return held
+        if all(shape == targets[0] for shape in targets) and all(s == held.shapes[0] for s in held.shapes):
+            target = targets[0]
+            if target and 0 not in target:
+                return self.call("Reshape", held, shape=target)
+            return self.call("_reshape_to", held, shape=target)
+        common([len(shape) for shape in targets])
+        for reverse in (False, True):
+            codes = _codes(held.shapes, targets, reverse)
+            if codes is not None:
+                return self.call("Reshape", held, shape=codes, reverse=reverse)
+        raise Varies
+
+    def expand(self, held: Held, targets: Sequence[Shape]) -> Held:
+        """Stretch axes of one to the target shapes."""
+        if held.shapes == list(targets):
+            return held
+        if held.fixed and all(math.prod(shape) <= _FOLDED for shape in targets):
+            return self.known([np.ascontiguousarray(np.broadcast_to(row, shape))
+                               for row, shape in zip(held.known or (), targets)], held.dtype)
+        return self.call("_expand_to", held, shape=common(targets))
+
+
+def _codes(given: Sequence[Shape], targets: Sequence[Shape], reverse: bool) -> Shape | None:
+    """Return Reshape's codes that mean the targets in all worlds: a number, 0 (the input's size there), one -1."""
+    codes: list[int] = []
+    rank = len(targets[0])
+    for axis in range(rank):
+        column = [shape[axis] for shape in targets]
+        at = axis - rank if reverse else axis
+        own = [shape[at] if -len(shape) <= at < len(shape) else None for shape in given]
+        if column.count(column[0]) == len(column) and column[0] > 0:
+            codes.append(column[0])
+        elif own == column:
+            codes.append(0)
+        else:
+            codes.append(-1)
+    return tuple(codes) if codes.count(-1) <= 1 else None
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and np.array_equal(one, other)
+
+
+def _array(row: np.ndarray, dtype: str) -> NDArray:
+    """A NumPy array as ours, with its element type."""
+    made = from_numpy(np.ascontiguousarray(row).reshape(row.shape), zero_copy=False)
+    return made if dtypes.name_of(made._t.dtype) == dtype else made.astype(dtype)

@@ -1,0 +1,221 @@
+"""From a checked model to our graph: every node by its rule, refusals collected, sizes opened where that is possible.
+
+The one idea: `read` is a pure function of the model, the shapes of its inputs (one row per world, held.py) and the
+numbers of those inputs that decide about the graph. A block reads a model once for open sizes; where those cannot be
+kept open it reads it for the sizes of each call.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+
+from ...autograd import pause
+from ...base import dtype as dtypes
+from ...base.errors import FileFormatError, MXNetError, UnsupportedError, explain
+from ...dispatch import CURRENT
+from ...ndarray import NDArray
+from ...ops.opdef import TensorType
+from ...symbol.graph import Node, Value
+from .builder import Builder
+from .file import Declared, Model, attribute_of, checked_nodes
+from .held import Held, Needs, Refused, Varies
+from .node import Step
+from .operators import IMPORTERS
+
+__all__ = ["Reading", "read", "variables_of", "worlds_of"]
+
+_DEEPEST = 32  # graphs in graphs
+_MOST = 100_000  # nodes, counted as often as loops repeat them
+# Open sizes in three worlds: numbers that no layer's own size is likely to equal, and far apart, so that what depends
+# on a size (the smaller of it and 512) is seen to.
+_PROBES = (67, 211, 1031), (71, 223, 1049), (73, 227, 1061), (79, 229, 1063), (83, 233, 1069), (89, 239, 1087)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Our graph: its outputs, its inputs, and the arrays of constants in it."""
+
+    outputs: tuple[Value, ...]
+    data: tuple[Node, ...]
+    constants: Mapping[Node, NDArray]
+
+
+def variables_of(model: Model) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Return the variables of inputs and of parameters by name; all readings of a model share them."""
+    data = {one.name: Node(None, one.name, hints={"__dtype__": str(dtypes.flag_of(one.dtype))}) for one in model.inputs}
+    held = {name: Node(None, name, hints={"__shape__": str(array.data.shape),
+                                          "__dtype__": str(dtypes.flag_of(array.dtype))})
+            for name, array in model.weights.items() if is_parameter(array)}
+    return data, held
+
+
+def is_parameter(array: Any) -> bool:
+    """Whether a weight of the file is learned: real numbers with at least one axis."""
+    return "float" in array.dtype and array.data.ndim > 0 and array.data.size > 0
+
+
+def worlds_of(inputs: Sequence[Declared]) -> list[dict[str, tuple[int, ...]]]:
+    """Return the shapes of the inputs in each world; none where a number of axes is not declared.
+
+    Sizes of one name are equal in each world. With all sizes fixed there is one world.
+    """
+    if any(one.shape is None for one in inputs):
+        return []
+    names = list(dict.fromkeys(size for one in inputs for size in one.shape or () if isinstance(size, str)))
+    if len(names) > len(_PROBES):
+        return []
+    count = len(_PROBES[0]) if names else 1
+    number = {name: _PROBES[i] for i, name in enumerate(names)}
+    return [{one.name: tuple(number[size][world] if isinstance(size, str) else size for size in one.shape or ())
+             for one in inputs} for world in range(count)]
+
+
+def read(model: Model, data: Mapping[str, Node], parameters: Mapping[str, Node],
+         worlds: Sequence[Mapping[str, tuple[int, ...]]], dtypes_given: Mapping[str, str],
+         values: Mapping[str, np.ndarray] | None = None) -> Reading:
+    """Return the graph of a model.
+
+    Parameters
+    ----------
+    model : Model
+        What `open_model` returned.
+    data, parameters : dict of str to Node
+        The variables.
+    worlds : list of dict of str to tuple
+        Shapes of the inputs, per world.
+    dtypes_given : dict of str to str
+        Their element types.
+    values : dict of str to numpy.ndarray, optional
+        The numbers of inputs that decide about the graph.
+
+    Raises
+    ------
+    UnsupportedError
+        Operators that cannot be expressed; all of them are named.
+    FileFormatError
+        The model contradicts itself.
+    Varies, Needs
+        It must be read for one set of sizes, or with the numbers of some inputs.
+    """
+    walk = _Walk(model, Builder(len(worlds), parameters))
+    scope: dict[str, Held | None] = {}
+    for name, node in data.items():
+        kinds = [TensorType(shapes[name], dtypes.as_torch(dtypes_given[name])) for shapes in worlds]
+        known = None if values is None or name not in values else [values[name]] * len(worlds)
+        scope[name] = Held(kinds, known, Value(node), sources=frozenset([name]))
+    for name, array in model.weights.items():
+        scope[name] = walk.builder.known(array.data, array.dtype, name if name in parameters else None)
+    token = CURRENT.set(None)  # kernels run on what is known, whoever listens
+    try:
+        with pause():
+            outputs = walk.graph(model.proto.graph.node, model.outputs, scope)
+            if walk.refusals:
+                raise UnsupportedError(explain(
+                    model.name, "These operators cannot be expressed:\n  " + "\n  ".join(dict.fromkeys(walk.refusals)),
+                    received=f"operator set {model.opsets.get('', '?')}",
+                    fix="docs/onnx_operators.md lists what is read"))
+            places = tuple(walk.builder.place(held) for held in outputs)
+    finally:
+        CURRENT.reset(token)
+    return Reading(places, tuple(data.values()), walk.builder.constants)
+
+
+@final
+@dataclass(slots=True)
+class _Walk:
+    """One walk over a model's nodes."""
+
+    model: Model
+    builder: Builder
+    refusals: list[str] = field(default_factory=list)
+    depth: int = 0
+    count: int = 0
+
+    def graph(self, nodes: Any, outputs: Sequence[str], scope: Any) -> list[Held]:
+        """Read nodes in order and return the outputs; values that could not be made are None in the scope."""
+        for node in nodes:
+            self.count += 1
+            if self.count > _MOST:
+                raise UnsupportedError(explain(self.model.name, f"The graph has more than {_MOST} nodes, loops "
+                                               "written out."))
+            ins = [scope[name] if name else None for name in node.input]
+            if any(name and held is None for name, held in zip(node.input, ins)):
+                found: Sequence[Held | None] = [None] * len(node.output)  # an input was refused already
+            else:
+                found = self.node(node, ins, scope)
+            for name, held in zip(node.output, found):
+                if name:
+                    scope[name] = held
+            for name in node.output[len(found):]:
+                if name:
+                    scope[name] = None
+        return [scope[name] for name in outputs]
+
+    def node(self, node: Any, ins: Sequence[Held | None], scope: Any) -> Sequence[Held | None]:
+        """Return the results of one node; a refusal is written down."""
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        where = f"{domain + '.' if domain else ''}{node.op_type} ({(node.name or ', '.join(node.output))!r})"
+        self.builder.origin, self.builder.hint = where, node.name or next(iter(node.output), node.op_type)
+        function = self.model.functions.get((node.domain, node.op_type))
+        rule = IMPORTERS.get((domain, node.op_type))
+        try:
+            if rule is None and function is None:
+                raise Refused("it has no rule")
+            attrs = {one.name: attribute_of(one, self.model.directory, where) for one in node.attribute}
+            step = Step(self.builder, node.op_type, where, self.model.opsets.get(domain, 0), ins, attrs, node.output,
+                        lambda graph, given: self.inner(graph, given, scope))
+            if rule is None:
+                raise Refused("functions that a model brings along are not read")
+            found = rule(step)
+            return [found] if isinstance(found, Held) else list(found)
+        except Refused as error:
+            self.refusals.append(f"{where}: {error}")
+        except (Varies, Needs, UnsupportedError, FileFormatError, RecursionError, MemoryError):
+            raise
+        except MXNetError as error:
+            raise FileFormatError(explain(where, f"Its inputs do not fit: {error}",
+                                          received=_inputs(ins))) from error
+        except Exception as error:  # a model may hold anything at all, and must never look like a defect of ours
+            raise FileFormatError(explain(where, f"It cannot be read: {type(error).__name__}: {error}",
+                                          received=_inputs(ins))) from error
+        return [None] * len(node.output)
+
+    def inner(self, graph: Any, given: Sequence[Held], scope: Any) -> list[Held]:
+        """Read a graph within the graph: a branch, or one turn of a loop."""
+        if self.depth >= _DEEPEST:
+            raise Refused("graphs are nested too deeply")
+        if len(given) != len(graph.input):
+            raise Refused(f"its graph takes {len(graph.input)} values and is given {len(given)}")
+        inside = ChainMap[str, Any]({}, scope)
+        for tensor in graph.initializer:
+            array = attribute_tensor(tensor, self.model)
+            inside[tensor.name] = self.builder.known(array.data, array.dtype)
+        for declared, held in zip(graph.input, given):
+            inside[declared.name] = held
+        outputs = [value.name for value in graph.output]
+        checked_nodes(graph.node, outputs, set(inside), self.model.name)
+        self.depth += 1
+        before = len(self.refusals)
+        try:
+            found = self.graph(graph.node, outputs, inside)
+        finally:
+            self.depth -= 1
+        if len(self.refusals) > before:
+            raise Refused("its graph holds such operators")
+        return found
+
+
+def attribute_tensor(tensor: Any, model: Model) -> Any:
+    """A weight of an inner graph."""
+    from .tensors import array_of
+
+    return array_of(tensor, model.directory, f"weight {tensor.name!r}")
+
+
+def _inputs(ins: Sequence[Held | None]) -> str:
+    return ", ".join("nothing" if held is None else f"{held.shapes[0]} {held.dtype}" for held in ins)

@@ -1,0 +1,216 @@
+"""Reading ONNX: what we export comes back as it was; open and fixed sizes; training; what is refused, and how.
+
+ONNX's own cases are in test_backend.py, models of torch in test_import_torch.py.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import glueball
+from glueball import autograd, gluon, nd
+from glueball.base.errors import FileFormatError, MXNetError, ShapeError, TraceError, UnsupportedError
+from glueball.gluon import nn, rnn
+from glueball.gluon.model_zoo import vision
+from glueball.onnx import import_model
+
+
+def _model(nodes: Any, inputs: dict[str, Any], outputs: Any, weights: dict[str, np.ndarray] | None = None,
+           opset: int = 18) -> onnx.ModelProto:
+    """A model of float32 inputs (whole numbers where the name begins with i)."""
+    values = [helper.make_tensor_value_info(name, TensorProto.INT64 if name.startswith("i") else TensorProto.FLOAT, s)
+              for name, s in inputs.items()]
+    results = [onnx.ValueInfoProto(name=name) for name in outputs]
+    held = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    return helper.make_model(helper.make_graph(nodes, "g", values, results, held),
+                             opset_imports=[helper.make_opsetid("", opset)])
+
+
+def _convolutional() -> Any:
+    net = nn.HybridSequential(prefix="net_")
+    with net.name_scope():
+        net.add(nn.Conv2D(4, 3, padding=1), nn.BatchNorm(), nn.Activation("relu"), nn.MaxPool2D(), nn.Flatten(),
+                nn.Dropout(0.3), nn.Dense(5))
+    net.initialize()
+    return net
+
+
+def test_a_network_comes_back_with_its_names_and_numbers(tmp_path: pathlib.Path) -> None:
+    net, x = _convolutional(), nd.random.uniform(shape=(2, 3, 8, 8))
+    path = net.export(str(tmp_path / "net"), format="onnx", inputs=[x])
+    block = import_model(path)
+    assert isinstance(block, gluon.SymbolBlock)
+    assert set(block.collect_params()) == set(net.collect_params())
+    wide = nd.random.uniform(shape=(5, 3, 8, 8))
+    for _ in range(2):
+        np.testing.assert_allclose(block(wide).asnumpy(), net(wide).asnumpy(), rtol=1e-5, atol=1e-6)
+        block.hybridize()
+    again = import_model(pathlib.Path(block.export(str(tmp_path / "again"), format="onnx", inputs=[x])).read_bytes())
+    np.testing.assert_allclose(again(wide).asnumpy(), net(wide).asnumpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_it_trains_as_the_network_it_came_from(tmp_path: pathlib.Path) -> None:
+    net, x = nn.HybridSequential(), nd.random.uniform(shape=(6, 3, 8, 8))
+    net.add(nn.Conv2D(4, 3), nn.BatchNorm(), nn.Activation("relu"), nn.Flatten(), nn.Dense(5))
+    net.initialize()
+    block = import_model(net.export(str(tmp_path / "net"), format="onnx", inputs=[x]))
+    losses: list[list[float]] = []
+    for one in (net, block):
+        trainer = gluon.Trainer(one.collect_params(), "sgd", {"learning_rate": 0.1})
+        losses.append([])
+        for _ in range(3):
+            with autograd.record():
+                loss = nd.square(one(x) - 1).mean()
+            loss.backward()
+            trainer.step(1)
+            losses[-1].append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0][2] < losses[0][0]
+    for name, parameter in net.collect_params().items():  # running statistics moved as well
+        np.testing.assert_allclose(block.collect_params()[name].data().asnumpy(), parameter.data().asnumpy(), rtol=1e-4,
+                                   atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["LSTM", "GRU", "RNN"])
+def test_recurrent_layers_come_back(layer: str, tmp_path: pathlib.Path) -> None:
+    net, x = getattr(rnn, layer)(6, num_layers=2, bidirectional=True), nd.random.uniform(shape=(5, 3, 4))
+    net.initialize()
+    block = import_model(net.export(str(tmp_path / "r"), format="onnx", inputs=[x]))
+    np.testing.assert_allclose(block(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_0.25", "squeezenet1.1", "resnet18_v2"])
+def test_networks_of_the_zoo_come_back(name: str, tmp_path: pathlib.Path) -> None:
+    net, x = vision.get_model(name, classes=10), nd.random.uniform(shape=(1, 3, 224, 224))
+    net.initialize()
+    path = net.export(str(tmp_path / name), format="onnx", inputs=[x], check=False)
+    block, wide = import_model(path), nd.random.uniform(shape=(2, 3, 224, 224))
+    np.testing.assert_allclose(block(wide).asnumpy(), net(wide).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
+# -- sizes -------------------------------------------------------------------------------------------------------------
+def test_sizes_that_are_computed_stay_open() -> None:
+    nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "zero"], ["n"]),
+             helper.make_node("Unsqueeze", ["n", "axis"], ["n1"]),
+             helper.make_node("Concat", ["n1", "rest"], ["t"], axis=0), helper.make_node("Reshape", ["x", "t"], ["y"])]
+    weights = {"zero": np.array(0), "axis": np.array([0]), "rest": np.array([-1])}
+    block = import_model(_model(nodes, {"x": ["n", 2, 3]}, ["y"], weights))
+    for batch in (1, 4):
+        assert block(nd.ones((batch, 2, 3))).shape == (batch, 6)
+    assert [node.op.name for node in gluon.symbol_block.topological(block._values) if node.op] == ["Reshape"]
+
+
+def test_a_graph_that_depends_on_sizes_is_read_for_each(tmp_path: pathlib.Path) -> None:
+    nodes = [helper.make_node("Shape", ["x"], ["n"], end=1), helper.make_node("Squeeze", ["n", "axis"], ["stop"]),
+             helper.make_node("Range", ["zero", "stop", "one"], ["places"]),
+             helper.make_node("Cast", ["places"], ["real"], to=TensorProto.FLOAT),
+             helper.make_node("Mul", ["x", "w"], ["xw"]), helper.make_node("Add", ["xw", "real"], ["y"])]
+    weights = {"axis": np.array([0]), "zero": np.array(0), "one": np.array(1), "w": np.array([2], np.float32)}
+    block = import_model(_model(nodes, {"x": ["n"]}, ["y"], weights))
+    for hybrid in (False, True):
+        block.hybridize(hybrid)
+        for size in (3, 5):
+            np.testing.assert_array_equal(block(nd.ones((size,))).asnumpy(), 2 + np.arange(size))
+    with autograd.record():
+        block(nd.ones((3,))).sum().backward()
+    assert block.collect_params()["w"].grad().item() == 3
+    path = block.export(str(tmp_path / "fixed"), format="onnx", inputs=[nd.ones((3,))])
+    assert import_model(path)(nd.ones((3,))).asnumpy().tolist() == [2, 3, 4]
+
+
+def test_an_input_whose_numbers_decide() -> None:
+    block = import_model(_model([helper.make_node("Reshape", ["x", "i"], ["y"])], {"x": [6], "i": ["r"]}, ["y"]))
+    for shape in ((2, 3), (6, 1)):
+        assert block(nd.ones((6,)), nd.array(shape)).shape == shape
+    block.hybridize()
+    with pytest.raises(TraceError, match="'i' decide"):
+        block(nd.ones((6,)), nd.array((3, 2)))
+
+
+def test_fixed_sizes_are_kept_and_can_be_opened() -> None:
+    model = _model([helper.make_node("Relu", ["x"], ["y"])], {"x": [1, 3]}, ["y"])
+    with pytest.raises(ShapeError, match="shapes="):
+        import_model(model)(nd.ones((2, 3)))
+    assert import_model(model, shapes={"x": ("batch", 3)})(nd.ones((2, 3))).shape == (2, 3)
+    with pytest.raises(MXNetError, match="no input 'z'"):
+        import_model(model, shapes={"z": (1,)})
+
+
+def test_whole_numbers_come_as_real_ones() -> None:
+    weights = {"w": np.arange(8, dtype=np.float32).reshape(4, 2)}
+    block = import_model(_model([helper.make_node("Gather", ["w", "i"], ["y"])], {"i": ["n"]}, ["y"], weights))
+    block.hybridize()
+    assert block(nd.array([3, 0])).asnumpy().tolist() == [[6, 7], [0, 1]]
+    with autograd.record():
+        block(nd.array([3, 3])).sum().backward()
+    assert block.collect_params()["w"].grad().asnumpy()[:, 0].tolist() == [0, 0, 0, 2]
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+def test_all_unknown_operators_are_named_at_once() -> None:
+    nodes = [helper.make_node("STFT", ["x", "x"], ["a"], name="one"), helper.make_node("Relu", ["a"], ["b"]),
+             helper.make_node("Bernoulli", ["x"], ["c"], name="two"), helper.make_node("Add", ["b", "c"], ["y"])]
+    with pytest.raises(UnsupportedError) as caught:
+        import_model(_model(nodes, {"x": [3]}, ["y"]))
+    for text in ("STFT ('one')", "Bernoulli ('two')", "operator set 18"):
+        assert text in str(caught.value)
+    assert "Relu" not in str(caught.value)
+
+
+@pytest.mark.parametrize("opset", [1, 99])
+def test_other_operator_sets_are_refused(opset: int) -> None:
+    with pytest.raises(UnsupportedError, match=f"Operator set {opset}"):
+        import_model(_model([helper.make_node("Relu", ["x"], ["y"])], {"x": [3]}, ["y"], opset=opset))
+
+
+def test_what_is_no_model() -> None:
+    good = _model([helper.make_node("Relu", ["x"], ["y"])], {"x": [3]}, ["y"]).SerializeToString()
+    for data in (b"", b"\x00" * 40, b"not a model at all", good[: len(good) // 2]):
+        with pytest.raises(FileFormatError):
+            import_model(data)
+    with pytest.raises(FileFormatError, match="nothing made"):
+        import_model(_model([helper.make_node("Relu", ["z"], ["y"])], {"x": [3]}, ["y"]))
+    with pytest.raises(FileFormatError, match="second time"):
+        import_model(_model([helper.make_node("Relu", ["x"], ["y"])] * 2, {"x": [3]}, ["y"]))
+    with pytest.raises(TypeError, match="Received: int"):
+        import_model(3)
+
+
+def test_weights_that_lie_about_their_sizes() -> None:
+    model = _model([helper.make_node("Add", ["x", "w"], ["y"])], {"x": [3]}, ["y"], {"w": np.ones(3, np.float32)})
+    model.graph.initializer[0].dims[0] = 2**40
+    with pytest.raises(FileFormatError, match="bytes"):
+        import_model(model)
+    model.graph.initializer[0].dims[0] = -3
+    with pytest.raises(FileFormatError, match="not possible"):
+        import_model(model)
+
+
+def test_weights_beside_the_model_stay_in_its_directory(tmp_path: pathlib.Path) -> None:
+    model = _model([helper.make_node("Add", ["x", "w"], ["y"])], {"x": [64]}, ["y"],
+                   {"w": np.arange(64, dtype=np.float32)})
+    inside, outside = tmp_path / "inside", tmp_path / "secret"
+    inside.mkdir()
+    onnx.save_model(model, str(inside / "m.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert import_model(inside / "m.onnx")(nd.zeros((64,))).asnumpy().tolist() == list(range(64))
+    outside.write_bytes((inside / "w.bin").read_bytes())
+    os.symlink(outside, inside / "link")
+    model = onnx.load(inside / "m.onnx", load_external_data=False)
+    for location in ("../secret", str(outside), "link", "", "absent", "a\0b"):
+        model.graph.initializer[0].external_data[0].value = location
+        (inside / "bad.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(FileFormatError, match="'w'"):
+            import_model(inside / "bad.onnx")
+    with pytest.raises(UnsupportedError, match="path"):
+        import_model(model)
+
+
+def test_it_is_found_under_its_name() -> None:
+    assert glueball.onnx.import_model is import_model

@@ -1,0 +1,125 @@
+"""The table of ONNX operators that are read: every case of ONNX's own test suite, counted per operator.
+
+    python tools/onnx_operators.py                 # prints the table; exit status 1 where a case fails
+    python tools/onnx_operators.py --write         # writes docs/onnx_operators.md
+    python tools/onnx_operators.py Conv Resize     # only these operators, each failure with its text
+
+A case passes (same shape, element type and numbers, by the suite's own comparison), is refused (with the reason), or
+fails: the last must not happen. `python -m pytest tests/onnx` runs a chosen part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import pathlib
+import re
+import sys
+import unittest
+import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+PAGE = pathlib.Path(__file__).resolve().parent.parent / "docs" / "onnx_operators.md"
+NEWEST = 22  # the table's claim: operators as they were up to here
+
+
+class Outcome(NamedTuple):
+    """What became of one case."""
+
+    name: str
+    operator: str
+    opset: int
+    state: str  # "passed", "refused" or "failed"
+    reason: str
+
+
+class _Result(unittest.TestResult):
+    """Collects states by the test's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[str, tuple[str, str]] = {}
+
+    def _put(self, test: unittest.TestCase, state: str, reason: str = "") -> None:
+        self.states[test.id().rsplit(".", 1)[-1].removesuffix("_cpu")] = (state, reason)
+
+    def addSuccess(self, test: unittest.TestCase) -> None:
+        self._put(test, "passed")
+
+    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+        self._put(test, "refused", reason)
+
+    def addFailure(self, test: unittest.TestCase, err: object) -> None:
+        self._put(test, "failed", str(err[1]))  # type: ignore[index]
+
+    def addError(self, test: unittest.TestCase, err: object) -> None:
+        self.addFailure(test, err)
+
+
+def outcomes(only: Iterable[str] = (), kinds: Iterable[str] = ("node", "simple", "pytorch-converted",
+                                                             "pytorch-operator")) -> list[Outcome]:
+    """Run the cases of ONNX's suite (of some operators, or all) and return what became of them."""
+    warnings.simplefilter("ignore")
+    from onnx.backend.test.loader import load_model_tests
+    from onnx.backend.test.runner import Runner
+
+    from glueball.onnx.backend import GlueballBackend
+
+    runner, wanted = Runner(GlueballBackend, __name__), set(only)
+    cases = {case.name: (case, kind) for kind in kinds for case in load_model_tests(kind=kind)}
+    result = _Result()
+    for group in runner.test_cases.values():
+        for name in dir(group):
+            found = cases.get(name.removesuffix("_cpu")) if name.startswith("test_") and name.endswith("_cpu") else None
+            if found is not None and (not wanted or operator_of(*found)[0] in wanted):
+                group(name).run(result)
+    return [Outcome(name, *operator_of(*cases[name]), *state) for name, state in sorted(result.states.items())]
+
+
+def operator_of(case: object, kind: str) -> tuple[str, int]:
+    """Return the operator that a case is about, and its operator set."""
+    if case.model is None:  # type: ignore[attr-defined]
+        return kind, 9
+    model = case.model  # type: ignore[attr-defined]
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    domains = {node.domain for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    name = case.name  # type: ignore[attr-defined]
+    if domains or any(domain not in ("", "ai.onnx") for domain in versions):
+        return "other domains", 0
+    if name.endswith("_expanded") or "_expanded_" in name:
+        return "operators written out", versions.get("", 0)
+    kinds = collections.Counter(node.op_type for node in model.graph.node)
+    if len(kinds) == 1:
+        return next(iter(kinds)), versions.get("", 0)
+    return "graphs of several operators", versions.get("", 0)
+
+
+def main() -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("operators", nargs="*")
+    parser.add_argument("--write", action="store_true", help="write docs/onnx_operators.md")
+    parser.add_argument("--reasons", action="store_true", help="print why cases were refused")
+    arguments = parser.parse_args()
+    found = outcomes(arguments.operators)
+    rows = collections.defaultdict(list)
+    for one in found:
+        rows[one.operator].append(one)
+    for operator, cases in sorted(rows.items()):
+        states = collections.Counter(case.state for case in cases)
+        print(f"{operator:32s} passed {states['passed']:4d}  refused {states['refused']:4d}  "
+              f"failed {states['failed']:4d}")
+        for case in cases:
+            if case.state == "failed" or (case.state == "refused" and (arguments.reasons or arguments.operators)):
+                reason = re.sub(r"\s+", " ", case.reason)[:300]
+                print(f"    {case.state} {case.name} (operator set {case.opset}): {reason}")
+    total = collections.Counter(one.state for one in found)
+    print(f"{'all':32s} passed {total['passed']:4d}  refused {total['refused']:4d}  failed {total['failed']:4d}")
+    return 1 if total["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
