@@ -62,6 +62,10 @@ TORCH_ALLOWED = {
     "fold/stream": "the executing half of folding",
     "fold/verify": "it compares a program with a graph in numbers",
     "gluon/data": "worker processes of torch's loader",
+    "gluon/torch_link": "parameters that torch modules share",
+    "gluon/torch_module": "a network as a torch module",
+    "gluon/pt2_file": "a network as a file of torch.export",
+    "gluon/contrib/torch": "a torch module as a block",
 }
 
 

@@ -6,6 +6,7 @@ default head gradients, one backward per recording unless `retain_graph`, and er
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from ..base import aten
 from ..base.errors import AutogradError, MXNetError, ShapeError, UnsupportedError, explain
 from ..base.modes import RECORDING
-from ..ndarray.leaf import Leaf
+from ..ndarray.leaf import PASSES, Leaf
 from ..ndarray.ndarray import NDArray
 
 __all__ = ["backward", "grad", "mark_variables", "get_symbol"]
@@ -90,12 +91,18 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
     """
     heads = _list(heads)
     tensors, grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
+    thread = get_ident()
+    outermost = thread not in PASSES
+    PASSES.add(thread)
     try:
         aten.run_backward(tensors, grads, retain_graph)
     except MXNetError:
         raise
     except RuntimeError as error:
         raise _failed("backward", error) from error
+    finally:
+        if outermost:
+            PASSES.discard(thread)
     if not retain_graph:
         for head in heads:
             if not isinstance(head._ag, Leaf):

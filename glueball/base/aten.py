@@ -10,7 +10,9 @@ updates one weight or all of them. The rules are in `glueball/optimizer/`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from itertools import chain
 from typing import Any, final
 
@@ -19,6 +21,9 @@ from torch.autograd.graph import increment_version  # the fused kernels do not m
 
 __all__ = [
     "shares_memory",
+    "leave_uncompiled",
+    "tables_of",
+    "saved_buffers",
     "counts_holders",
     "backward_pass",
     "keeps_graph",
@@ -509,3 +514,34 @@ def run_gradients(tensors: Any, inputs: Any, grads: Any, keep: bool, create: boo
     return _engine.run_backward(
         tuple(tensors), tuple(grads), keep, create, tuple(inputs), allow_unreachable=True, accumulate_grad=False
     )
+
+
+def leave_uncompiled(function: Any) -> Any:
+    """Return the function such that torch.compile runs it as it is, with all that it calls.
+
+    torch.compiler.disable does the same, and imports the compiler, which takes seconds; here only who compiles does.
+    """
+    quiet: list[Any] = []
+
+    @wraps(function)
+    def uncompiled(*args: Any, **kwargs: Any) -> Any:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not quiet:
+            quiet.append(torch.compiler.disable(function))
+        return quiet[0](*args, **kwargs)
+
+    marked: Any = uncompiled
+    marked._torchdynamo_disable = True  # what torch.compiler.disable leaves on a function
+    return uncompiled
+
+
+def tables_of(module: torch.nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return where a module itself looks up its parameters, buffers and parts: what is put there is used."""
+    return module._parameters, module._buffers, module._modules
+
+
+def saved_buffers(module: torch.nn.Module) -> list[str]:
+    """Return the names of a module's own buffers that are in its state_dict()."""
+    return [name for name, held in module._buffers.items()
+            if held is not None and name not in module._non_persistent_buffers_set]  # fmt: skip

@@ -81,8 +81,9 @@ def record(folder: Any, op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, An
     if op.dynamic or (op.mutates and op.name != "BatchNorm") or attrs.get("ctx") is not None:
         if op.mutates:
             folder.flush(reason=f"{op.name} updates an array in place")
-        why = "it changes an array in place" if op.mutates else "the shape of its result depends on values" if (
-            op.dynamic) else "it is told on which device to run"
+        why = "it changes an array in place" if op.mutates else "it is told on which device to run"
+        if op.dynamic and not op.mutates:
+            why = op.dynamic if op.random else "the shape of its result depends on values"
         folder.engine.report.at_once[op.name, user_frame()] = why
         return NotImplemented
     if op.name in REDUCTIONS and len(inputs) == 1 and attrs.get("axis") in _FIRST:

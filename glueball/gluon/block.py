@@ -339,6 +339,41 @@ class Block:
                 hook(self, args, out)
         return out
 
+    def to_torch(self, *example: Any) -> Any:
+        """Return this network as a `torch.nn.Module` that shares its parameters, for torch's optimisers and tools.
+
+        Parameters
+        ----------
+        example : NDArray or torch.Tensor
+            Inputs to call the network with once, where sizes of parameters are not known yet.
+
+        Returns
+        -------
+        torch.nn.Module
+            Its parameters are the arrays of this network's: a step of either side is seen by both, and so are
+            gradients. Names are structural (`features.0.weight`); running statistics and constants are buffers. It
+            takes and returns tensors, records when torch does, and follows its own `train()` and `eval()`.
+
+        Raises
+        ------
+        MXNetError : parameters are not initialised, or their sizes are not known
+
+        Examples
+        --------
+        >>> import torch
+        >>> from glueball import gluon
+        >>> net = gluon.nn.Dense(1, in_units=2)
+        >>> net.initialize(init="zeros")
+        >>> module = net.to_torch()
+        >>> optimiser = torch.optim.SGD(module.parameters(), lr=0.5)
+        >>> module(torch.ones(1, 2)).sum().backward()
+        >>> optimiser.step()
+        >>> net.weight.data().asnumpy().tolist()
+        [[-0.5, -0.5]]
+        """
+        from .torch_module import to_torch
+        return to_torch(self, *example)
+
     def forward(self, *args: Any) -> Any:
         """Compute the output. Written by the user."""
         raise NotImplementedError(explain(type(self).__name__, "A Block must define what it computes.",

@@ -20,7 +20,8 @@ FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast
             "fused_normalization", "memory_format", "prediction",
             "group_normalization", "activation", "dropout", "softmax", "likelihood", "sequence", "output",
             "optimizer_ops", "spatial", "upsample", "linalg", "roi", "random_pdf", "boxes", "rnn_parameters",
-            "random_index_ops", "adaptive_ops", "detection", "contrib_nn", "image_ops", "multi_update_ops")
+            "random_index_ops", "adaptive_ops", "detection", "contrib_nn", "image_ops", "multi_update_ops",
+            "torch_module")
 
 _collects = gc.isenabled()
 gc.disable()  # the thousands of small objects made here are kept: looking for garbage costs a quarter of the import

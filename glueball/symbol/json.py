@@ -48,6 +48,11 @@ def to_json(outputs: Sequence[Value]) -> str:
             raise UnsupportedError(explain("tojson",
                                            f"{node.op.name} holds a sub-graph, which this format cannot carry.",
                                            received=node.name))
+        if node.op is not None and node.op.name == "_torch_module":
+            raise UnsupportedError(explain("tojson", "A torch module is part of the network, which this format cannot "
+                                           "carry.", received=node.name,
+                                           fix="net.export(path, format='pt2') writes it with the rest; "
+                                               "net.save_parameters(path) writes its weights"))
         entry: dict[str, Any] = {"op": node.op.name if node.op else "null", "name": node.name}
         attrs = node_attrs(node)
         if attrs:

@@ -371,3 +371,28 @@ def test_weights_that_onednn_does_not_take_stay() -> None:
     weight = torch.randn(4, 3, 2, 2, dtype=torch.float64)
     found = aten.arranged_weight(weight, (1, 1), (1, 1), (0, 0), 1, (1, 3, 4, 4))
     assert not found.is_mkldnn and found.equal(weight)
+
+
+def test_what_modules_look_up() -> None:
+    """What is put into the tables is what the module uses; buffers that are not saved are told apart."""
+    module = torch.nn.BatchNorm1d(3)
+    module.register_buffer("scratch", torch.zeros(1), persistent=False)
+    parameters, buffers, parts = aten.tables_of(module)
+    assert (list(parameters), parts) == (["weight", "bias"], {})
+    buffers["running_mean"] = torch.ones(3)
+    assert module.running_mean.sum() == 3
+    assert aten.saved_buffers(module) == [name for name in module.state_dict() if name not in parameters]
+
+
+def test_what_is_left_uncompiled_runs_as_it_is() -> None:
+    """torch.compile traces none of it: the function sees real numbers."""
+    seen: list[bool] = []
+
+    @aten.leave_uncompiled
+    def double(x: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.compiler.is_compiling() or type(x) is not torch.Tensor)
+        return x * 2
+
+    compiled = torch.compile(lambda x: double(x + 1), backend="eager")
+    assert compiled(torch.ones(2)).tolist() == [4, 4] == double(torch.full((2,), 2.0)).tolist()
+    assert seen == [False, False]

@@ -407,6 +407,28 @@ def check_a_wrong_rank_is_refused_by_name(case: Case) -> None:
     raise AssertionError(f"an input of shape {case.wrong} is taken")
 
 
+def check_as_a_torch_module_it_is_the_same(case: Case) -> None:
+    layer, twin = case.ready(), case.ready()
+    module = twin.to_torch()
+    assert list(module.state_dict(keep_vars=True)) == list(twin._collect_params_with_prefix())
+    tensors = [x.to_torch() for x in case.inputs()]
+    np.testing.assert_allclose(module.eval()(*tensors).detach().numpy(), layer(*case.inputs()).asnumpy(), rtol=1e-5)
+    if case.random:
+        return
+    out, grads = step(case, layer, case.inputs())
+    tensors = [t.requires_grad_() if case.integers is None else t for t in tensors]
+    found = module.train()(*tensors)
+    head = np.random.RandomState(11).uniform(-1, 1, found.shape)
+    (found * nd.array(head, dtype=case.inputs()[0].dtype).to_torch()).sum().backward()
+    np.testing.assert_allclose(found.detach().numpy(), out[0], rtol=1e-5, atol=1e-6)
+    theirs = {f"input{i}": t.grad for i, t in enumerate(tensors) if case.integers is None}
+    theirs.update({name: p.grad for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad})
+    assert theirs.keys() == grads.keys()
+    for key, value in grads.items():
+        gradient = np.zeros_like(value) if theirs[key] is None else theirs[key].numpy()
+        np.testing.assert_allclose(gradient, value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
 # -------------------------------------------------------------------------------------------------------------------
 # files and devices
 def check_parameters_survive_a_file(case: Case) -> None:

@@ -1,4 +1,5 @@
-"""Rarer parts of Gluon: layers (`contrib.nn`, `contrib.cnn`), cells (`contrib.rnn`), a sampler (`contrib.data`).
+"""Rarer parts of Gluon: layers (`contrib.nn`, `contrib.cnn`), cells (`contrib.rnn`), a sampler (`contrib.data`),
+torch modules as blocks (`contrib.torch`).
 
 `CompiledStep` compiles a whole training step. Each is imported when first used.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["CompiledStep", "cnn", "data", "nn", "rnn"]
+__all__ = ["CompiledStep", "cnn", "data", "nn", "rnn", "torch"]
 
 
 def __getattr__(name: str) -> Any:
