@@ -137,7 +137,7 @@ def page() -> str:
         lines += [f"### {family}", "", *head]
         for op in sorted((op for op in TABLE.values() if op.family == family), key=lambda op: op.name.lower()):
             notes = "; ".join(
-                [*(["random"] if op.random else []), *([f"not traceable: {op.dynamic}"] if op.dynamic else [])]
+                [*(["random"] if op.random else []), *([f"not traceable: {op.dynamic}"] if op.dynamic and op.family != "torch_module" else [])]
             )
             others = ", ".join(f"`{name}`" for name in sorted(op.aliases))
             rules = f"{rule(op.gradient)} | {folding(op.batch)} | {'yes' if op.name in RULES else ''}"
