@@ -48,6 +48,8 @@ VARIABLES: dict[str, ConfigVar] = {row.name: row for row in (
               "0 keeps hybridized graphs from becoming machine code: every operator is then a call of ATen"),
     ConfigVar("GLUEBALL_PROCESSOR", str, "",
               "what machine code is made for, by LLVM's name of a processor (x86-64-v2); default: this machine's"),
+    ConfigVar("GLUEBALL_WINOGRAD", _flag, True,
+              "0 leaves convolutions of 3×3 kernels to the library, whose rounding is two or three times smaller"),
     ConfigVar("GLUEBALL_PLAN", str, "codegen",
               "'interpret' runs hybridized graphs through the interpreter (the oracle) instead of a generated plan"),
     ConfigVar("GLUEBALL_KEEP_MEMORY", _flag, True,

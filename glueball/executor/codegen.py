@@ -22,7 +22,7 @@ from ..ndarray.generate import compile_source
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, present
 from .jit.region import Region
-from .native import buffers, normalise
+from .native import buffers, convolve, normalise
 
 __all__ = ["write_function", "Source", "Step", "Watch", "results_of", "roots_of"]
 
@@ -39,7 +39,8 @@ FRESH = frozenset({
     "_div_scalar", "_rminus_scalar", "_rdiv_scalar", "_relu_backward", "_sigmoid_backward", "_tanh_backward", "sqrt",
     "square", "Concat", "sum", "mean", "softmax", "log_softmax", "_convolution_backward", "_batch_norm_backward",
     "_pooling_backward", "_layer_norm_backward",
-    "_batch_statistics", "_normalise", "_normalise_backward", "_finished_convolution", "_added_convolution"})
+    "_batch_statistics", "_normalise", "_normalise_backward", "_finished_convolution", "_added_convolution",
+    "_winograd_weight", "_winograd_convolution"})
 
 # Operators whose results may be any of their inputs: they run sub-graphs, user code, or another kernel's derivative.
 HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "amp_multicast"})
@@ -125,7 +126,8 @@ class _Writer:
     def __init__(self, types: Mapping[Node, tuple[TensorType, ...]], training: bool) -> None:
         self.types, self.training = types, training
         self.names: dict[Value, str] = {}
-        self.constants: dict[str, Any] = {"torch": torch, "aten": aten, "normalise": normalise, "buffers": buffers}
+        self.constants: dict[str, Any] = {"torch": torch, "aten": aten, "normalise": normalise, "buffers": buffers,
+                                         "convolve": convolve}
         self.lines: list[str] = []
         self._interned: dict[int, str] = {}
 

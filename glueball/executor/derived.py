@@ -58,7 +58,8 @@ def derivable(program: Program, parameters: Mapping[Node, Hashable]) -> list[Val
         if any(v.node not in sources for v in node.inputs):
             continue
         own = frozenset[Node]().union(*(sources[v.node] for v in node.inputs))
-        if any(_size(k) > max(SMALL, sum(_size(program.types[n][0]) for n in own)) for k in program.types[node]):
+        most = sum(_size(program.types[n][0]) for n in own) * (4 if _at_points(node) else 1)
+        if any(_size(k) > max(SMALL, most) for k in program.types[node]):
             continue
         sources[node] = own
         kept.add(node)
@@ -67,6 +68,11 @@ def derivable(program: Program, parameters: Mapping[Node, Hashable]) -> list[Val
     read = [v for node in program.order if node not in kept for v in node.inputs]
     read += [v for v in program.outputs if v is not None]
     return list(dict.fromkeys(v for v in read if v.node in computed))
+
+
+def _at_points(node: Node) -> bool:
+    """Whether a node brings weights to Winograd's points, which are four times as many numbers."""
+    return node.op is not None and node.op.name == "_winograd_weight"
 
 
 def _size(kind: TensorType) -> int:
@@ -210,6 +216,8 @@ class Derived:
         notes = [f"kept while parameters do not change: {len(self.values)} value(s), {size / 1e6:.2f} MB"]
         notes += [f"{absorbed} normalisation(s) absorbed by weights"] if absorbed else []
         notes += [f"{finished} convolution(s) that finish what follows"] if finished else []
+        fast = sum(map(_at_points, self.operators))
+        notes += [f"{fast} of them by Winograd's way"] if fast else []
         return "; ".join(notes)
 
     def forget(self) -> None:

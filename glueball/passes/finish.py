@@ -26,11 +26,12 @@ _FLOAT32 = as_torch("float32")
 
 
 def finish_convolutions(program: Program, fixed: Collection[Node], arrange: bool = True) -> Program:
-    """Put finished convolutions in the place of convolutions and of what follows them.
+    """Put finished convolutions in the place of convolutions and of what follows them; those that are done by
+    Winograd's way (winograd.py) take it along, too.
 
     arrange : whether weights are brought into the library's order for this shape; without, they are left as they are
     """
-    if program.training or not any(is_operator(n, "Convolution") for n in program.order):
+    if program.training or not any(is_operator(n, "Convolution", "_winograd_convolution") for n in program.order):
         return program
     return _with_activation(_with_addition(_finished(program, fixed_nodes(program, fixed), arrange)))
 
@@ -72,7 +73,10 @@ def _finished(program: Program, fixed: set[Node], arrange: bool) -> Program:
 
 def _open(value: Value, uses: Counter[Value]) -> bool:
     """Whether a value is a finished convolution that has room for more and that nobody else reads."""
-    return is_operator(value.node, "_finished_convolution") and value.node.attrs["act"] == "none" and uses[value] == 1
+    node = value.node
+    if not is_operator(node, "_finished_convolution", "_winograd_convolution") or node.attrs.get("added"):
+        return False
+    return node.attrs["act"] == "none" and uses[value] == 1
 
 
 def _with_addition(program: Program) -> Program:
@@ -87,6 +91,11 @@ def _with_addition(program: Program) -> Program:
             return None
         main = max(ends, key=lambda k: inputs[k].node.serial)  # the one that is computed last
         conv = inputs[main].node
+        if is_operator(conv, "_winograd_convolution"):
+            if conv.attrs["added"]:
+                return None
+            return _made("_winograd_convolution", conv, (*conv.inputs, inputs[1 - main]),
+                         {**conv.attrs, "added": True}, kinds[0], types)  # fmt: skip
         attrs = {k: conv.attrs[k] for k in ("stride", "dilate", "pad", "num_group", "no_bias")}
         return _made("_added_convolution", conv, (inputs[1 - main], *conv.inputs), attrs, kinds[0], types)
 
@@ -112,7 +121,7 @@ def _with_activation(program: Program) -> Program:
         if act is None or len(inputs) != 1 or uses[node.inputs[0]] != 1:
             return None
         conv = inputs[0].node
-        room = (is_operator(conv, "_finished_convolution")
+        room = (is_operator(conv, "_finished_convolution", "_winograd_convolution")
                 or is_operator(conv, "_added_convolution") and act["act"] == "relu")  # fmt: skip
         if not room or conv.attrs["act"] != "none":
             return None

@@ -26,6 +26,7 @@ ORDER = "__memory__"  # the hint that a node's results lie channels last
 _WANT: Mapping[str, tuple[int, ...]] = {
     "Convolution": (0,), "_convolution_backward": (0, 1), "Deconvolution": (0,), "_normalise_backward": (0, 1, 6),
     "_normalise": (0, 5), "_finished_convolution": (0,), "_added_convolution": (0, 1),
+    "_winograd_convolution": (0, 2, 3),
 }  # fmt: skip
 # operators whose results lie as their first input does, and the positions of the inputs that should lie alike
 _FOLLOW: Mapping[str, tuple[int, ...]] = {
@@ -33,7 +34,7 @@ _FOLLOW: Mapping[str, tuple[int, ...]] = {
     "Dropout": (), "_dropout_backward": (), "Activation": (), "LeakyReLU": (), "clip": (),
     "_contrib_AdaptiveAvgPooling2D": (),
 }  # fmt: skip
-FINISHED = ("_finished_convolution", "_added_convolution")
+FINISHED = ("_finished_convolution", "_added_convolution", "_winograd_convolution")
 _CONVOLUTIONS = ("Convolution", "_convolution_backward", "Deconvolution", *FINISHED)
 _DTYPES = tuple(map(as_torch, ("float32", "bfloat16", "float16")))
 

@@ -18,6 +18,7 @@ from .pooling import pool_first
 from .products import project_together, sum_in_products
 from .program import Program
 from .simplify import simplify
+from .winograd import winograd_predictions
 
 __all__ = ["prepare", "optimise", "PASSES"]
 
@@ -63,6 +64,7 @@ def optimise(program: Program, run: Run, on_cpu: bool = False, fixed: Collection
     if on_cpu and fixed and not program.training:
         program = absorb_normalisation(program, fixed, native)
         log.append(("absorb", len(program.order)))
+        program = winograd_predictions(program, fixed) if native else program  # weights have absorbed all they will
         program = finish_convolutions(program, fixed, arrange)
         log.append(("finish", len(program.order)))
     if on_cpu:

@@ -162,10 +162,15 @@ def _operator(node: Node, lines: Mapping[str, str]) -> Operator:
     assert node.op is not None  # variables are not run
     name, _, inner = node.name.partition("/")
     operator = node.op.name if node.op.name != "_vjp" else f"gradient of {node.attrs['op']}"
+    operator = _NAMES.get(operator, operator)
     if operator == "_update":
         name = name.removeprefix("_").removesuffix("_update")
     line = lines.get(name, node.origin)
     return Operator(operator, name, block_of(name), short_place(line), bool(inner))
+
+
+_NAMES = {"_winograd_convolution": "convolution 3×3 by Winograd's way",
+          "_winograd_weight": "weights at Winograd's points"}  # fmt: skip
 
 
 def _listed(names: Iterable[str], most: int = 4) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...base import aten
 from ...base.memory import on_release
 
-__all__ = ["Pool", "empty_like", "in_order", "LEAST"]
+__all__ = ["Pool", "empty_like", "empty_images", "scratch", "in_order", "LEAST"]
 
 LEAST = 1 << 18  # bytes from which an array comes from the pool
 _GENEROUS = 4  # a buffer serves an array that fills at least this part of it
@@ -90,6 +90,24 @@ def empty_like(tensor: Tensor) -> Tensor:
     if size < LEAST or not aten.counts_holders:
         return torch.empty_like(tensor)
     return _pool.take(size)[:size].view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
+
+
+def empty_images(shape: tuple[int, ...]) -> Tensor:
+    """Return an array of float32 (N, C, H, W) whose channels lie side by side."""
+    n, channels, high, wide = shape
+    size = n * channels * high * wide * 4
+    if size < LEAST or not aten.counts_holders:
+        return torch.empty(shape, memory_format=torch.channels_last)
+    whole = _pool.take(size)[:size].view(torch.float32)
+    return whole.as_strided(shape, (channels * high * wide, 1, channels * wide, channels))
+
+
+def scratch(count: int) -> Tensor:
+    """Return memory for so many numbers of float32, for as long as it is held."""
+    size = max(count * 4, LEAST)
+    if not aten.counts_holders:
+        return torch.empty(count)
+    return _pool.take(size)[:size].view(torch.float32)
 
 
 def in_order(tensor: Tensor) -> Tensor:

@@ -29,10 +29,11 @@ from .emit import Segment, cost, write_module
 from .object_cache import ObjectCache
 from .panels import FewRows, Panels
 from .vector_math import FORMATS
+from .winograd import Winograd
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Source: TypeAlias = "Segment | Channels | Copies | Panels | FewRows"  # what code is made of
+Source: TypeAlias = "Segment | Channels | Copies | Panels | FewRows | Winograd"  # what code is made of
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known

@@ -1,0 +1,208 @@
+"""Convolutions of 3×3 kernels by Winograd's way, in compiled plans: weights at the points, and the convolution itself.
+
+The one idea: four results next to each other, from three weights, are the coefficients of a product of two polynomials,
+which is known from its values at six points: six multiplications in place of twelve, and 36 in place of 144 for 4 × 4
+results. The points 0, ±√½, ±√2, ∞ keep rounding small, two to three times that of the plain sum; the usual 0, ±1, ±2, ∞
+have five times theirs. In a plan this is machine code (executor/native/winograd.py); the kernels here take the weights
+back out of their values at the points and call torch: for other devices, and for data with infinities or NaN, which
+would spread over whole tiles.
+
+    weights at the points: (filters / WIDE, 36, C, WIDE), the order in which products read them
+
+Made by a pass, never by a user: passes/winograd.py. They have no gradients, for gradients are taken before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .attributes import Shape
+from .convolution import _np_convolution
+from .opdef import Tensor, operator, unsupported
+from .rules.check import A, S, check
+from .rules.layers import formula
+
+__all__ = ["TILE", "POINTS", "WIDE", "A_POINT", "B_POINT", "FROM_WEIGHT", "points_of", "weight_of", "convolved",
+           "activated"]  # fmt: skip
+
+TILE = 4  # results of a tile, per axis
+POINTS = 6  # points, per axis
+WIDE = 32  # filters side by side in memory
+A_POINT, B_POINT = 0.5**0.5, 2.0**0.5
+
+
+def _row(point: float, other: float) -> tuple[float, float, float]:
+    """Return the values of 1, x, x² at a point, divided by Π (point − q) over the other finite points q."""
+    product = 2 * point * point * (point * point - other * other)
+    return 1 / product, point / product, point * point / product
+
+
+FROM_WEIGHT = ((1.0, 0.0, 0.0), _row(A_POINT, B_POINT), _row(-A_POINT, B_POINT), _row(B_POINT, A_POINT),
+               _row(-B_POINT, A_POINT), (0.0, 0.0, 1.0))  # fmt: skip
+"""What brings three weights to the six points, for each axis."""
+
+_half = 0.5 / FROM_WEIGHT[1][1]
+FROM_POINTS = ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, _half, -_half, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+"""What brings them back: its product with `FROM_WEIGHT` is 1."""
+
+_NO_GRADIENT = unsupported("passes put it into compiled plans, after differentiation")
+_NO_BATCH = unsupported("passes put it into compiled plans")
+
+
+def _square(rows: Sequence[Sequence[float]]) -> Tensor:
+    """Return the matrix that applies `rows` to both axes."""
+    one = torch.tensor(rows, dtype=torch.float64)
+    return torch.kron(one, one)
+
+
+def points_of(weight: Tensor, turned: bool = False) -> Tensor:
+    """Return weights (F, C, 3, 3) at the points; `turned`: of the kernel that the gradient of the data is made with."""
+    if turned:
+        weight = weight.flip(2, 3).transpose(0, 1)
+    filters, channels = weight.shape[:2]
+    panels = weight.reshape(filters // WIDE, WIDE, channels, 9).permute(0, 3, 2, 1).reshape(filters // WIDE, 9, -1)
+    found = torch.matmul(_square(FROM_WEIGHT).to(weight), panels)
+    return found.view(filters // WIDE, POINTS * POINTS, channels, WIDE)
+
+
+def weight_of(points: Tensor) -> Tensor:
+    """Return the weights (F, C, 3, 3) that have these values at the points."""
+    panels, _, channels, wide = points.shape
+    found = torch.matmul(_square(FROM_POINTS).to(points), points.reshape(panels, POINTS * POINTS, -1))
+    return found.view(panels, 3, 3, channels, wide).permute(0, 4, 3, 1, 2).reshape(panels * wide, channels, 3, 3)
+
+
+def activated(out: Tensor, act: str, low: float, high: float) -> Tensor:
+    """Apply an activation to an array that may be written over; see `_winograd_convolution`."""
+    if act == "relu":
+        return out.relu_()
+    if act == "clip":
+        return out.clamp_(low, high)
+    return torch.nn.functional.leaky_relu_(out, low) if act == "leaky" else out
+
+
+def convolved(
+    data: Tensor,
+    points: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    pad: Sequence[int],
+    act: str = "none",
+    low: float = 0.0,
+    high: float = 0.0,
+) -> Tensor:
+    """Do what `_winograd_convolution` says with torch."""
+    out = torch.conv2d(data, weight_of(points).to(data.dtype), bias, 1, list(pad))
+    return activated(out if residual is None else out.add_(residual), act, low, high)
+
+
+def _np_square(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.kron(np.array(rows), np.array(rows))
+
+
+def _np_points(w: np.ndarray, turned: bool = False) -> np.ndarray:
+    if turned:
+        w = w[:, :, ::-1, ::-1].swapaxes(0, 1)
+    found = np.einsum("pq,fcq->fpc", _np_square(FROM_WEIGHT), w.reshape(*w.shape[:2], 9))
+    return found.reshape(-1, WIDE, *found.shape[1:]).transpose(0, 2, 3, 1)
+
+
+def _points_shape(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:
+    filters, channels = shapes[0][:2]
+    if attrs["turned"]:
+        filters, channels = channels, filters
+    return [((filters // WIDE, POINTS * POINTS, channels, WIDE), dtypes[0])]
+
+
+def _emit_points(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
+    return f"convolve.points_of({args[0]}, {attrs['turned']})"
+
+
+@operator(
+    emit=_emit_points,
+    infer=formula(_points_shape),
+    gradient=_NO_GRADIENT,
+    batch=_NO_BATCH,
+    check=check(S(A(32, 3, 3, 3), grad=False), S(A(2, 64, 3, 3), turned=True, grad=False), ref=_np_points),
+)
+def _winograd_weight(weight: Tensor, turned: bool = False) -> Tensor:
+    """Bring weights (F, C, 3, 3) to Winograd's points.
+
+    turned : they are those of the convolution that makes the data's gradient. F, or where `turned` C, is a multiple of
+    32.
+    """
+    return points_of(weight, turned)
+
+
+def _np_winograd(
+    x: np.ndarray,
+    points: np.ndarray,
+    bias: np.ndarray | None = None,
+    residual: np.ndarray | None = None,
+    pad: Sequence[int] = (1, 1),
+    act: str = "none",
+    low: float = 0.0,
+    high: float = 0.0,
+    **_: Any,
+) -> np.ndarray:
+    w = np.einsum("qp,apcw->awcq", _np_square(FROM_POINTS), points).reshape(-1, x.shape[1], 3, 3)
+    out = _np_convolution(x, w, bias, kernel=(3, 3), num_filter=len(w), pad=tuple(pad))
+    out = out if residual is None else out + residual
+    if act == "relu":
+        return np.maximum(out, 0)
+    if act == "clip":
+        return np.clip(out, low, high)
+    return np.where(out > 0, out, out * low) if act == "leaky" else out
+
+
+def _result_shape(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:
+    (n, _, high, wide), points = shapes[0], shapes[1]
+    up, side = attrs["pad"]
+    return [((n, points[0] * points[3], high + 2 * up - 2, wide + 2 * side - 2), dtypes[0])]
+
+
+def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
+    given = list(args)
+    if attrs["no_bias"]:
+        given.insert(2, "None")
+    if not attrs["added"]:
+        given.append("None")
+    rest = [attrs["pad"], attrs["act"], *([] if attrs["act"] in ("none", "relu") else [attrs["low"], attrs["high"]])]
+    return f"convolve.convolution({', '.join([*given, *map(repr, rest)])})"
+
+
+@operator(
+    emit=_emit_convolution,
+    when={"bias": lambda a: not a["no_bias"], "residual": lambda a: a["added"]},
+    infer=formula(_result_shape),
+    gradient=_NO_GRADIENT,
+    batch=_NO_BATCH,
+    check=check(
+        S(A(2, 2, 5, 4), A(1, 36, 2, 32), A(32), act="relu", grad=False),
+        S(A(1, 1, 3, 6), A(2, 36, 1, 32), None, A(1, 64, 1, 4), pad=(0, 0), no_bias=True, added=True, grad=False),
+        S(A(1, 1, 3, 3), A(1, 36, 1, 32), A(32), act="clip", low=-0.5, high=0.5, grad=False),
+        S(A(1, 1, 3, 3), A(1, 36, 1, 32), A(32), act="leaky", low=0.1, pad=(2, 0), grad=False),
+        ref=_np_winograd,
+    ),
+)
+def _winograd_convolution(
+    data: Tensor,
+    points: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    pad: Shape = (1, 1),
+    no_bias: bool = False,
+    added: bool = False,
+    act: str = "none",
+    low: float = 0.0,
+    high: float = 0.0,
+) -> Tensor:
+    """Compute act(residual + convolution of data (N, C, H, W) + bias) with weights that `_winograd_weight` made.
+
+    act : none, relu, clip (between `low` and `high`), or leaky (values below 0 are multiplied by `low`)
+    """
+    return convolved(data, points, bias, residual, pad, act, low, high)

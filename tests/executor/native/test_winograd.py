@@ -1,0 +1,129 @@
+"""Convolutions by Winograd's way: near the sum in float64, whatever the sizes, epilogues and threads, on every kind of
+processor; and what is not finite stays where it was.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glueball.executor.native import available, convolve, why_not
+from glueball.ops import winograd as plain
+
+from .test_panels import KINDS, compiler_for
+
+pytestmark = pytest.mark.skipif(not available(), reason=why_not() or "")
+
+CASES = st.fixed_dictionaries({
+    "n": st.integers(1, 3), "high": st.integers(1, 13), "wide": st.integers(1, 13),
+    "pad": st.tuples(st.integers(0, 2), st.integers(0, 2)), "channels": st.sampled_from([16, 32, 48]),
+    "filters": st.sampled_from([32, 96]), "bias": st.booleans(), "residual": st.booleans(),
+    "act": st.sampled_from(["none", "relu", "clip", "leaky"]), "threads": st.sampled_from([1, 2, 3]),
+    "seed": st.integers(0, 99),
+}).filter(lambda c: c["high"] + 2 * c["pad"][0] > 2 and c["wide"] + 2 * c["pad"][1] > 2)  # fmt: skip
+
+
+def images(*shape):
+    return torch.randn(shape).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture(params=list(KINDS))
+def processor(request, monkeypatch):
+    """Let convolutions be compiled for one kind of processor."""
+    convolve._kernel.cache_clear()
+    convolve._blocks.cache_clear()
+    monkeypatch.setattr(convolve, "compiler", lambda: compiler_for(request.param))
+    yield request.param
+    convolve._kernel.cache_clear()
+    convolve._blocks.cache_clear()
+
+
+def test_is_the_sum(processor):
+    @given(CASES)
+    @settings(max_examples=40)
+    def check(case):
+        torch.manual_seed(case["seed"])
+        threads = torch.get_num_threads()
+        torch.set_num_threads(case["threads"])
+        try:
+            data = images(case["n"], case["channels"], case["high"], case["wide"])
+            weight = torch.randn(case["filters"], case["channels"], 3, 3)
+            bias = torch.randn(case["filters"]) if case["bias"] else None
+            sums = torch.conv2d(data.double(), weight.double(), bias if bias is None else bias.double(), 1, case["pad"])
+            residual = images(*sums.shape) if case["residual"] else None
+            limits = (-1.0, 2.0) if case["act"] == "clip" else (0.2, 0.0)
+            wanted = sums if residual is None else sums + residual
+            wanted = plain.activated(wanted.clone(), case["act"], *limits)
+            rest = (plain.points_of(weight), bias, residual, case["pad"], case["act"], *limits)
+            found = convolve.convolution(data, *rest)
+            twin = plain.convolved(data, *rest)
+        finally:
+            torch.set_num_threads(threads)
+        assert found.is_contiguous(memory_format=torch.channels_last) or found.numel() == max(found.shape)
+        for each in (found, twin):
+            torch.testing.assert_close(each.double(), wanted, rtol=0, atol=1e-5 * float(sums.abs().max()))
+
+    check()
+
+
+def test_error_stays_near_that_of_the_plain_sum():
+    """Points 0, ±√½, ±√2, ∞: two to three times the error; the usual points 0, ±1, ±2, ∞ have ten times that."""
+    torch.manual_seed(0)
+    for channels in (64, 256, 512):
+        data, weight = images(1, channels, 14, 14), torch.randn(64, channels, 3, 3)
+        exact = torch.conv2d(data.double(), weight.double(), padding=1)
+        found = convolve.convolution(data, plain.points_of(weight), None, None, (1, 1))
+        size = exact.square().mean().sqrt()
+        assert (found - exact).square().mean().sqrt() / size < 3e-6
+        assert (found - exact).abs().max() / exact.abs().max() < 5e-6
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e38])
+@pytest.mark.parametrize("act", ["none", "relu"])
+def test_what_is_not_finite_stays_where_it_was(value, act):
+    torch.manual_seed(0)
+    data, weight = images(1, 32, 12, 12), torch.randn(32, 32, 3, 3)
+    data[0, 3, 5, 6] = value
+    data[0, 3, 5, 7] = -value
+    wanted = plain.activated(torch.conv2d(data, weight, padding=1), act, 0, 0)
+    found = convolve.convolution(data, plain.points_of(weight), None, None, (1, 1), act)
+    assert not torch.isfinite(wanted).all() or value == 1e38
+    assert torch.equal(found.isfinite(), wanted.isfinite()) and torch.equal(found.isnan(), wanted.isnan())
+
+
+def test_a_residual_may_be_anything():
+    torch.manual_seed(0)
+    data, weight, residual = images(1, 16, 8, 8), torch.randn(32, 16, 3, 3), images(1, 32, 8, 8)
+    residual[0, :, 2, 2] = float("nan")
+    residual[0, :, 3, 3] = float("inf")
+    found = convolve.convolution(data, plain.points_of(weight), None, residual, (1, 1), "relu")
+    wanted = torch.relu(torch.conv2d(data, weight, padding=1) + residual)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+@given(st.sampled_from([(32, 3), (64, 5), (32, 16)]), st.booleans())
+def test_weights_come_back_from_their_points(sizes, turned):
+    filters, channels = sizes
+    weight = torch.randn(channels, filters, 3, 3) if turned else torch.randn(filters, channels, 3, 3)
+    wanted = weight.flip(2, 3).transpose(0, 1) if turned else weight
+    for points in (plain.points_of(weight, turned), convolve.points_of(weight, turned)):
+        assert points.shape == (filters // plain.WIDE, 36, channels, plain.WIDE)
+        torch.testing.assert_close(plain.weight_of(points), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_served_goes_to_torch():
+    """Other element types, channels first, odd numbers of channels, and a tape that is on."""
+    weight = torch.randn(32, 16, 3, 3)
+    points = plain.points_of(weight)
+    data = torch.randn(2, 16, 6, 6)
+    wanted = torch.conv2d(data, weight, padding=1)
+    torch.testing.assert_close(convolve.convolution(data, points, None, None, (1, 1)), wanted, rtol=1e-4, atol=1e-4)
+    odd = torch.randn(32, 3, 3, 3)
+    given_ = images(1, 3, 6, 6)
+    found = convolve.convolution(given_, plain.points_of(odd), None, None, (1, 1))
+    torch.testing.assert_close(found, torch.conv2d(given_, odd, padding=1), rtol=1e-4, atol=1e-4)
+    taped = images(1, 16, 6, 6).requires_grad_()
+    assert convolve.convolution(taped, points, None, None, (1, 1)).requires_grad
+    assert convolve.convolution(images(0, 16, 6, 6), points, None, None, (1, 1)).shape == (0, 32, 6, 6)
