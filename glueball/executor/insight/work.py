@@ -111,7 +111,7 @@ def _product(name: str, ins: Sequence[tuple[int, ...]], out: tuple[int, ...], at
     if name in ("Convolution", "_finished_convolution"):
         return 2 * prod(out) * prod(ins[1][1:])
     if name == "_winograd_convolution":  # what the plain sum has: rates can then be compared
-        return 18 * prod(out) * ins[0][1]
+        return 18 * prod(out) * prod(ins[0][1:2])
     if name == "_added_convolution":
         return 2 * prod(out) * prod(ins[2][1:])
     if name == "Deconvolution":
