@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import initializer
 from .. import symbol as sym
 from ..base import dtype as dtypes
 from ..base.errors import MXNetError, explain
@@ -69,8 +70,7 @@ class SymbolBlock(HybridBlock):
                                        "dtype": dtypes.as_numpy(kind.dtype)}
             if node in auxiliary:
                 options["grad_req"] = "null"
-            options["lr_mult"] = float(node.hints.get("__lr_mult__", 1.0))
-            options["wd_mult"] = float(node.hints.get("__wd_mult__", 1.0))
+            options |= _hinted(node)
             parameter = self.params.get(node.name, **options)
             self._nodes[node] = parameter
             self._reg_params[node.name] = parameter
@@ -172,6 +172,23 @@ class SymbolBlock(HybridBlock):
                 and node.name.endswith(("gamma", "beta", "mean", "var"))
             ):
                 parameter.cast(dtype)
+
+
+def _hinted(node: Node) -> dict[str, Any]:
+    """Return what a variable's hints say about its training: factors of its rates, its initialiser."""
+    options: dict[str, Any] = {}
+    for key in ("lr_mult", "wd_mult"):
+        text = node.hints.get(f"__{key}__", "1.0")
+        try:
+            options[key] = float(text)
+        except ValueError:
+            raise MXNetError(explain(f"variable {node.name!r}", f"Its {key} is not a number.", received=text)) from None
+    if "__init__" in node.hints:
+        try:
+            options["init"] = initializer.create(node.hints["__init__"])
+        except (MXNetError, TypeError, ValueError):  # of a user's own class: the block's initialiser serves
+            pass
+    return options
 
 
 def _grouped(results: list[Any]) -> Any:

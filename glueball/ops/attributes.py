@@ -52,6 +52,8 @@ def _int(value: Any) -> int:
 
 
 def _float(value: Any) -> float:
+    if isinstance(value, str) and value[-1:] == "f" and value[-2:-1].isdigit():
+        value = value[:-1]  # "0.9f", as programs in C++ wrote
     return float(value)
 
 

@@ -36,6 +36,16 @@ def _value(op: OpDef, given: Any, name: str) -> Value:
                              received=type(given).__name__, fix="use sym.Variable(...) and bind the array to it"))
 
 
+_INITIAL = {("BatchNorm", "moving_mean"): '["zero", {}]', ("BatchNorm", "moving_var"): '["one", {}]',
+            ("LeakyReLU", "gamma"): '["Constant", {"value": 0.25}]'}
+
+
+def initial_hints(op: OpDef, argument: str) -> dict[str, str]:
+    """Return the hints of a variable that is made because an operator's input was left out: its initialiser."""
+    text = _INITIAL.get((op.name, argument))
+    return {} if text is None else {"__init__": text}
+
+
 def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: str | None = None) -> Symbol:
     """Return the symbol of an operator call."""
     inputs = precise(op, inputs, attrs)
@@ -62,8 +72,8 @@ def compose(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], name: st
                 values.append(_value(op, given, spec.name))
                 used.append(spec.name)
             elif spec.name in wanted:
-                values.append(Value(Node(None, f"{node_name}_{spec.name}",
-                                         hints={k: v for k, v in hints.items() if k.startswith("__")})))
+                own = {k: v for k, v in hints.items() if k.startswith("__")}
+                values.append(Value(Node(None, f"{node_name}_{spec.name}", hints=initial_hints(op, spec.name) | own)))
                 used.append(spec.name)
         if tuple(used) != wanted:
             hints["__inputs__"] = ",".join(used)

@@ -18,6 +18,7 @@ from ..base.errors import ArgumentError, MXNetError, TraceError, explain, user_f
 from ..base.naming import Hint, current_attrs
 from ..base.registry import closest
 from ..dispatch import Symbolic, invoke
+from ..ops.attributes import PARSERS
 from ..ops.opdef import TensorType, lookup
 from .graph import Node, Value, topological, variables
 from .infer import infer
@@ -121,13 +122,13 @@ class Symbol(Symbolic):
 
     def list_attr(self, recursive: bool = False) -> dict[str, str]:
         """Return the textual attributes of the node."""
-        from .json import node_attrs
-        return {} if len({v.node for v in self._outputs}) != 1 else node_attrs(self._outputs[0].node)
+        from .json import node_attrs, with_plain_names
+        return {} if len({v.node for v in self._outputs}) != 1 else with_plain_names(node_attrs(self._outputs[0].node))
 
     def attr_dict(self) -> dict[str, dict[str, str]]:
         """Return {node name: textual attributes} of the whole graph."""
-        from .json import node_attrs
-        found = {node.name: node_attrs(node) for node in topological(self._outputs)}
+        from .json import node_attrs, with_plain_names
+        found = {node.name: with_plain_names(node_attrs(node)) for node in topological(self._outputs)}
         return {name: attrs for name, attrs in found.items() if attrs}
 
     def __call__(self, *args: Symbol, **kwargs: Symbol) -> Symbol:
@@ -380,10 +381,10 @@ def _partial(shape: Any) -> tuple[int | None, ...]:
 
 def declared_type(node: Node) -> TensorType:
     """Return what a variable's hints say about its type (`__shape__`, `__dtype__`; 0 and -1 are unknown sizes)."""
-    from ast import literal_eval
     shape, dtype = node.hints.get("__shape__"), node.hints.get("__dtype__")
     try:
-        return TensorType(None if shape is None else _partial(literal_eval(shape)),
+        sizes = None if shape is None else PARSERS["Shape | None"](shape)
+        return TensorType(None if sizes is None else _partial(sizes),
                           None if dtype is None or int(dtype) < 0 else dtypes.from_flag(int(dtype)))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise ArgumentError(explain(f"variable {node.name!r}", "Its hints about shape and dtype cannot be read.",

@@ -19,6 +19,7 @@ TOPICS = [
     "model_zoo",
     "files",
     "symbols",
+    "legacy",
     "facts",
 ]
 
