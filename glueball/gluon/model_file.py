@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from .. import symbol as sym
-from ..base.errors import ArgumentError, FileFormatError, UnsupportedError, explain
+from ..base.errors import ArgumentError, FileFormatError, explain
 from ..ndarray import serialize
 from ..symbol.prediction import inputs_without_value, predictions
 from ..symbol.symbol import Symbol
@@ -114,16 +114,13 @@ def _block(graph: Symbol, arrays: dict[str, Any], ctx: Any, inputs: Sequence[str
 
 
 def _load_onnx(path: str, params: Any, ctx: Any, inputs: Sequence[str] | None) -> SymbolBlock:
-    if params is not None:
-        raise ArgumentError(explain("gluon.load", "An ONNX file carries its parameters.", received=repr(params),
+    if params is not None or inputs is not None:
+        raise ArgumentError(explain("gluon.load", "An ONNX file says itself what its parameters and inputs are.",
+                                    received=repr(inputs if params is None else params),
                                     fix=f"gluon.load({path!r})"))
-    reader = getattr(import_module("glueball.onnx"), "import_model", None)
-    if reader is None:
-        raise UnsupportedError(explain("gluon.load", "ONNX files are written, and not yet read.", received=path))
     if not os.path.exists(path):
-        raise FileNotFoundError(explain("gluon.load", "There is no such file.", received=path))
-    graph, arguments, auxiliary = reader(path)
-    return _block(graph, {**arguments, **auxiliary}, ctx, inputs, path, True)
+        raise _unknown(path)
+    return import_module("glueball.onnx").import_model(path, ctx=ctx)
 
 
 def _graph_beside(path: str, params: Any) -> tuple[str, str]:

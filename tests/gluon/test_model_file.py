@@ -132,6 +132,17 @@ def test_a_graph_without_parameters(tmp_path):
         gluon.load(tmp_path / "fc-symbol.json")
 
 
+def test_onnx(exported, tmp_path):
+    pytest.importorskip("onnxruntime")
+    prefix, x, results = exported
+    gluon.load(prefix).export(str(tmp_path / "model"), format="onnx", inputs=[x])
+    equal(gluon.load(tmp_path / "model.onnx", ctx=mx.cpu()), x, results[12])
+    with pytest.raises(FileNotFoundError):
+        gluon.load(tmp_path / "nothing.onnx")
+    with pytest.raises(ArgumentError, match="says itself"):
+        gluon.load(tmp_path / "model.onnx", inputs=["data"])
+
+
 def test_a_file_of_parameters_needs_a_network(exported, tmp_path):
     for name in ("alone.params", "alone.safetensors", "alone-0003.params"):
         nd.save(str(tmp_path / name), {"w": nd.ones((1,))})
@@ -153,7 +164,7 @@ def test_what_is_refused(exported, tmp_path):
     nd.save(str(tmp_path / "list.params"), [nd.ones((1,))])
     with pytest.raises(FileFormatError, match="no names"):
         gluon.load(prefix, tmp_path / "list.params")
-    with pytest.raises(ArgumentError, match="carries its parameters"):
+    with pytest.raises(ArgumentError, match="says itself"):
         gluon.load("model.onnx", "model.params")
     incomplete = nd.load(prefix + "-0001.params")
     del incomplete[next(name for name in incomplete if name.endswith("running_var"))]
