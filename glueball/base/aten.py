@@ -53,8 +53,6 @@ __all__ = [
     "layer_norm_backward",
     "group_norm",
     "group_norm_backward",
-    "dropout",
-    "dropout_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool3d",
@@ -362,8 +360,6 @@ layer_norm_backward = _kernel("native_layer_norm_backward")
 group_norm = _kernel("native_group_norm")
 group_norm_backward = _kernel("native_group_norm_backward")
 #   (grad, data, mean, inverse deviation, weight, N, C, H·W, groups, output_mask) -> three gradients
-dropout = _kernel("native_dropout")  # (data, probability, training) -> result, mask
-dropout_backward = _kernel("native_dropout_backward")  # (grad, mask, scale)
 # (data, kernel, stride, padding, dilation, ceil_mode) -> result, positions
 max_pool2d = _kernel("max_pool2d_with_indices")
 max_pool2d_backward = _kernel("max_pool2d_with_indices_backward")

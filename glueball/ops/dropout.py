@@ -1,25 +1,81 @@
 """Dropout: zero a random part of the elements while training.
 
-The one idea: the kernel returns the mask beside the result, which is all that the gradient needs. Random numbers come
-from torch's generator of the device, which `glueball.random.seed` sets.
+The one idea: a call draws one number, its seed, from torch's generator (which `glueball.random.seed` sets); what is
+dropped is a function of the seed and the element's place. So nothing but the seed is kept for the gradient, which does
+the same to another array, and a compiled plan decides inside of its kernels as the imperative call does.
+
+Not here: machine code for the decisions, which executor/native/dropout.py offers (`serve`); without it torch draws
+them from a generator of their own. The mask between the layers of the RNN operator is in rnn.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..base import aten
 from ..base.errors import ArgumentError, explain
 from .attributes import Shape
-from .opdef import Grad, Tensor, Training, Value, from_kernel, operator
+from .opdef import Grad, Tensor, Training, Value, operator, unsupported
 from .rules.check import A, S, check
 from .rules.layers import formula
 from .rules.shapes import like_first
+
+Native = Callable[[Tensor, Tensor, float], "Tensor | None"]
+
+_native: Native = lambda data, seed, p: None  # noqa: E731  (until somebody serves)
+
+
+def serve(native: Native) -> None:
+    """Let machine code decide: native(data, seed, p) -> the result, or None for arrays it has no code for."""
+    global _native
+    _native = native
+
+
+# -- the decisions -----------------------------------------------------------------------------------------------------
+
+
+def dropped(data: Tensor, seed: Tensor, p: float, axes: Sequence[int] = ()) -> Tensor:
+    """Return data with the elements that a seed drops as 0, the others divided by 1 − p; on the tape where that is on.
+
+    data : any shape, floating; seed : (1,) int64; axes : along these one decision holds for all elements
+    """
+    if axes:
+        alone = [1 if i in axes or i - data.dim() in axes else n for i, n in enumerate(data.shape)]
+        return data * _values(data.new_ones(alone), seed, p)
+    if torch.is_grad_enabled() and data.requires_grad:
+        return _Dropped.apply(data, seed, p)  # type: ignore[no-any-return, no-untyped-call]
+    return _values(data, seed, p)
+
+
+def _values(data: Tensor, seed: Tensor, p: float) -> Tensor:
+    if p >= 1:
+        return torch.zeros_like(data)
+    found = _native(data, seed, p)
+    if found is not None:
+        return found
+    generator = torch.Generator(data.device)
+    generator.manual_seed(int(seed))
+    mask = torch.empty(data.shape, dtype=data.dtype, device=data.device).bernoulli_(1 - p, generator=generator)
+    return mask.div_(1 - p).mul_(data)
+
+
+class _Dropped(torch.autograd.Function):
+    """The decisions on torch's tape, which keeps the seed alone."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, seed: Tensor, p: float) -> Tensor:
+        ctx.seed, ctx.p = seed, p
+        return _values(data, seed, p)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return dropped(grad, ctx.seed, ctx.p), None, None
+
+
+# -- the operator ------------------------------------------------------------------------------------------------------
 
 
 def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> bool:
@@ -33,18 +89,12 @@ def _law(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], attrs: Map
     return bool((kept | (y == 0)).all() and fair and shared)
 
 
-def _emit_dropout(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
-    active = training or attrs["mode"] == "always"
-    return f"aten.dropout({args[0]}, {attrs['p']}, True)" if active and attrs["p"] > 0 and not attrs["axes"] else None
-
-
 @operator(
-    emit=_emit_dropout,
     outputs=2,
     visible=1,
-    output_names=("output", "mask"),
+    output_names=("output", "seed"),
     random=True,
-    infer=formula(lambda a, shapes, dtypes: [(shapes[0], dtypes[0]), (shapes[0], torch.bool)]),
+    infer=formula(lambda a, shapes, dtypes: [(shapes[0], dtypes[0]), ((1,), torch.int64)]),
     check=check(
         S(A(40, 50, low=0.5), training=True, grad=False),
         S(A(40, 50, low=0.5), p=0.8, mode="always", grad=False),
@@ -79,43 +129,65 @@ def Dropout(
             explain("Dropout", "The probability p is out of range.", expected="a number from 0 to 1", received=p)
         )
     if not training and mode == "training" or p == 0 or not data.numel():
-        return data.clone(), _true(data.device).expand(data.shape)
+        return data.clone(), _NO_SEED
     if mode not in ("training", "always"):
         raise ArgumentError(explain("Dropout", "There is no such mode.", expected="training, always", received=mode))
-    if not axes:
-        return aten.dropout(data, p, True)
-    mask = (
-        torch.rand(
-            [1 if i in axes or i - data.dim() in axes else n for i, n in enumerate(data.shape)], device=data.device
-        )
-        >= p
-    )
-    mask = mask.expand(data.shape)
-    return _apply(data, mask, p), mask
+    seed = draw()
+    return dropped(data, seed, p, axes), seed
 
 
-@lru_cache
-def _true(device: torch.device) -> Tensor:
-    """The mask that keeps everything, as one element."""
-    return torch.ones((), dtype=torch.bool, device=device)
+_NO_SEED = torch.zeros(1, dtype=torch.int64)
 
 
-def _apply(data: Tensor, mask: Tensor, p: float) -> Tensor:
-    return data * mask * (1 / (1 - p) if p < 1 else 0.0)
+def draw() -> Tensor:
+    """Return a seed, (1,) int64, from torch's generator."""
+    return torch.empty(1, dtype=torch.int64).random_()
+
+
+def active(attrs: Mapping[str, Any], training: bool) -> bool:
+    """Whether a Dropout of such attributes drops anything."""
+    return attrs["p"] > 0 and (training or attrs["mode"] == "always")
 
 
 @Dropout.grad
 def _(c: Grad) -> Value:
-    if not c.training and c.attrs["mode"] == "training" or c.attrs["p"] == 0:
+    if not active(c.attrs, c.training):
         return c.g
-    return _dropout_backward(c.g, c.outs[1], p=c.attrs["p"])
+    return _dropped(c.g, c.outs[1], p=c.attrs["p"], axes=c.attrs["axes"])
+
+
+# -- in compiled plans: the seed and what it decides are two nodes (passes/seeds.py) -----------------------------------
 
 
 @operator(
-    infer=formula(like_first),
-    gradient=from_kernel,
-    check=check(S(A(2, 3), A(2, 3, ints=2, dtype="bool"), p=0.25), ref=lambda g, mask, p: g * mask / (1 - p)),
+    random=True,
+    infer=formula(lambda a, shapes, dtypes: [((1,), torch.int64)]),
+    gradient=unsupported("a seed is a random integer"),
+    batch=unsupported("passes put it into compiled plans"),
+    check=check(S(grad=False), ref="the result is random; its law is checked", law=lambda i, o, a: o[0].shape == (1,)),
 )
-def _dropout_backward(grad: Tensor, mask: Tensor, p: float = 0.5) -> Tensor:
-    """Compute grad · mask / (1 − p): the gradient of Dropout."""
-    return aten.dropout_backward(grad, mask, 1 / (1 - p) if p < 1 else 0.0)
+def _draw_seed() -> Tensor:
+    """Draw the seed of a Dropout."""
+    return draw()
+
+
+@operator(
+    nondiff=("seed",),
+    infer=formula(like_first),
+    batch=unsupported("one seed decides for a whole batch, in compiled plans"),
+    check=check(
+        S(A(40, 50, low=0.5), A(1, ints=9, dtype="int64"), p=0.25),
+        S(A(4, 50, 3, low=0.5), A(1, ints=9, dtype="int64"), p=0.5, axes=(1,)),
+        S(A(3, 4), A(1, ints=9, dtype="int64"), p=1.0),
+        ref="what a seed drops is no formula; its law is checked",
+        law=lambda i, o, a: _law(i, o, {**a, "mode": "always"}),
+    ),
+)
+def _dropped(data: Tensor, seed: Tensor, p: float = 0.5, axes: Shape = ()) -> Tensor:
+    """Set the elements to 0 that a seed drops and divide the others by 1 − p: Dropout, and its gradient."""
+    return dropped(data, seed, p, axes)
+
+
+@_dropped.grad
+def _(c: Grad) -> Value:
+    return _dropped(c.g, c.ins[1], p=c.attrs["p"], axes=c.attrs["axes"]), None

@@ -22,6 +22,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ..base.errors import ArgumentError, ShapeError, UnsupportedError, explain
+from .dropout import draw, dropped
 from .opdef import REQUIRED, Grad, OpDef, Tensor, TensorType, Training, Value, operator, unsupported
 from .rnn_parameters import GATES, Attrs, cut, direction_count, parameter_count, parameter_shapes, state_width
 from .rules.check import A, S, check
@@ -171,9 +172,7 @@ def _mask(data: Tensor, attrs: Attrs, training: bool) -> Tensor:
     if not training or rate <= 0 or attrs["num_layers"] < 2:
         return data.new_empty(0)
     shape = (attrs["num_layers"] - 1, *data.shape[:2], state_width(attrs) * direction_count(attrs))
-    if rate >= 1:
-        return data.new_zeros(shape)
-    return data.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
+    return dropped(data.new_ones(shape), draw(), rate)
 
 
 def _visible(attrs: Attrs) -> int:

@@ -31,7 +31,7 @@ _WANT: Mapping[str, tuple[int, ...]] = {
 # operators whose results lie as their first input does, and the positions of the inputs that should lie alike
 _FOLLOW: Mapping[str, tuple[int, ...]] = {
     "Pooling": (), "_pooling_backward": (0,), "BatchNorm": (), "_batch_norm_backward": (1, 0),
-    "Dropout": (), "_dropout_backward": (), "Activation": (), "LeakyReLU": (), "clip": (),
+    "Activation": (), "LeakyReLU": (), "clip": (),
     "_contrib_AdaptiveAvgPooling2D": (),
 }  # fmt: skip
 FINISHED = ("_finished_convolution", "_added_convolution", "_winograd_convolution")

@@ -17,6 +17,7 @@ from .normalise import fuse_normalisation
 from .pooling import pool_first
 from .products import project_together, sum_in_products
 from .program import Program
+from .seeds import draw_seeds
 from .simplify import simplify
 from .winograd import winograd_predictions
 
@@ -47,7 +48,7 @@ def prepare(program: Program, native: bool = False, effects: int = 0, predicting
     Nothing here may touch operators that say how gradients flow (BlockGrad, make_loss).
     """
     program = project_together(fuse_likelihood(pool_first(program, not predicting)))
-    return fuse_normalisation(program, effects) if native else program
+    return draw_seeds(fuse_normalisation(program, effects)) if native else program
 
 
 def optimise(program: Program, run: Run, on_cpu: bool = False, fixed: Collection[Node] = (), native: bool = False,

@@ -45,7 +45,8 @@ _LAYER = Reason("layer", "machine code of its own, made for this layer")
 _BORDER = Reason("layout", "it puts numbers in the order of memory that convolutions want, or back")
 _CAST = Reason("type", "it changes the type of numbers", "one type throughout needs no change")
 _LAYOUT = Reason("layout", "its numbers lie channels-last, as convolutions want them")
-_RANDOM = Reason("random", "it draws random numbers", "in predict mode Dropout does nothing; elsewhere leave it")
+_RANDOM = Reason("random", "it draws random numbers")
+_SEED = Reason("random", "it draws one number, by which a kernel decides what is dropped")
 _CUSTOM = Reason("custom", "it runs a user's or a control-flow operator's Python",
                  "write it with F's operators where that can be done")  # fmt: skip
 _CONTROL = frozenset({"Custom", "_foreach", "_while_loop", "_cond"})
@@ -75,7 +76,7 @@ def reason_of(node: Node, types: Types, compiled: bool, native: bool) -> Reason 
     if name in _CONTROL:
         return _CUSTOM
     if node.op.random:
-        return _RANDOM
+        return _SEED if name == "_draw_seed" else _RANDOM
     if name in ("_memory_format", "Cast"):
         return _CAST if name == "Cast" else _BORDER
     if name not in RULES:

@@ -15,6 +15,7 @@ from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..native import expression as e
 from ..native.derivative import gradients
+from ..native.dropout import decided
 from ..native.expression import Expr
 from ..native.memory import MEMORY
 from ..native.operators import EXPRESSIONS
@@ -26,7 +27,7 @@ from .update import lower_update
 
 __all__ = ["RULES", "Rule", "accepted"]
 
-_LABELS = {"_class_likelihood": 1, "_class_likelihood_backward": 1}  # inputs that may be of any type
+_LABELS = {"_class_likelihood": 1, "_class_likelihood_backward": 1, "_dropped": 1}  # inputs that may be of any type
 
 Types: TypeAlias = Mapping[Node, "tuple[TensorType, ...]"]
 
@@ -91,6 +92,20 @@ def _element_lower(b: Builder, node: Node) -> None:
 
 
 _ELEMENT = Rule(_element_accepts, _element_lower)
+
+
+def _dropped_accepts(node: Node, ins: Sequence[Shape], outs: Sequence[Shape]) -> bool:
+    return not node.attrs["axes"] and prod(ins[0]) > 1 and node.attrs["p"] < 1
+
+
+def _dropped(b: Builder, node: Node) -> None:
+    """What a seed decides, by the element's place in the whole array: its kernel may have rows of any length."""
+    data, seed = node.inputs
+    needs: list[tuple[Value, Kind]] = [(data, "full"), (seed, "one")]
+    kernel = b.kernel(prod(b.shape(data)), None, needs)
+    x, number = (b.operand(kernel, value, kind) for value, kind in needs)
+    p = float(node.attrs["p"])
+    b.states[Value(node)] = Computed(kernel, decided(x, number, p, 1 / (1 - p)), "full")
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
@@ -419,6 +434,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(EXPRESSIONS, _ELEMENT),
     **dict.fromkeys(("Reshape", "_reshape_to", "Flatten", "expand_dims", "squeeze", "_copy", "reshape_like"), _ALIAS),
     "_leaky_relu_backward": Rule(_backward_accepts, _leaky_backward),
+    "_dropped": Rule(_dropped_accepts, _dropped),
     "transpose": Rule(_transpose_accepts, _transpose),
     "SliceChannel": Rule(_always, _split),
     "slice_axis": Rule(_always, _slice),

@@ -237,7 +237,7 @@ _CLASSES: tuple[tuple[Batching | Unsupported, str], ...] = (
     (Batching("rows", rows_of(0, when=_channels_apart), predict_only=_STATISTICS), "BatchNorm _contrib_SyncBatchNorm"),
     (Batching("element by element", rows_of(0, when=_gains_apart), unmapped=_VALUES), "LeakyReLU"),
     (Batching("element by element", rows_of(least=2), stacking.each), "_contrib_div_sqrt_dim"),
-    (elementwise, "Cast amp_cast amp_multicast _dropout_backward " + " ".join(
+    (elementwise, "Cast amp_cast amp_multicast " + " ".join(
         f"_random_{law}_like" for law in _LAWS.split())),
     (by_rows(), " ".join(f"_sample_{law}" for law in _LAWS.split())),
     (Batching("along an axis", rows_of(0, when=off()), stacking.along("axis")), "broadcast_axis"),
