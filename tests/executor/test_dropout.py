@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 import glueball as mx
 from glueball import autograd, gluon, nd
+from glueball.base import config
 from glueball.executor.native import available
 from glueball.gluon import nn
 from glueball.ops import dropout as plain
 
-native = pytest.mark.skipif(not available(), reason="no llvmlite")
+native = pytest.mark.skipif(not available() or not config.get("GLUEBALL_JIT"), reason="no machine code here")
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
 
 
