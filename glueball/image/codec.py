@@ -70,10 +70,11 @@ def decode(data: bytes | memoryview, colour: str = "colour", name: str = "the bu
             image.load()
             return _pixels(image, colour)
     except (OSError, SyntaxError, ValueError, EOFError, image_module.DecompressionBombError) as error:
+        problem = str(error).partition(" <_io.")[0]  # Pillow names the buffer that the bytes were put into
         raise FileFormatError(
             explain(
                 "image.imdecode",
-                f"{name} cannot be decoded: {error}.",
+                f"{name} cannot be decoded: {problem}.",
                 received=f"{len(data)} bytes beginning {bytes(data[:8])!r}",
                 fix="Is it an image file, and complete?",
             )

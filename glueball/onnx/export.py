@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from ..base import dtype as dtypes
+from ..base.context import cpu
 from ..base.errors import ArgumentError, explain
 from ..base.files import write_atomically
 from ..ndarray import NDArray, array, serialize, zeros
@@ -146,8 +147,11 @@ def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shap
         labels = {node.name: zeros(tuple(n for n in fixed[node][0].shape if isinstance(n, int)))
                   for node in data[len(shapes):]}
         given = {name: array(value, dtype=value.dtype) for name, value in feeds.items()}
-        held = {node.name: one for node, one in arrays.items()}
-        yield Trial("with random inputs", feeds, [one.asnumpy() for one in sym.eval(**given, **held, **labels)])
+        held = {**given, **{node.name: one for node, one in arrays.items()}, **labels}
+        auxiliary = sym.list_auxiliary_states()
+        executor = sym.bind(cpu(), {name: one for name, one in held.items() if name not in auxiliary},
+                            aux_states={name: held[name] for name in auxiliary if name in held})
+        yield Trial("with random inputs", feeds, [one.asnumpy() for one in executor.forward(is_train=False)])
 
     fixed = fixed_sizes(outputs, known)
     return write(plan_of(outputs, data[: len(shapes)], known, arrays, dynamic), onnx_file_path, trials)

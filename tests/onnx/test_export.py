@@ -221,7 +221,8 @@ def test_a_symbol_with_its_parameters_and_loss_layer(tmp_path: pathlib.Path) -> 
     again = export_model(str(tmp_path / "m-symbol.json"), str(tmp_path / "m-0000.params"), [(2, 5)],
                          onnx_file_path=str(tmp_path / "again.onnx"))
     assert _sizes(onnx.load(again).graph.input[0]) == [2, 5]
-    assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "m-0000.params"), "--shape", "2,5"]) == 0
+    assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "m-0000.params"), "--shape", "2,5",
+                 "--force"]) == 0
     assert _sizes(onnx.load(tmp_path / "m.onnx").graph.input[0]) == ["batch", 5]
     assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "none.params"), "--shape", "2,5"]) == 1
     assert main(["export", str(tmp_path / "m-symbol.json"), str(tmp_path / "m-0000.params"), "--shape", "abc"]) == 2
