@@ -136,9 +136,8 @@ def page() -> str:
     for family in sorted({op.family for op in TABLE.values()}):
         lines += [f"### {family}", "", *head]
         for op in sorted((op for op in TABLE.values() if op.family == family), key=lambda op: op.name.lower()):
-            notes = "; ".join(
-                [*(["random"] if op.random else []), *([f"not traceable: {op.dynamic}"] if op.dynamic and op.family != "torch_module" else [])]
-            )
+            dynamic = op.dynamic if op.family != "torch_module" else None
+            notes = "; ".join([*(["random"] if op.random else []), *([f"not traceable: {dynamic}"] if dynamic else [])])
             others = ", ".join(f"`{name}`" for name in sorted(op.aliases))
             rules = f"{rule(op.gradient)} | {folding(op.batch)} | {'yes' if op.name in RULES else ''}"
             lines.append(f"| `{op.name}` | {others} | {rules} | {notes} |".replace("\n", " "))
