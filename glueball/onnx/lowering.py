@@ -66,6 +66,7 @@ def lower(plan: Plan) -> onnx.ModelProto:
                                        fix="replace them, or use export(format='symbol'), which Glueball and MXNet "
                                            "1.x read"))
     _name_outputs(writer, [names[value] for value in plan.outputs], outputs)
+    writer.nodes = _needed(writer.nodes, outputs)
     graph = helper.make_graph(
         writer.nodes, plan.name, inputs,
         [_declared(name, plan.sizes[value.node][value.index]) for name, value in zip(outputs, plan.outputs)],
@@ -109,6 +110,16 @@ def _name_outputs(writer: Writer, found: Sequence[str], wanted: Sequence[str]) -
         else:
             writer.nodes.append(helper.make_node("Identity", [old], [new], name=new))
         done.add(old)
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on: results that an operator hides are mostly read by nobody."""
+    wanted, kept = set(outputs), list[onnx.NodeProto]()
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _used(writer: Writer) -> dict[str, onnx.TensorProto]:

@@ -345,3 +345,13 @@ def test_a_model_beyond_two_gigabytes_has_its_weights_beside_it(
     assert sorted(os.listdir(tmp_path)) == ["big.onnx", "big.onnx.data"]
     assert os.path.getsize(path) < 4000 < os.path.getsize(f"{path}.data")
     np.testing.assert_allclose(run(path, {"data": x.asnumpy()})[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_no_output_depends_on_is_left_out(tmp_path: pathlib.Path) -> None:
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(4, 3), nn.BatchNorm(), nn.LayerNorm())
+    net.initialize()
+    graph = onnx.load(net.export(str(tmp_path / "net"), format="onnx", inputs=[nd.ones((2, 3, 9, 9))])).graph
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    assert all(read.intersection(node.output) for node in graph.node)
+    assert {weight.name for weight in graph.initializer} <= read
