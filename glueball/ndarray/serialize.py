@@ -8,9 +8,10 @@ docs/formats.md. No pickle, nothing is executed.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ import torch
 from ..base import dtype as dtypes
 from ..base.errors import DTypeError, FileFormatError, UnsupportedError, explain
 from ..base.files import write_atomically
+from ..base.memory import LARGE, keep_freed
 from .ndarray import NDArray
 
 __all__ = ["save", "load", "load_frombuffer", "dump_bytes", "parse_bytes"]
@@ -31,33 +33,48 @@ class _Reader:
     """A cursor over bytes whose every step is checked."""
 
     def __init__(self, data: memoryview, where: str) -> None:
-        self.data, self.where, self.at = data, where, 0
+        self.data, self.size, self.where, self.at = data, len(data), where, 0
 
     def fail(self, problem: str, at: int | None = None) -> FileFormatError:
         return FileFormatError(explain(self.where, problem,
-                                       received=f"at byte {self.at if at is None else at} of {len(self.data)}",
+                                       received=f"at byte {self.at if at is None else at} of {self.size}",
                                        fix="the file is truncated, corrupted or of another format; copy it again"))
 
-    def take(self, count: int, what: str) -> memoryview:
-        if count < 0 or count > len(self.data) - self.at:
-            raise self.fail(f"{what} needs {count} bytes but only {len(self.data) - self.at} are left.")
-        part = self.data[self.at:self.at + count]
+    def require(self, count: int, what: str) -> None:
+        if count < 0 or count > self.size - self.at:
+            raise self.fail(f"{what} needs {count} bytes but only {self.size - self.at} are left.")
+
+    def take(self, count: int, what: str) -> bytes | memoryview:
+        self.require(count, what)
         self.at += count
-        return part
+        return self._next(count)
+
+    def _next(self, count: int) -> bytes | memoryview:
+        return self.data[self.at - count:self.at]
+
+    def _fill(self, target: memoryview) -> None:
+        """Copy the bytes before `at` into `target`, as many as it has."""
+        target[:] = self._next(len(target))
 
     def number(self, code: str, what: str) -> Any:
-        return struct.unpack("<" + code, self.take(struct.calcsize(code), what))[0]
+        return self.numbers(code, what)[0]
+
+    def numbers(self, code: str, what: str) -> tuple[Any, ...]:
+        code = "<" + code  # without gaps
+        return struct.unpack(code, self.take(struct.calcsize(code), what))
 
     def shape(self, code: str, ndim: int | None = None) -> tuple[int, ...]:
-        if ndim is None:
-            ndim = int(self.number("i", "a shape"))
+        return self.shape_and(code, "", self.number("i", "a shape") if ndim is None else ndim)[0]
+
+    def shape_and(self, code: str, then: str, ndim: int) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+        """Return a shape and the numbers behind it."""
         if not -1 <= ndim <= MAX_AXES:
             raise self.fail(f"a shape of {ndim} axes is not possible.")
-        size = struct.calcsize(code)
-        sizes = tuple(struct.unpack(f"<{ndim}{code}", self.take(ndim * size, "a shape"))) if ndim > 0 else ()
-        if any(s < -1 for s in sizes):
+        found = self.numbers(f"{max(ndim, 0)}{code}{then}", "a shape, a device and a type flag" if then else "a shape")
+        sizes = found[:max(ndim, 0)]
+        if min(sizes, default=0) < -1:
             raise self.fail(f"a shape has a negative size: {sizes}.")
-        return sizes
+        return sizes, found[max(ndim, 0):]
 
     def values(self, shape: Sequence[int], flag: int) -> torch.Tensor:
         try:
@@ -67,18 +84,45 @@ class _Reader:
         count = 1
         for s in shape:
             count *= s
-        raw = self.take(count * dtype.itemsize, f"an array of shape {tuple(shape)}")
+        self.require(count * dtype.itemsize, f"an array of shape {tuple(shape)}")  # before anything is allocated
         if count == 0:
             try:
                 return torch.empty(tuple(shape), dtype=dtype)
             except RuntimeError:  # sizes beside the 0 that no address can count
                 raise self.fail(f"an array of shape {tuple(shape)} is not possible.") from None
-        return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(tuple(shape))
+        values = torch.empty(tuple(shape), dtype=dtype)
+        plain = values.view(torch.int16) if dtype is torch.bfloat16 else values  # NumPy lacks it
+        self.at += values.nbytes
+        self._fill(memoryview(plain.numpy()).cast("B"))  # type: ignore[arg-type]  # it has a buffer
+        return values
+
+
+class _FileReader(_Reader):
+    """The same over an open file: values go from the file into the arrays' memory, with no copy between."""
+
+    def __init__(self, file: BinaryIO, size: int, where: str) -> None:
+        super().__init__(memoryview(b""), where)
+        self.file, self.size = file, size
+
+    def _next(self, count: int) -> bytes:
+        part = self.file.read(count)
+        if len(part) != count:
+            raise self.fail("the file was cut while it was read.")
+        return part
+
+    def _fill(self, target: memoryview) -> None:
+        done = 0
+        while done < len(target):
+            count = self.file.readinto(target[done:] if done else target)  # type: ignore[attr-defined]  # buffered
+            if not count:
+                raise self.fail("the file was cut while it was read.")
+            done += count
 
 
 def _read_array(reader: _Reader) -> NDArray | None:
     start = reader.at
     magic = reader.number("I", "an array")
+    code = "q"
     if magic in (V2, V3):
         stype = reader.number("i", "a storage type")
         if stype in (1, 2):
@@ -86,21 +130,21 @@ def _read_array(reader: _Reader) -> NDArray | None:
         if stype not in (0, -1):
             raise reader.fail(f"storage type {stype} is unknown.", start)
         ndim = reader.number("i", "a shape")
-        shape = reader.shape("q", ndim)
-        if (magic == V2 and ndim == 0) or (magic == V3 and (ndim == -1 or -1 in shape)):
-            return None
     elif magic == V1:
-        shape = reader.shape("q")
-        if not shape:
-            return None
+        ndim = reader.number("i", "a shape")
     elif magic <= MAX_AXES:
-        shape = reader.shape("I", magic)
-        if not shape:
-            return None
+        code, ndim = "I", magic
     else:
         raise reader.fail(f"{magic:#x} does not begin an array.", start)
-    reader.take(8, "a device")
-    return NDArray(reader.values(shape, reader.number("i", "a type flag")))
+    if magic == V3:  # sizes may say that there is no array, and then nothing follows
+        shape = reader.shape(code, ndim)
+        if ndim == -1 or -1 in shape:
+            return None
+        return NDArray(reader.values(shape, reader.numbers("iii", "a device and a type flag")[2]))
+    if ndim == 0:
+        return None
+    shape, (_, _, flag) = reader.shape_and(code, "iii", ndim)
+    return NDArray(reader.values(shape, flag))
 
 
 def _read_sparse(reader: _Reader, stype: int) -> NDArray:
@@ -130,29 +174,42 @@ def _read_sparse(reader: _Reader, stype: int) -> NDArray:
 
 def parse_bytes(data: bytes | memoryview, where: str = "buffer") -> dict[str, NDArray] | list[NDArray]:
     """Return what the bytes of a `.params` file hold: a dictionary, or a list when there are no names."""
-    reader = _Reader(memoryview(data), where)
+    return _parse(_Reader(memoryview(data), where))
+
+
+def _read_names(reader: _Reader, count: int) -> list[str]:
+    """Return the names, which fill the rest of the file."""
+    start, rest = reader.at, bytes(reader.take(reader.size - reader.at, "the names"))
+    names, at = [], 0
+    for _ in range(count):
+        length = int.from_bytes(rest[at:at + 8], "little")
+        if at + 8 + length > len(rest):
+            raise reader.fail(f"a name needs {8 + length} bytes but only {len(rest) - at} are left.", start + at)
+        try:
+            names.append(rest[at + 8:at + 8 + length].decode("utf-8"))
+        except UnicodeDecodeError:
+            raise reader.fail("a name is not UTF-8 text.", start + at) from None
+        at += 8 + length
+    if at != len(rest):
+        raise reader.fail(f"{len(rest) - at} bytes follow the end.", start + at)
+    return names
+
+
+def _parse(reader: _Reader) -> dict[str, NDArray] | list[NDArray]:
     if reader.number("Q", "the header") != LIST_MAGIC:
         raise reader.fail("this is not a file of arrays: its first 8 bytes are not 0x112.", 0)
     reader.take(8, "the header")
     count = reader.number("Q", "the number of arrays")
-    if count > len(data) // 8:
+    if count > reader.size // 8:
         raise reader.fail(f"{count} arrays cannot be in a file of this size.")
     arrays = [_read_array(reader) for _ in range(count)]
     name_count = reader.number("Q", "the number of names")
     if name_count not in (0, count):
         raise reader.fail(f"there are {name_count} names for {count} arrays.")
-    names: list[str] = []
-    for _ in range(name_count):
-        length = reader.number("Q", "a name")
-        try:
-            names.append(bytes(reader.take(length, "a name")).decode("utf-8"))
-        except UnicodeDecodeError:
-            raise reader.fail("a name is not UTF-8 text.") from None
-    if reader.at != len(data):
-        raise reader.fail(f"{len(data) - reader.at} bytes follow the end.")
+    names = _read_names(reader, name_count)
+    if len(set(names)) != len(names):
+        raise reader.fail("a name occurs twice.")
     if names:
-        if len(set(names)) != len(names):
-            raise reader.fail("a name occurs twice.")
         return {name: array for name, array in zip(names, arrays) if array is not None}
     return [array for array in arrays if array is not None]
 
@@ -221,6 +278,12 @@ def load(fname: str) -> Any:
     first bytes.
     """
     with open(fname, "rb") as file:
+        status = os.fstat(file.fileno())
+        start = file.peek(8)[:8]
+        if stat.S_ISREG(status.st_mode) and start == struct.pack("<Q", LIST_MAGIC):
+            if status.st_size >= LARGE // 2:  # most of the time goes into new pages: what was loaded before left some
+                keep_freed()
+            return _parse(_FileReader(file, status.st_size, os.fspath(fname)))
         data = file.read()
     return load_frombuffer(data, os.fspath(fname))
 

@@ -186,3 +186,40 @@ def test_an_empty_array_of_impossible_sizes_is_refused():
     assert whole.count(sizes) == 1
     with pytest.raises(FileFormatError):
         parse_bytes(whole.replace(sizes, struct.pack("<3q", 0, 1 << 62, 1 << 62)))
+
+
+def test_loaded_arrays_are_their_own(tmp_path):
+    """What was loaded stays as it is when the file is written over, and when it goes."""
+    path = tmp_path / "a.params"
+    values = np.arange(70000, dtype=np.float32)
+    nd.save(str(path), {"x": nd.array(values), "y": nd.array([1, 2], dtype="int8")})
+    loaded = nd.load(str(path))
+    with open(path, "r+b") as file:
+        file.write(b"\xff" * path.stat().st_size)
+    assert np.array_equal(loaded["x"].asnumpy(), values) and loaded["y"].asnumpy().tolist() == [1, 2]
+    path.unlink()
+    assert np.array_equal(loaded["x"].asnumpy(), values)
+
+
+@pytest.mark.parametrize("cut", [1, 9, 30, 70, 4000, 40000])
+def test_a_truncated_file_is_refused_as_its_bytes_are(cut, tmp_path):
+    path = tmp_path / "a.params"
+    nd.save(str(path), {"x": nd.ones((100, 100)), "y": nd.array(2.0)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    with pytest.raises(FileFormatError) as from_file:
+        nd.load(str(path))
+    with pytest.raises(FileFormatError) as from_bytes:
+        parse_bytes(whole[:-cut], str(path))
+    assert str(from_file.value) == str(from_bytes.value)
+
+
+def test_a_file_that_is_cut_while_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.params"
+    nd.save(str(path), {"x": nd.ones((100000,))})
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:5000])
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda number: os.stat_result([*real(number)[:6], size, *real(number)[7:]]))
+    with pytest.raises(FileFormatError, match="cut while it was read"):
+        nd.load(str(path))
