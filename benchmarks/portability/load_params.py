@@ -75,7 +75,7 @@ def main() -> None:
                for i, what in enumerate(("first load", "loaded again")) for side in SIDES}
     claims = [Claim(f"{what}: glueball / mxnet", f"glueball, {what}", f"mxnet, {what}", 1.2, 1.0)
               for what in ("first load", "loaded again")]
-    if ORACLE is None:
+    if not ORACLE:
         print("GLUEBALL_ORACLE_PYTHON does not name a Python with MXNet 1.9.1: only our side is timed.")
     report("Loading a .params file of 102 MB", medians, claims, unit="ms")
 
