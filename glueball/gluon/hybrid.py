@@ -269,16 +269,20 @@ class HybridBlock(Block):
         format : str
             "symbol": `path-symbol.json` and `path-0000.params`, which any MXNet 1.x and `SymbolBlock.imports` read;
             returns both paths. The block must have been hybridized and called once. "onnx": `path.onnx`, one file for
-            onnxruntime in any language, held to this network's numbers before it is written; returns its path.
+            onnxruntime in any language, held to this network's numbers before it is written; returns its path. "pt2":
+            `path.pt2`, for `torch.export.load` and what reads such files, held to the numbers as well.
             `options`: inputs=[x] (an example; the last hybridized call's shapes otherwise), dynamic_batch=True,
-            check=True, metadata={...}; see `onnx_file.export_onnx`.
+            check=True, and for "onnx" metadata={...}; see `onnx_file.export_onnx`, `pt2_file.export_pt2`.
         """
+        if format == "pt2":
+            from .pt2_file import export_pt2
+            return export_pt2(self, path, **options)
         if format == "onnx":
             from .onnx_file import export_onnx
             return export_onnx(self, path, **options)
         if format != "symbol" or options:
             raise ArgumentError(explain("export", "There is no such format or option.",
-                                        expected="format='symbol' or format='onnx'",
+                                        expected="format='symbol', format='onnx' or format='pt2'",
                                         received=", ".join([f"format={format!r}", *options])))
         from .trace import export_block
         return export_block(self, path, epoch)

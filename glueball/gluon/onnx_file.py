@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..autograd import pause
-from ..base.dtype import is_float
-from ..base.errors import ArgumentError, MXNetError, explain
+from ..base.errors import MXNetError
 from ..base.tree import flatten, unflatten
-from ..ndarray import NDArray, array
+from ..ndarray import NDArray
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, topological
 from .block import Block
+from .example_inputs import example_arguments, trace_for_export, wider
 from .trace import Traced, trace
 
 __all__ = ["export_onnx"]
@@ -56,14 +56,14 @@ def export_onnx(block: Any, path: str | os.PathLike[str], inputs: Any = None, dy
         The file would compute something else.
     """
     from ..onnx import plan_of, write  # onnx is an extra: nobody who does not export needs it
-    args = _arguments(block, inputs)
+    args = example_arguments(block, inputs)
     samples, structure = flatten(list(args), NDArray)
-    traced, asked = _traced(block, args)
+    traced, asked = trace_for_export(block, args)
     second = None
-    if dynamic_batch and (wider := _wider(samples)):
-        dynamic_batch = not asked or _same_for(block, unflatten(structure, wider), traced)
+    if dynamic_batch and (larger := wider(samples)):
+        dynamic_batch = not asked or _same_for(block, unflatten(structure, larger), traced)
         if dynamic_batch and check:
-            second = _second(block, structure, traced.data, wider)
+            second = _second(block, structure, traced.data, larger)
             dynamic_batch = second is not None
     outputs = [symbol._outputs[0] for symbol in traced.outputs]
     known = {node: TensorType(a.shape, a._t.dtype) for node, a in zip(traced.data, samples)}
@@ -81,47 +81,6 @@ def export_onnx(block: Any, path: str | os.PathLike[str], inputs: Any = None, dy
             yield second
 
     return write(plan, path, trials, check)
-
-
-def _arguments(block: Any, inputs: Any) -> tuple[Any, ...]:
-    """The arguments of a call: the examples, or stand-ins of the last call's shapes."""
-    if inputs is not None:
-        given = [inputs] if isinstance(inputs, (NDArray, np.ndarray)) else inputs
-        args = tuple(array(a) if isinstance(a, np.ndarray) else a for a in given)
-        if not flatten(list(args), NDArray)[0]:
-            raise ArgumentError(explain("export", "The example inputs hold no array.", expected="inputs=[x, ...]",
-                                        received=repr(inputs)[:100]))
-        if any(parameter._data is None for parameter in block.collect_params().values()):
-            with pause():
-                block(*args)  # unknown sizes are found here
-        return args
-    cached = getattr(block, "_cached", None)
-    if cached is None or not cached.last_args:
-        raise MXNetError(explain("export", "The shapes of the inputs are not known.",
-                                 fix="pass an example: net.export(path, format='onnx', inputs=[x]); or call "
-                                     "net.hybridize() and net(x) once before"))
-    random = np.random.RandomState(0)
-    for one in flatten(list(cached.last_args), NDArray)[0]:  # the stand-ins hold no numbers yet
-        one[:] = array(random.uniform(-1, 1, one.shape) if is_float(one._t.dtype) else np.zeros(one.shape),
-                       dtype=one.dtype)
-    return cached.last_args
-
-
-def _wider(samples: Sequence[NDArray]) -> list[NDArray]:
-    """Twice the samples, the second half with its last axis turned by one, so that no row stands for another."""
-    if not all(a.shape[0] for a in samples if a.shape):
-        return []
-    pairs = [(a, a.asnumpy()) for a in samples]
-    return [array(np.concatenate([held, np.roll(held, 1, axis=-1)]), dtype=a.dtype) if a.shape else a
-            for a, held in pairs]
-
-
-def _traced(block: Block, args: tuple[Any, ...]) -> tuple[Traced, bool]:
-    """Trace without shapes where the forward asks for none, so that reshapes keep their codes; say if it asked."""
-    try:
-        return trace(block, args, False, known=False), False
-    except (MXNetError, TypeError, AttributeError, ValueError):
-        return trace(block, args, False), True
 
 
 def _same_for(block: Block, args: Any, traced: Traced) -> bool:

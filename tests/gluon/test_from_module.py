@@ -431,3 +431,18 @@ def test_a_file_of_symbols_cannot_hold_it(tmp_path: Any) -> None:
     with pytest.raises(UnsupportedError, match="format='pt2'"):
         net.export(os.path.join(str(tmp_path), "net"))
     assert not os.listdir(str(tmp_path))
+
+
+def test_a_compiled_step_runs_the_ordinary_lines() -> None:
+    """And says why; the module is trained."""
+    net = nn.HybridSequential()
+    linear = torch.nn.Linear(3, 3)
+    net.add(from_module(linear), nn.Dense(2, in_units=3))
+    net.initialize()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    step = gluon.contrib.CompiledStep(net, gluon.loss.L2Loss(), trainer)
+    before = linear.weight.detach().clone()
+    for _ in range(2):
+        step(nd.ones((4, 3)), nd.ones((4, 2)))
+        assert "torch module" in str(step.reason)
+    assert not linear.weight.equal(before)

@@ -21,6 +21,7 @@ from ...executor.jit.update import NotCompiled
 from ...executor.step import StepForm, StepPlan, make_step
 from ...ndarray import NDArray
 from ...optimizer.tracing import Updates, counted, states_of, why_not
+from ...symbol.graph import topological
 from ..block import Block, as_arrays
 from ..hybrid import Changes, HybridBlock
 from ..trace import make_cached_op
@@ -271,5 +272,7 @@ def _plan(graph: Any, trained: list[int], weights: list[NDArray], updates: Updat
     for weight in weights:
         if not weight._t.is_cpu or not weight._t.is_contiguous() or weight.dtype != weights[0].dtype:
             raise NotCompiled("weights are of several types, or not together in the CPU's memory")
+    if any(node.op is not None and node.op.name == "_torch_module" for node in topological(graph.outputs)):
+        raise NotCompiled("a torch module is part of it, which torch's tape differentiates")
     inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
     return make_step(graph.outputs, inputs, graph.types, trained, graph.effects, updates)

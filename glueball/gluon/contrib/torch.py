@@ -241,6 +241,8 @@ class Call:
                                      expected="a tensor, or tuples, lists and mappings of tensors",
                                      received=type(answer).__name__,
                                      fix="say what to use: from_module(module, call=lambda m, x: m(x).logits)"))
+        if torch.compiler.is_exporting():
+            return tuple(found)  # they have no memory
         inputs = {t.untyped_storage().data_ptr() for t in given} - {0}
         return tuple(t.clone() if (t.is_leaf and t.requires_grad) or t.untyped_storage().data_ptr() in inputs else t
                      for t in found)  # fmt: skip
