@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminated)  # so that temporary files are removed
+        for stream in (sys.stdout, sys.stderr):  # a terminal that cannot write × shows ? instead
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["run"]:  # its errors and its exit status are the script's own
         from . import run

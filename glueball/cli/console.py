@@ -63,7 +63,7 @@ def existing(path: str, what: str = "file") -> str:
     if not os.path.exists(path):
         folder, name = os.path.split(path)
         there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-        near = difflib.get_close_matches(name, there, 3, 0.6)
+        near = difflib.get_close_matches(name, there, 3, 0.8)
         fix = f"did you mean {' or '.join(os.path.join(folder, one) for one in near)}?" if near else (
             "check the path" if os.path.isdir(folder or ".") else f"there is no directory {folder} either")
         raise refuse("There is no such file.", expected=f"a {what}", received=path, fix=fix)

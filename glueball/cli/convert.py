@@ -150,16 +150,18 @@ def _content(array: Any) -> tuple[Any, ...]:
 # -------------------------------------------------------------------------------------------------------------- graphs
 def _graph(options: argparse.Namespace) -> dict[str, Any]:
     """Write an ONNX model as a graph and its parameters, and compare their answers."""
-    from .. import gluon
+    from .. import gluon, nd, sym
 
     prefix = re.sub(r"(-symbol)?\.json$", "", options.target)
     targets = [fresh(f"{prefix}{end}", options.force, [options.source]) for end in ("-symbol.json", "-0000.params")]
     facts_of(options.source)
     block = gluon.load(options.source)
     with replacing(targets[0]) as graph, replacing(targets[1]) as parameters:
-        stem = graph.removesuffix("-symbol.json")
-        block.export(stem)
-        os.replace(f"{stem}-0000.params", parameters)
+        symbol = sym.Group([sym.Symbol([value]) for value in block._values])
+        auxiliary = set(symbol.list_auxiliary_states())
+        symbol.save(graph)
+        nd.save(parameters, {f"{'aux' if name in auxiliary else 'arg'}:{name}": one.data()
+                             for name, one in block.collect_params().items()})
         compared = _answers(open_model(options.source), open_model(graph, parameters))
         arrays, size = len(block.collect_params()), os.path.getsize(graph) + os.path.getsize(parameters)
     return {"written": targets, "arrays": arrays, "bytes": size, "compared": compared}

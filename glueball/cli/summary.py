@@ -93,6 +93,7 @@ def _of_zoo(options: argparse.Namespace) -> _Graph:
 def _of_file(options: argparse.Namespace) -> _Graph:
     """Read a graph; parameters only lend their shapes."""
     from .. import gluon
+    from ..base.dtype import name_of
     from ..ops.opdef import TensorType
     from ..symbol import load
     from ..symbol.graph import topological
@@ -106,7 +107,8 @@ def _of_file(options: argparse.Namespace) -> _Graph:
 
         facts, block = facts_of(options.model), gluon.load(options.model)
         values = block._values
-        held = {name: Array(name, list(one.shape), str(one.dtype)) for name, one in block.collect_params().items()}
+        held = {name: Array(name, list(one.shape), name_of(one.data()._t.dtype))
+                for name, one in block.collect_params().items()}
         declared = {one.name: [1 if axis == 0 and not isinstance(size, int) else size for axis, size in
                                enumerate(one.shape)] for one in facts.inputs if one.shape is not None}
     else:

@@ -122,7 +122,7 @@ def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shap
     if isinstance(sym, str):
         sym = load_symbol(sym)
     if isinstance(params, str):
-        loaded = serialize.load(params)
+        loaded = serialize.load(params) or {}  # a network without parameters has an empty file
         if not isinstance(loaded, dict):
             raise ArgumentError(explain("onnx.export_model", f"{params} holds no names.", expected="named parameters"))
         params = loaded

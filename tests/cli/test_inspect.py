@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import struct
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glueball import nd, recordio
@@ -204,6 +205,27 @@ def test_what_it_is_not(tmp_path: Path, call: Any) -> None:
         seen = call("inspect", path)
         assert seen.status == 1 and name.partition(".")[0].strip("-") in seen.err, (name, seen)
         assert "Fix: " in seen.err and not seen.out
+
+
+@given(st.sampled_from(["net.onnx", "net-0000.params", "net-symbol.json", "net.safetensors", "net.npz"]), st.data())
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+def test_damaged_anywhere(models: Path, tmp_path_factory: Any, name: str, data: st.DataObject) -> None:
+    """Bytes that are changed, lost or added are told as damage or do not matter; nothing else is ever raised."""
+    source = models / name if (models / name).exists() else tmp_path_factory.getbasetemp() / name
+    if not source.exists():
+        held = nd.load(str(models / "net-0000.params"))
+        if name.endswith(".npz"):
+            np.savez_compressed(source, **{key.replace(":", "_"): one.asnumpy() for key, one in held.items()})
+        else:
+            nd.save(str(source), held)
+    content = bytearray(source.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    path = tmp_path_factory.mktemp("damaged") / name
+    path.write_bytes(content)
+    with contextlib.suppress(FileFormatError):
+        json.dumps(facts_of(str(path)).as_dict(str(path)))
 
 
 def test_mistakes_with_paths(tmp_path: Path, models: Path, call: Any) -> None:

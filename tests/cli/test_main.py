@@ -76,6 +76,14 @@ def test_a_reader_that_has_read_enough(models: Path) -> None:
     assert len(done.stdout) == 20 and done.stderr == ""
 
 
+def test_a_terminal_without_unicode(models: Path) -> None:
+    """What a terminal cannot write becomes a question mark."""
+    words = [*PROGRAM, "inspect", str(models / "net.onnx")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(words, capture_output=True, env=environment, check=True)
+    assert b"batch ? 1 ? 8 ? 8" in done.stdout and not done.stderr
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM") or sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_nothing(photos: Path, number: int) -> None:

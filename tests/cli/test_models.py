@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from glueball import gluon, nd
+from glueball import gluon, nd, sym
 from glueball.base.dtype import TABLE
 from glueball.gluon.model_zoo import vision
 
@@ -27,6 +27,13 @@ def net(models: Path, tmp_path: Path) -> str:
     for file in models.iterdir():
         shutil.copy(file, tmp_path)
     return str(tmp_path / "net")
+
+
+@pytest.fixture
+def answer(net: str) -> Any:
+    """What the network answers, computed by Gluon."""
+    block = gluon.load(f"{net}-symbol.json")
+    return lambda x: block(nd.array(x)).asnumpy()
 
 
 # -------------------------------------------------------------------------------------------------------------- export
@@ -104,6 +111,22 @@ def test_convert_options(net: str, tmp_path: Path, call: Any) -> None:
     assert np.load(tmp_path / "again.npy").tolist() == [0, 1, 2]
 
 
+def test_convert_onnx(net: str, tmp_path: Path, answer: Any, call: Any) -> None:
+    """An ONNX model becomes a graph and its parameters that answer the same; or parameters alone; or a summary."""
+    facts = call("convert", f"{net}.onnx", tmp_path / "again-symbol.json", "--json").facts
+    assert facts["written"] == [str(tmp_path / "again-symbol.json"), str(tmp_path / "again-0000.params")]
+    assert facts["compared"] == "the graph's answers with onnxruntime's"
+    x = np.random.uniform(-1, 1, (3, 1, 8, 8)).astype(np.float32)
+    again = gluon.load(str(tmp_path / "again-symbol.json"))(nd.array(x)).asnumpy()
+    np.testing.assert_allclose(again, answer(x), rtol=1e-4, atol=1e-5)
+    assert "aux:net_batchnorm0_running_mean" in nd.load(str(tmp_path / "again-0000.params"))
+    assert call("convert", f"{net}.onnx", tmp_path / "again-symbol.json").status == 1
+    assert call("convert", f"{net}.onnx", f"{net}.safetensors").status == 0
+    assert nd.load(f"{net}.safetensors").keys() == gluon.load(f"{net}.onnx").collect_params().keys()
+    totals = call("summary", f"{net}.onnx", "--json").facts["totals"]
+    assert totals == call("summary", f"{net}-symbol.json", "--shape", "1,1,8,8", "--json").facts["totals"]
+
+
 def test_convert_mistakes(net: str, tmp_path: Path, call: Any) -> None:
     """Nothing is written, nothing is lost, and the way out is named."""
     params = f"{net}-0000.params"
@@ -145,13 +168,6 @@ def test_no_permission(net: str, tmp_path: Path, call: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- predict
-@pytest.fixture
-def answer(net: str) -> Any:
-    """What the network answers, computed by Gluon."""
-    block = gluon.load(f"{net}-symbol.json")
-    return lambda x: block(nd.array(x)).asnumpy()
-
-
 @pytest.mark.parametrize("model", ["net-symbol.json", "net.onnx", "net-0000.params"])
 def test_predict_numbers(model: str, net: str, answer: Any, tmp_path: Path, call: Any) -> None:
     """Arrays, files of arrays by name, CSV and JSON give the network's answers, with either way to run it."""
@@ -200,6 +216,26 @@ def test_predict_statistics(tmp_path: Path, call: Any) -> None:
     np.save(tmp_path / "x.npy", np.ones((1, 3, 4, 4), np.float32))
     seen = call("predict", tmp_path / "m-symbol.json", tmp_path / "x.npy")
     assert "1 × 1 × 4 × 4 float32" in seen.out and "deviation" in seen.out
+
+
+def test_several_inputs(tmp_path: Path, call: Any) -> None:
+    """Shapes by order or by name, arrays by name, several outputs."""
+    pytest.importorskip("onnxruntime")
+    a, b = sym.Variable("a"), sym.Variable("b")
+    sym.Group([a + b, sym.broadcast_mul(a, b)]).save(str(tmp_path / "m-symbol.json"))
+    graph, model = str(tmp_path / "m-symbol.json"), str(tmp_path / "m.onnx")
+    nd.save(str(tmp_path / "m-0000.params"), {})
+    assert call("export", graph, "--shape", "b=2,3", "--shape", "2,3").status == 0
+    np.savez(tmp_path / "x.npz", b=np.full((4, 3), 2.0), a=np.ones((4, 3)))
+    for path in (model, graph):
+        out = call("predict", path, tmp_path / "x.npz", "--json", "--output", tmp_path / "y.npz", "--force").facts
+        assert [np.unique(one["values"]).tolist() for one in out["outputs"]] == [[3.0], [2.0]]
+        assert [np.load(tmp_path / "y.npz")[one["name"]].max() for one in out["outputs"]] == [3, 2]
+    np.save(tmp_path / "x.npy", np.ones((4, 3)))
+    seen = call("predict", model, tmp_path / "x.npy")
+    assert seen.status == 1 and "a, b" in seen.err
+    assert call("predict", model, tmp_path / "x.npz", "--output", tmp_path / "y.npy").status == 1
+    assert "--shape a=... --shape b=..." in call("summary", graph).err
 
 
 def test_predict_mistakes(net: str, tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from math import prod
 from typing import Any, Final
@@ -134,7 +135,7 @@ def _archive(path: str) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise damaged(path, f"This archive cannot be read: {error}.") from None
     if any(name.endswith("/archive_format") for name in names):
         return "pt2"
@@ -158,8 +159,12 @@ def facts_of(path: str) -> Facts:
         facts: Facts = importlib.import_module(f".{kind}", __name__).facts(path)
     except FileFormatError:
         raise
-    except (ValueError, RecursionError, zipfile.BadZipFile, LookupError, TypeError, AttributeError, EOFError,
-            NotImplementedError, OverflowError) as error:  # headers that are not what the format says
+    except OSError as error:
+        if error.filename is not None:  # a file that cannot be opened is not damaged
+            raise
+        raise damaged(path, f"This {READERS[kind]} is damaged: {error.strerror}.") from None
+    except (ValueError, RecursionError, zlib.error, zipfile.BadZipFile, LookupError, TypeError, AttributeError,
+            EOFError, NotImplementedError, OverflowError) as error:  # headers that are not what the format says
         raise damaged(path, f"This {READERS[kind]} is damaged: {type(error).__name__}: {error}.") from None
     ending = os.path.splitext(path)[1]
     if _ENDINGS.get(ending, kind) != kind:
