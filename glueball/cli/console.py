@@ -181,18 +181,36 @@ def _finite(value: Any) -> Any:
 
 # ----------------------------------------------------------------------------------------------------------- progress
 @contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """Give a function to call once per thing that is done: a bar where stderr is a terminal and tqdm is installed."""
+def progress(total: int, what: str) -> Iterator[Callable[[str], None]]:
+    """Give a function to call once per image that is done, with what there is to say about it (nothing: "").
+
+    On a terminal there is a bar, or without tqdm a line per thousand; a pipe gets only what there is to say.
+    """
     bar: Any = None
-    if sys.stderr.isatty():
+    shown = sys.stderr.isatty()
+    if shown:
         try:
             from tqdm import tqdm
 
             bar = tqdm(total=total, desc=what, unit="image", leave=False)
         except ImportError:  # an extra: pip install 'glueball[progress]'
             bar = None
+    number = 0
+
+    def done(text: str) -> None:
+        nonlocal number
+        number += 1
+        if bar is not None:
+            bar.update(1)
+        elif shown and number % 1000 == 0:
+            print(f"{what}: {number:,} of {count(total, 'image')}", file=sys.stderr)
+        if text and bar is not None:
+            bar.write(text, file=sys.stderr)
+        elif text:
+            print(text, file=sys.stderr, flush=True)
+
     try:
-        yield (lambda: None) if bar is None else lambda: bar.update(1)
+        yield done
     finally:
         if bar is not None:
             bar.close()

@@ -206,12 +206,12 @@ def _pack(name: str, options: argparse.Namespace) -> dict[str, Any]:
     with out:
         with progress(len(entries), os.path.basename(record)) as done:
             for entry, payload in _payloads(entries, options):
-                done()
                 if isinstance(payload, bytes):
                     out.write_idx(entry.number, payload)
+                    done("")
                     continue
                 skipped.append({"path": entry.path, "reason": payload.reason})
-                print(f"skipped {entry.path}: {payload.reason}", file=sys.stderr)
+                done(f"skipped {entry.path}: {payload.reason}")
         if not out.keys:
             raise refuse("Not one image could be packed.", received=name, expected=f"images below {options.root}",
                          fix="is ROOT the directory that the list was made from?")

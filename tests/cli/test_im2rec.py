@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from glueball import image, nd, recordio
+from glueball.cli.console import progress
 from glueball.gluon.data.vision import ImageRecordDataset
 
 pytest.importorskip("PIL")
@@ -87,6 +89,24 @@ def test_pass_through_colour_and_labels(photos: Path, tmp_path: Path, call: Any)
         recordio.unpack_img(records.read_idx(9))[1], image.imread(str(photos / "cats/1.jpg"), 0).asnumpy()[:, :, 0]
     )
     assert isinstance(image.imdecode(content), nd.NDArray)
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["with tqdm", "without"])
+def test_progress(here: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar on a terminal, lines without tqdm, and in a pipe only what there is to say."""
+    if here:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal, raising=False)
+        with progress(2000, "set.rec") as done:
+            for i in range(2000):
+                done("skipped a.jpg: empty" if i == 7 else "")
+        printed = capsys.readouterr().err
+        assert "skipped a.jpg: empty\n" in printed
+        assert ("set.rec: 1,000 of 2,000 images" in printed) == (terminal and not here)
+        assert ("2000/2000" in printed) <= here and (printed.count("\r") > 0) == (terminal and here)
 
 
 def test_mistakes(photos: Path, tmp_path: Path, call: Any) -> None:
