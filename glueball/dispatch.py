@@ -41,6 +41,10 @@ class Interpreter(Protocol):
         """Be told that an array is about to be changed in place."""
         ...
 
+    def zeros(self, shape: Any, dtype: Any, ctx: Any) -> Any:
+        """Return an array of zeros, or None where an ordinary one will do."""
+        ...
+
 
 def announce_writes(arrays: Iterable[Any]) -> None:
     """Say that arrays are about to be changed in place, by whatever is not an operator."""
@@ -57,6 +61,7 @@ class Symbolic:
 
 
 CURRENT: ContextVar[Interpreter | None] = ContextVar("glueball_interpreter", default=None)
+_current = CURRENT.get
 
 _array: Any = None  # the NDArray class, set by ndarray/ which stands above
 _to_array: Callable[[Any, Any], Any]
@@ -89,9 +94,9 @@ def invoke(op: OpDef, inputs: Sequence[Any], attrs: Mapping[str, Any], out: Any 
     attrs : attributes as the user gave them
     out : array(s) that receive the result
     """
-    if op.variadic and len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+    if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)) and op.variadic:
         inputs = inputs[0]
-    interpreter = CURRENT.get()
+    interpreter = _current()
     if interpreter is not None:
         result = interpreter.invoke(op, inputs, attrs, name)
         if result is not NotImplemented:

@@ -22,7 +22,7 @@ from ..base.errors import MXNetError, explain
 from ..base.tree import unflatten
 from ..dispatch import CURRENT
 from ..executor.interpret import interpret
-from ..ndarray import zeros
+from ..ndarray.creation import own_zeros
 from ..ops.opdef import OpDef
 from .functions import Sink
 from .future import OFFSET, OFFSET_MASK
@@ -156,7 +156,7 @@ class Checker:
             def stand_in(value: Any) -> Any:
                 if isinstance(value, (list, tuple)):
                     return type(value)(map(stand_in, value))
-                return zeros(tuple(value.shape), ctx=ctx, dtype=value.dtype) if isinstance(value, Tensor) else value
+                return own_zeros(tuple(value.shape), ctx, value.dtype) if isinstance(value, Tensor) else value
             found = self.graphs[key] = unit.trace([stand_in(a) for a in _placed(structure, arguments)],
                                                   signature.training)
         return found

@@ -200,8 +200,9 @@ class Engine:
         """
         folder, begin = self.folder, time.perf_counter()
         self.store.fit(folder.next)
-        self.tape.sources += take_in(folder.fresh, self.store)
-        folder.fresh = []
+        if folder.fresh:
+            self.tape.sources += take_in(folder.fresh, self.store)
+            folder.fresh = []
         stored = time.perf_counter()
         if self.rounds is not None and plan is schedule and not self.tape.waiting:
             ran = self.rounds.run(folder)

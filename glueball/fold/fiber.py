@@ -234,20 +234,32 @@ class Hub:
         return fiber
 
     def _flush(self) -> None:
-        waiting = [row for row in self.waiting if not row[1].done]
+        waiting = self.waiting
         waiting.sort()  # by key; no two are equal
         self.waiting = []
+        fibers: list[Fiber] = []
+        demanded: list[Any] = []
+        flusher, one = self.flusher, True
+        for _, fiber, futures, own in waiting:
+            if not fiber.done:
+                fibers.append(fiber)
+                demanded += futures
+                one = one and own is flusher
         self.flushes += 1
-        self.parked += len(waiting)
-        flushers = {id(row[3]): row[3] for row in waiting}
+        self.parked += len(fibers)
         try:
-            for flusher in flushers.values():
-                flusher.flush([future for _, _, demanded, its in waiting if its is flusher for future in demanded])
+            if one and fibers:
+                flusher.flush(demanded)
+            elif fibers:
+                rows = [row for row in waiting if not row[1].done]
+                for flusher in {id(row[3]): row[3] for row in rows}.values():
+                    flusher.flush([future for row in rows if row[3] is flusher for future in row[2]])
         except Exception as error:
-            samples = list(dict.fromkeys(str(key[0]) for key, _, _, _ in waiting))
+            samples = list(dict.fromkeys(str(fiber.key[0]) for fiber in fibers))
             add_note(error, f"fold.map: raised while values were computed that {_numbered(samples)} waited for")
             raise
-        self.ready = [row[1] for row in reversed(waiting)]  # none was ready, or there had been no flush
+        fibers.reverse()
+        self.ready = fibers  # none was ready, or there had been no flush
 
     def wake(self, fiber: Fiber) -> None:
         """Let a fiber go on when its turn comes."""

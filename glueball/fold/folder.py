@@ -9,10 +9,12 @@ Not here: what a call means (operator_calls.py, units.py), schedules and executi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, final
 
 from ..base.errors import MXNetError, explain, user_frame
 from ..base.modes import is_recording, is_training
+from ..ndarray.creation import own_zeros
 from ..ndarray.ndarray import NDArray, to_array
 from . import operator_calls
 from .execute import Engine, Work
@@ -26,6 +28,7 @@ from .switch import CURRENT_FIBER, GreenletFiber
 __all__ = ["Folder"]
 
 _current_fiber = CURRENT_FIBER.get
+_BLANK = 1 << 16  # elements of zeros that samples share, at most
 
 
 @final
@@ -44,6 +47,7 @@ class Folder(Recorder):
         self.engine = Engine(self)
         self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in
         self.indexed = -1  # how many of them `memories` knows
+        self.blanks: dict[int, Any] = {}  # references of shared zeros, and their tensors
 
     # -- the interpreter, beside what the recorder does --------------------------------------------------------------
     def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,6 +64,8 @@ class Folder(Recorder):
         """Somebody is about to change an array in place: what was recorded with the old values must run first."""
         reason = f"an array is written in place at {user_frame()}" if self.waiting else ""
         if type(array) is Future and array.ref >= 0:  # it gets a tensor of its own
+            if array.ref in self.blanks:
+                return None
             return self.flush(reason=reason) if self.waiting else None
         size = len(self.externals) + len(self.strangers)
         if self.indexed != size:
@@ -105,6 +111,25 @@ class Folder(Recorder):
             self.next += 1
         return found[0], found[1]
 
+    def zeros(self, shape: Any, dtype: Any, ctx: Any) -> Any:
+        """Return a row of zeros that all samples share until they write to it; None for what is no row.
+
+        Nearly every sample of a recurrent network makes its first states, and all are alike.
+        """
+        try:
+            found = self.constants.get((shape, dtype, ctx))
+        except TypeError:  # a list
+            return None
+        if found is None:
+            if type(shape) is not tuple or len(shape) < 2 or any(type(size) is not int for size in shape):
+                return None
+            if shape[0] != 1 or not 1 < prod(shape) <= _BLANK:
+                return None
+            array = own_zeros(shape, ctx, dtype)
+            found = self.constants[shape, dtype, ctx] = self.external(array)
+            self.blanks[found[0]] = array._t
+        return Future.make(self, *found)
+
     def reference(self, value: Any) -> tuple[int, Kind]:
         """Return (reference, kind) of an argument that belongs to one sample."""
         if type(value) is Future and value.folder is self and value.ref >= 0:
@@ -144,6 +169,9 @@ class Folder(Recorder):
 
     def read(self, future: Future) -> Any:
         """Return the tensor of a future's value."""
+        blank = self.blanks.get(future.ref)
+        if blank is not None:
+            return blank.clone()
         self.demand(future)
         return self.engine.value(future)
 

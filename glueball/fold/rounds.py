@@ -117,6 +117,8 @@ class Rounds:
     def numbers(self, futures: list[Future]) -> list[Future]:
         """Give futures of one element their numbers; return those that somebody else must look at."""
         others: list[Future] = self._native.numbers(futures, self._store.rows)
+        if not others:
+            return others
         for kind in {future.kind for future in others if future.ref >= 0 and future._value is None}:
             letter = _LETTERS.get(dtypes.name_of(kind.dtype))
             if kind.size == 1 and letter is not None and kind.ctx.device_type == "cpu":

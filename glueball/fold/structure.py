@@ -23,6 +23,7 @@ from ..gluon.block import Block
 from ..gluon.contrib.rnn import VariationalDropoutCell
 from ..gluon.hybrid import HybridBlock
 from ..gluon.rnn import BidirectionalCell, RecurrentCell, ZoneoutCell
+from ..ndarray.creation import own_zeros
 from ..ndarray.ndarray import NDArray, to_array
 from ..symbol.symbol import Symbol
 from .arrays import (
@@ -312,7 +313,7 @@ class _Given:
         """Return a row of zeros."""
         first = self.arrays[0]
         shape = first.shape[1:] if self.vectors else (1, *first.shape[1:])
-        return nd.zeros(shape, ctx=first.context, dtype=first.dtype)
+        return own_zeros(shape, first.context, first.dtype)
 
     def place(self, number: int) -> str:
         """Return in which tree a node is."""

@@ -18,7 +18,7 @@ from ..base.tree import flatten, unflatten
 from ..executor.cached_op import TracedGraph
 from ..gluon.hybrid import HybridBlock, structural_changes
 from ..gluon.trace import make_cached_op
-from ..ndarray import zeros
+from ..ndarray.creation import own_zeros
 from ..ndarray.generate import compile_source
 from ..ndarray.ndarray import NDArray
 from ..ops.opdef import Unsupported
@@ -330,7 +330,7 @@ def _shared_nodes(graph: TracedGraph) -> list[Any]:
 def _stand_in(value: Any) -> Any:
     """Return an array of a future's shape for tracing: only its type is looked at."""
     if isinstance(value, Future):
-        return zeros(value.shape, ctx=value.kind.ctx, dtype=value.kind.dtype)
+        return own_zeros(value.shape, value.kind.ctx, value.kind.dtype)
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         return type(value)(_stand_in(v) for v in value)
     return value

@@ -17,6 +17,7 @@ from ..base.context import Context, as_context, cpu, current_context
 from ..base.errors import ContextError, DeferredInitializationError, MXNetError, ShapeError, UninitializedError, explain
 from ..dispatch import CURRENT, announce_writes
 from ..ndarray import NDArray
+from ..ndarray.creation import own_zeros
 from ..symbol import Variable
 from ..symbol.tracer import current_tracer
 
@@ -142,7 +143,7 @@ class Parameter:
             raise DeferredInitializationError(self._not_ready())
         self._deferred = None
         if data is None:
-            data = ndarray.zeros(self._shape, dtype=self._dtype, ctx=cpu())
+            data = own_zeros(self._shape, cpu(), self._dtype)
             chosen = default if init is None else init
             token = CURRENT.set(None)  # first values are no part of the program that asks for them
             try:

@@ -14,6 +14,7 @@ from ..base import context as contexts
 from ..base import dtype as dtypes
 from ..base.context import Context
 from ..base.errors import ShapeError, explain
+from ..dispatch import CURRENT
 from .ndarray import NDArray, from_torch, to_array
 
 __all__ = ["array", "zeros", "ones", "full", "empty", "arange", "linspace", "eye", "from_numpy", "from_dlpack",
@@ -21,12 +22,18 @@ __all__ = ["array", "zeros", "ones", "full", "empty", "arange", "linspace", "eye
            "to_dlpack_for_write", "from_torch", "concatenate", "Custom", "moveaxis", "onehot_encode", "imdecode",
            "waitall"]
 
+_current = CURRENT.get
+
 
 def _made(tensor: torch.Tensor, context: Context) -> NDArray:
     return NDArray(tensor, context)
 
 
 def _sizes(shape: Any) -> tuple[int, ...]:
+    if type(shape) is tuple and len(shape) == 2:  # most are written like this
+        rows, columns = shape
+        if type(rows) is int and type(columns) is int and rows >= 0 and columns >= 0:
+            return shape
     sizes = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(s) for s in shape)
     if any(s < 0 for s in sizes):
         raise ShapeError(explain("shape", "Sizes cannot be negative.", received=sizes))
@@ -59,7 +66,17 @@ def zeros(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: str 
     if stype not in (None, "default"):
         from . import sparse  # upward edge: only sparse arrays know the other storage types
         return sparse.zeros(stype, shape, context, dtype)
+    interpreter = _current()
+    if interpreter is not None and out is None:
+        found = interpreter.zeros(shape, dtype, context)
+        if found is not None:
+            return found
     return _into(out, torch.zeros(_sizes(shape), dtype=dtypes.as_torch(dtype), device=context.check()), context)
+
+
+def own_zeros(shape: Any, ctx: Context, dtype: Any) -> NDArray:
+    """Return an array of zeros, whoever listens."""
+    return _made(torch.zeros(_sizes(shape), dtype=dtypes.as_torch(dtype), device=ctx.check()), ctx)
 
 
 def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None,

@@ -54,6 +54,9 @@ class Tracer:
     def before_write(self, array: Any) -> None:
         """Arrays met while tracing are constants; what is written to them later does not show, as ever."""
 
+    def zeros(self, shape: Any, dtype: Any, ctx: Any) -> None:
+        """An ordinary array will do: it becomes a constant."""
+
     def constant(self, array: Any) -> Node:
         """Return the variable that stands for an array met while tracing (one per array)."""
         node = self._by_array.get(id(array))
