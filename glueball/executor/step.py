@@ -176,7 +176,7 @@ def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     # the last layers' gradients first: what backward has read can then be given up on the way
     program = Program((*outputs, *effects, *reversed(grads)), all_types, True)
     if config.get("GLUEBALL_PASSES"):
-        program, _ = optimise(program, _run, native)
+        program, _ = optimise(program, _run, native, native=native and available())
         program = recompute(program, [v for v in program.outputs[: len(outputs) + len(effects)] if v is not None])
     made = list(program.outputs)
     results = [v for v in made[: len(outputs)] if v is not None]

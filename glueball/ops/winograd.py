@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..base import aten
 from .attributes import Shape
 from .convolution import _np_convolution
 from .opdef import Tensor, operator, unsupported
@@ -27,7 +28,7 @@ from .rules.check import A, S, check
 from .rules.layers import formula
 
 __all__ = ["TILE", "POINTS", "WIDE", "A_POINT", "B_POINT", "FROM_WEIGHT", "points_of", "weight_of", "convolved",
-           "activated"]  # fmt: skip
+           "activated", "weight_gradient"]  # fmt: skip
 
 TILE = 4  # results of a tile, per axis
 POINTS = 6  # points, per axis
@@ -98,6 +99,14 @@ def convolved(
     """Do what `_winograd_convolution` says with torch."""
     out = torch.conv2d(data, weight_of(points).to(data.dtype), bias, 1, list(pad))
     return activated(out if residual is None else out.add_(residual), act, low, high)
+
+
+def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int]) -> Tensor:
+    """Do what `_winograd_weight_gradient` says with torch."""
+    weight = data.new_empty(grad.shape[1], data.shape[1], 3, 3)
+    found = aten.convolution_backward(grad, data, weight, [grad.shape[1]], [1, 1], list(pad), [1, 1], False, [0, 0], 1,
+                                      [False, True, False])[1]  # fmt: skip
+    return weight if found is None else found.contiguous()
 
 
 def _np_square(rows: Sequence[Sequence[float]]) -> np.ndarray:
@@ -206,3 +215,30 @@ def _winograd_convolution(
     act : none, relu, clip (between `low` and `high`), or leaky (values below 0 are multiplied by `low`)
     """
     return convolved(data, points, bias, residual, pad, act, low, high)
+
+
+def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1)) -> np.ndarray:
+    x = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
+    high, wide = g.shape[2:]
+    found = [[np.einsum("nfyx,ncyx->fc", g, x[:, :, i : i + high, j : j + wide]) for j in range(3)] for i in range(3)]
+    return np.array(found).transpose(2, 3, 0, 1)
+
+
+def _emit_gradient(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
+    return f"convolve.weight_gradient({args[0]}, {args[1]}, {attrs['pad']!r})"
+
+
+@operator(
+    emit=_emit_gradient,
+    infer=formula(lambda attrs, shapes, dtypes: [((shapes[0][1], shapes[1][1], 3, 3), dtypes[0])]),
+    gradient=_NO_GRADIENT,
+    batch=_NO_BATCH,
+    check=check(
+        S(A(2, 3, 5, 4), A(2, 2, 5, 4), grad=False),
+        S(A(1, 2, 2, 5), A(1, 3, 4, 5), pad=(0, 1), grad=False),
+        ref=_np_weight_gradient,
+    ),
+)
+def _winograd_weight_gradient(grad: Tensor, data: Tensor, pad: Shape = (1, 1)) -> Tensor:
+    """Compute the gradient (F, C, 3, 3) of a convolution's weights from its result's gradient and its data."""
+    return weight_gradient(grad, data, pad)

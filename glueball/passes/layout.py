@@ -26,7 +26,7 @@ ORDER = "__memory__"  # the hint that a node's results lie channels last
 _WANT: Mapping[str, tuple[int, ...]] = {
     "Convolution": (0,), "_convolution_backward": (0, 1), "Deconvolution": (0,), "_normalise_backward": (0, 1, 6),
     "_normalise": (0, 5), "_finished_convolution": (0,), "_added_convolution": (0, 1),
-    "_winograd_convolution": (0, 2, 3),
+    "_winograd_convolution": (0, 2, 3), "_winograd_weight_gradient": (0, 1),
 }  # fmt: skip
 # operators whose results lie as their first input does, and the positions of the inputs that should lie alike
 _FOLLOW: Mapping[str, tuple[int, ...]] = {
@@ -77,7 +77,8 @@ def channels_last(program: Program) -> Program:
         new = Node(op, node.name, tuple(given), node.attrs, {**node.hints, ORDER: "last"}, node.origin, node.serial)
         types[new] = types[node]
         for index, kind in enumerate(types[node]):
-            if len(kind.shape or ()) == 4 and not (op.name == "_convolution_backward" and index != 0):
+            weight = op.name == "_convolution_backward" and index != 0 or op.name == "_winograd_weight_gradient"
+            if len(kind.shape or ()) == 4 and not weight:
                 last.add(Value(new, index))
         return Value(new, 0)
 

@@ -19,7 +19,7 @@ from .products import project_together, sum_in_products
 from .program import Program
 from .seeds import draw_seeds
 from .simplify import simplify
-from .winograd import winograd_predictions
+from .winograd import winograd_convolutions, winograd_predictions
 
 __all__ = ["prepare", "optimise", "PASSES"]
 
@@ -68,6 +68,9 @@ def optimise(program: Program, run: Run, on_cpu: bool = False, fixed: Collection
         program = winograd_predictions(program, fixed) if native else program  # weights have absorbed all they will
         program = finish_convolutions(program, fixed, arrange)
         log.append(("finish", len(program.order)))
+    if on_cpu and native:
+        program = winograd_convolutions(program)
+        log.append(("winograd", len(program.order)))
     if on_cpu:
         program = channels_last(program)  # last: it looks at who makes what
         log.append(("layout", len(program.order)))

@@ -23,7 +23,7 @@ from .absorb import fixed_nodes
 from .normalise import is_operator
 from .program import Growing, Program, rebuild
 
-__all__ = ["winograd_predictions", "fits", "pays", "LEAST"]
+__all__ = ["winograd_predictions", "winograd_convolutions", "fits", "pays", "LEAST"]
 
 _FLOAT32 = as_torch("float32")
 _DEPTH = 16  # channels are a multiple of
@@ -41,8 +41,10 @@ def fits(data: tuple[int, ...], filters: int, pad: tuple[int, int]) -> bool:
     return channels % _DEPTH == 0 and filters % WIDE == 0
 
 
-def pays(data: tuple[int, ...], filters: int, pad: tuple[int, int]) -> bool:
+def pays(data: tuple[int, ...], filters: int, pad: tuple[int, int], again: bool = False) -> bool:
     """Whether Winograd's way is expected to take less time for data (N, C, H, W).
+
+    again : whether weights are brought to the points, or gradients back from there, in each call
 
     >>> pays((1, 64, 56, 56), 64, (1, 1)), pays((1, 512, 7, 7), 512, (1, 1)), pays((4, 512, 7, 7), 512, (1, 1))
     (True, False, True)
@@ -55,7 +57,8 @@ def pays(data: tuple[int, ...], filters: int, pad: tuple[int, int]) -> bool:
     weights = channels * filters
     plain = 9 * n * high * wide * weights / _RATE + 36 * weights / _MEMORY
     points = POINTS * POINTS
-    fast = points * tiles * weights / _RATE + 4 * points * weights / _MEMORY + tiles * (channels + filters) / _WAYS
+    fast = points * tiles * weights / _RATE + tiles * (channels + filters) / _WAYS
+    fast += (3 if again else 1) * 4 * points * weights / _MEMORY
     return plain - fast > LEAST and plain > 1.1 * fast
 
 
@@ -69,12 +72,15 @@ def made(name: str, node: Node, inputs: tuple[Value, ...], attrs: Mapping[str, A
 
 
 def form_of(node: Node, inputs: tuple[Value, ...], types: Growing) -> tuple[int, int] | None:
-    """Return the padding of a convolution that can be done so; None: it cannot."""
+    """Return the padding of a convolution that can be done so, or whose gradients can; None: it cannot.
+
+    inputs : (data, weight) or (gradient, data, weight)
+    """
     attrs = node.attrs
     kinds = [types[v.node][v.index] for v in inputs]
-    if not is_operator(node, "Convolution") or any(k.dtype != _FLOAT32 or not k.known for k in kinds):
+    if any(k.dtype != _FLOAT32 or not k.known for k in kinds) or attrs.get("transposed") or attrs.get("adj"):
         return None
-    shape = kinds[1].shape or ()
+    shape = kinds[-1].shape or ()  # of the weights
     if len(shape) != 4 or tuple(shape[2:]) != (3, 3) or attrs["layout"] not in (None, "None", "NCHW"):
         return None
     if any(s != 1 for s in (*attrs["stride"], *attrs["dilate"])) or attrs["num_group"] != 1:
@@ -96,6 +102,73 @@ def _sizes(kind: TensorType) -> tuple[int, ...]:
     return tuple(s or 0 for s in kind.shape or ())
 
 
+def winograd_convolutions(program: Program) -> Program:
+    """Put Winograd's way in the place of convolutions and of their gradients, whatever their weights depend on."""
+    if not config.get("GLUEBALL_WINOGRAD"):
+        return program
+    if not any(is_operator(n, "Convolution", "_convolution_backward") for n in program.order):
+        return program
+    instead: dict[Value, Value] = {}  # gradients that others make -> what makes them now
+
+    def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
+        inputs = tuple(instead.get(v, v) for v in inputs)
+        if is_operator(node, "Convolution"):
+            found = _forward(node, inputs, types)
+            if found is not None:
+                return found
+        kept = Node(node.op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
+        if is_operator(node, "_convolution_backward"):
+            kept = _backward(node, inputs, types, instead)
+        if kept.inputs == node.inputs and kept.attrs is node.attrs:
+            return None
+        types.setdefault(kept, types[node])
+        return Value(kept)
+
+    found = rebuild(program, visit)
+    outputs = tuple(None if v is None else instead.get(v, v) for v in found.outputs)
+    return Program(outputs, found.types, found.training, found.constants)
+
+
+def _forward(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
+    pad = form_of(node, inputs[:2], types)
+    data, weight, *bias = inputs
+    shapes = [_sizes(types[v.node][v.index]) for v in (data, weight)]
+    if pad is None or not pays(shapes[0], shapes[1][0], pad, True):
+        return None
+    points = points_value(node, weight, False, types)
+    return made("_winograd_convolution", node, (data, points, *bias), {"pad": pad, "no_bias": not bias}, types[node][0],
+                types)  # fmt: skip
+
+
+def _backward(node: Node, inputs: tuple[Value, ...], types: Growing, instead: dict[Value, Value]) -> Node:
+    """Return what is left of the gradients of a convolution; note what makes the others."""
+    kept = Node(node.op, node.name, inputs, node.attrs, node.hints, node.origin, node.serial)
+    types[kept] = types[node]
+    pad = form_of(node, inputs, types)
+    if pad is None:
+        return kept
+    grad, data, weight = inputs
+    given, shape = (_sizes(types[v.node][v.index]) for v in (grad, data))
+    mask, kinds = list(node.attrs["output_mask"]), list(types[node])
+    back = (2 - pad[0], 2 - pad[1])
+    found: dict[int, Value] = {}
+    if mask[0] and min(back) >= 0 and pays(given, shape[1], back, True):
+        points = points_value(node, weight, True, types)
+        attrs = {"pad": back, "no_bias": True}
+        found[0] = made("_winograd_convolution", node, (grad, points), attrs, kinds[0], types, "_data")
+    if mask[1] and pays(shape, given[1], pad, True):
+        found[1] = made("_winograd_weight_gradient", node, (grad, data), {"pad": pad}, kinds[1], types, "_weight")
+    if not found:
+        return kept
+    for index in found:
+        mask[index], kinds[index] = 0, kinds[index]._replace(shape=(0,))
+    left = Node(node.op, node.name, inputs, {**node.attrs, "output_mask": tuple(mask)}, node.hints, node.origin,
+                node.serial)  # fmt: skip
+    types[left] = tuple(kinds)
+    instead.update({Value(left, index): value for index, value in found.items()})
+    return left
+
+
 def winograd_predictions(program: Program, fixed: Collection[Node]) -> Program:
     """Put Winograd's way in the place of convolutions whose weights depend on the variables `fixed` only."""
     if not config.get("GLUEBALL_WINOGRAD") or not any(is_operator(n, "Convolution") for n in program.order):
@@ -103,7 +176,7 @@ def winograd_predictions(program: Program, fixed: Collection[Node]) -> Program:
     known = fixed_nodes(program, fixed)
 
     def visit(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
-        pad = form_of(node, inputs, types) if is_operator(node, "Convolution") else None
+        pad = form_of(node, inputs[:2], types) if is_operator(node, "Convolution") else None
         if pad is None or any(v.node not in known for v in node.inputs[1:]):
             return None
         data, weight, *bias = inputs

@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glueball as mx
-from glueball import gluon, nd
+from glueball import autograd, gluon, nd, sym
+from glueball.executor import plan
 from glueball.executor.native import available
 from glueball.gluon import nn
 from glueball.passes import winograd
+
+from .test_passes import program
 
 pytestmark = pytest.mark.skipif(not available(), reason="no llvmlite")
 
@@ -54,13 +57,14 @@ def close(found, wanted, rtol=1e-4):
 
 @pytest.fixture(autouse=True)
 def _however_small(monkeypatch):
-    monkeypatch.setattr(winograd, "pays", lambda data, filters, pad: winograd.fits(data, filters, pad))
+    monkeypatch.setattr(plan, "SMALL", 0)
+    monkeypatch.setattr(winograd, "pays", lambda data, filters, pad, again=False: winograd.fits(data, filters, pad))
 
 
 def operators(net):
     (entry,) = net._cached.entries.values()
-    (plan,) = entry.plans.values()
-    return [n.op.name for n in plan.program.order if n.op is not None]
+    (made,) = entry.plans.values()
+    return [n.op.name for n in made.program.order if n.op is not None]
 
 
 @given(CASES)
@@ -100,8 +104,8 @@ def test_weights_go_to_the_points_once_and_again_when_they_change():
     x = nd.random.normal(shape=(1, 16, 8, 8))
     first = net(x).asnumpy()
     (entry,) = net._cached.entries.values()
-    (plan,) = entry.plans.values()
-    assert [v.node.op.name for v in plan.derived.values] == ["_winograd_weight"]
+    (made,) = entry.plans.values()
+    assert [v.node.op.name for v in made.derived.values] == ["_winograd_weight"]
     net.weight.set_data(net.weight.data() * 2)
     net.bias.set_data(net.bias.data() * 2)
     close(net(x).asnumpy(), first * 2)
@@ -120,3 +124,83 @@ def test_what_is_not_finite_stays_where_it_was():
     found = net(x).asnumpy()
     np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(wanted))
+
+
+def gradients(net, x, loss_of):
+    with autograd.record():
+        loss = loss_of(net(x))
+    loss.backward()
+    found = {name: p.grad().asnumpy() for name, p in net.collect_params().items() if p.grad_req != "null"}
+    return loss.asnumpy(), {**found, "data": x.grad.asnumpy()}
+
+
+@given(CASES)
+@settings(max_examples=40)
+def test_training(case):
+    """Values and all gradients are the imperative ones; statistics of a batch may be there or not."""
+    if case["act"] != "none":  # where a value is near 0 rounding decides on which side: gradients would differ
+        case = {**case, "act": "leaky"}
+    mx.random.seed(1)
+    net = Net(case)
+    net.initialize(mx.init.Normal(0.1))
+    x = nd.random.normal(shape=(case["rows"], case["channels"], case["high"], case["wide"]))
+    x.attach_grad()
+    loss_of = lambda out: (out * out).mean()
+    wanted, slopes = gradients(net, x, loss_of)
+    net.hybridize()
+    for _ in range(2):
+        found, own = gradients(net, x, loss_of)
+        close(found, wanted)
+        for name, slope in slopes.items():
+            size = max(abs(slope).max(), 1e-3 * max(abs(s).max() for s in slopes.values()))
+            np.testing.assert_allclose(own[name], slope, rtol=0, atol=2e-3 * size, err_msg=name)
+    made = operators(net)
+    plain = 1 + (case["stride"] == case["groups"] == 1) + (case["dilation"] == 1) - (case["channels"] == 20)
+    assert made.count("_winograd_weight_gradient") == plain
+    assert made.count("_winograd_convolution") == 2 * plain - (case["channels"] == 16)  # data's: filters of 32
+
+
+def test_a_compiled_step():
+    """Losses of some steps are those of the ordinary lines."""
+    losses = []
+    for compiled in (False, True):
+        mx.random.seed(3)
+        net = nn.HybridSequential()
+        net.add(
+            nn.Conv2D(32, 3, padding=1, in_channels=16),
+            nn.BatchNorm(),
+            nn.Activation("relu"),
+            nn.Conv2D(32, 3, padding=1, in_channels=32),
+            nn.GlobalAvgPool2D(),
+            nn.Dense(4),
+        )
+        net.initialize(mx.init.Xavier())
+        x, y = nd.random.normal(shape=(4, 16, 9, 9)), nd.array([0, 1, 2, 3])
+        loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
+        trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.5})
+        step = gluon.contrib.CompiledStep(net, loss_of, trainer)
+        own = []
+        for _ in range(5):
+            if compiled:
+                own.append(step(x, y).asnumpy())
+                continue
+            with autograd.record():
+                loss = loss_of(net(x), y)
+            loss.backward()
+            trainer.step(4)
+            own.append(loss.asnumpy())
+        losses.append(np.array(own))
+        if compiled:
+            assert "gradient of 3×3 weights by Winograd's way" in str(step.explain())
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_second_run_changes_nothing():
+    form = {"kernel": (3, 3), "num_filter": 32, "pad": (1, 1)}
+    out = sym.Convolution(sym.Variable("x"), sym.Variable("w"), sym.Variable("b"), **form)
+    p = program(out, x=(1, 16, 8, 8), w=(32, 16, 3, 3), b=(32,))
+    once = winograd.winograd_convolutions(p)
+    names = [n.op.name for n in once.order if n.op is not None]
+    assert names == ["_winograd_weight", "_winograd_convolution"]
+    twice = winograd.winograd_convolutions(once)
+    assert [n.op.name for n in twice.order if n.op is not None] == names

@@ -170,6 +170,7 @@ def _operator(node: Node, lines: Mapping[str, str]) -> Operator:
 
 
 _NAMES = {"_winograd_convolution": "convolution 3×3 by Winograd's way",
+          "_winograd_weight_gradient": "gradient of 3×3 weights by Winograd's way",
           "_winograd_weight": "weights at Winograd's points"}  # fmt: skip
 
 

@@ -37,7 +37,7 @@ _LIBRARY = frozenset({"FullyConnected", "dot", "batch_dot", "Convolution", "Deco
                       "BatchNorm", "_batch_norm_backward", "Embedding", "linalg_gemm", "linalg_gemm2",
                       "_finished_convolution", "_added_convolution"})  # fmt: skip
 _NATIVE = frozenset({"_normalise", "_normalise_backward", "_batch_statistics", "_winograd_weight",
-                     "_winograd_convolution"})  # fmt: skip
+                     "_winograd_convolution", "_winograd_weight_gradient"})  # fmt: skip
 _COPY = frozenset({"transpose", "Concat", "stack", "SwapAxis", "tile", "repeat", "Pad", "Cast", "_memory_format",
                    "_copy", "broadcast_to", "broadcast_axis", "broadcast_like", "reverse", "zeros_like",
                    "ones_like"})  # fmt: skip
@@ -112,6 +112,8 @@ def _product(name: str, ins: Sequence[tuple[int, ...]], out: tuple[int, ...], at
         return 2 * prod(out) * prod(ins[1][1:])
     if name == "_winograd_convolution":  # what the plain sum has: rates can then be compared
         return 18 * prod(out) * prod(ins[0][1:2])
+    if name == "_winograd_weight_gradient":
+        return 18 * prod(ins[0]) * prod(ins[1][1:2])
     if name == "_added_convolution":
         return 2 * prod(out) * prod(ins[2][1:])
     if name == "Deconvolution":

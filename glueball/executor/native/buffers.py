@@ -107,7 +107,7 @@ def scratch(count: int) -> Tensor:
     size = max(count * 4, LEAST)
     if not aten.counts_holders:
         return torch.empty(count)
-    return _pool.take(size)[:size].view(torch.float32)
+    return _pool.take(size)[: count * 4].view(torch.float32)
 
 
 def in_order(tensor: Tensor) -> Tensor:

@@ -30,10 +30,14 @@ from .object_cache import ObjectCache
 from .panels import FewRows, Panels
 from .vector_math import FORMATS
 from .winograd import Winograd
+from .winograd_gradient import WinogradGradient
+from .winograd_weights import Weights
 
 __all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
 
-Source: TypeAlias = "Segment | Channels | Copies | Panels | FewRows | Winograd"  # what code is made of
+Source: TypeAlias = (  # what code is made of
+    "Segment | Channels | Copies | Panels | FewRows | Winograd | WinogradGradient | Weights"
+)
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import inf
 
 import torch
@@ -23,21 +23,85 @@ from ...ops import winograd as plain
 from ...ops.winograd import POINTS, TILE, WIDE
 from .buffers import empty_images, scratch
 from .compile import Kernel, available, compiler, parallel
-from .winograd import PAD, Winograd, heights
+from .winograd import Winograd
+from .winograd_gradient import WinogradGradient
+from .winograd_tiles import PAD, heights
+from .winograd_weights import Weights
 
-__all__ = ["points_of", "convolution"]
+__all__ = ["points_of", "convolution", "weight_gradient"]
 
 _SQUARE = POINTS * POINTS
 _ALIGN = 1024  # elements: a thread's scratch memory begins on a page
 _ON_CHIP, _NEAR = 1 << 17, 1 << 21  # elements of weights at the points that a core's cache, and the chip's, may hold
 _RATES = (24, 9, 4)  # bytes per cycle that come from a core's cache, the chip's, and memory
+_WEIGHTS = 64  # channels of a block of weights
+_DEEP = 256  # channels of which sums are near enough to be read for every 32 tiles
 _TILE_IN, _TILE_OUT = 350, 330  # cycles for 16 channels of a tile to the points, and back
 _LIMITS = {"none": (1.0, -inf, inf), "relu": (1.0, 0.0, inf)}  # slope of negative numbers, lower and upper limit
 
 
 def points_of(weight: Tensor, turned: bool = False) -> Tensor:
     """Return weights (F, C, 3, 3) at the points; see `_winograd_weight`."""
-    return plain.points_of(weight, turned)
+    if not _lies(weight, turned):
+        return plain.points_of(weight, turned)
+    filters, depth = weight.shape[:2] if not turned else weight.shape[1::-1]
+    points = scratch(filters * depth * _SQUARE).view(filters // WIDE, _SQUARE, depth, WIDE)
+    _between(weight, points, turned, False)
+    return points
+
+
+def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int]) -> Tensor:
+    """Return the gradient (F, C, 3, 3) of a convolution's weights; see `_winograd_weight_gradient`."""
+    n, depth, rows, columns = data.shape
+    filters, high, wide = grad.shape[1:]
+    if not _serves_gradient(grad, data):
+        return plain.weight_gradient(grad, data, pad)
+    down, across, panels = -(-high // TILE), -(-wide // TILE), filters // WIDE
+    tiles = n * down * across
+    threads = torch.get_num_threads()
+    parts, part_tiles, block_tiles, block_panels = _gradient_blocks(tiles, depth, panels, threads)
+    blocks_across = -(-panels // block_panels)
+    threads = min(threads, parts * blocks_across)
+    gradients = _SQUARE * block_tiles * (depth + PAD)
+    patch = gradients + _SQUARE * block_tiles * WIDE
+    size = -(-(patch + max(_SQUARE * depth, TILE * TILE * WIDE)) // _ALIGN) * _ALIGN
+    room = scratch(size * threads)
+    part_size = panels * _SQUARE * depth * WIDE
+    sums = scratch(parts * part_size)
+    arguments = array("q", [
+        0, 0, tiles, part_tiles, block_tiles, block_panels, parts * blocks_across, blocks_across, panels, depth,
+        data.data_ptr(), rows, columns, pad[0], pad[1], down, across, grad.data_ptr(), high, wide, filters,
+        sums.data_ptr(), part_size, room.data_ptr(), size, gradients, patch])  # fmt: skip
+    _run(compiler().kernel(WinogradGradient(), torch.float32), arguments, threads)
+    whole = sums[:part_size]
+    for part in range(1, parts):
+        whole.add_(sums[part * part_size : (part + 1) * part_size])
+    weight = torch.empty(filters, depth, 3, 3)
+    if _between(weight, whole.view(panels, _SQUARE, depth, WIDE), False, True):
+        return plain.weight_gradient(grad, data, pad)
+    return weight
+
+
+def _between(weight: Tensor, points: Tensor, turned: bool, back: bool) -> bool:
+    """Bring weights to the points, or (`back`) sums at the points to weights' gradients; return whether these are not
+    all finite.
+    """
+    panels, _, depth, _ = points.shape
+    steps = (weight.stride(0), weight.stride(1), 1) if not turned else (weight.stride(1), weight.stride(0), -1)
+    start = weight.data_ptr() + (8 * weight.element_size() if turned else 0)
+    each = min(depth, _WEIGHTS)
+    chunks = -(-depth // each)
+    arguments = array("q", [0, panels * chunks, each, chunks, depth, start, *steps, points.data_ptr(), 0])
+    _run(compiler().kernel(Weights(back), torch.float32), arguments, min(torch.get_num_threads(), panels * chunks))
+    return bool(arguments[-1])
+
+
+def _run(kernel: Kernel, arguments: array[int], threads: int) -> None:
+    team = parallel() if threads > 1 else None
+    if team is None:
+        kernel.function(arguments.buffer_info()[0])
+    else:
+        team(kernel.address, arguments.buffer_info()[0], threads, 0)
 
 
 def convolution(
@@ -74,11 +138,7 @@ def convolution(
         pad[0], pad[1], down, across, points.data_ptr(), out.data_ptr(), shape[2], shape[3], shape[1],
         0 if bias is None else bias.data_ptr(), 0 if residual is None else residual.data_ptr(), *map(_bits, limits),
         room.data_ptr(), size, products, patch, 0])  # fmt: skip
-    kernel, team = _kernel(), parallel() if threads > 1 else None
-    if team is None:
-        kernel.function(arguments.buffer_info()[0])
-    else:
-        team(kernel.address, arguments.buffer_info()[0], threads, 0)
+    _run(compiler().kernel(Winograd(), torch.float32), arguments, threads)
     if arguments[-1]:
         return plain.convolved(data, points, bias, residual, pad, act, low, high)
     return out
@@ -104,9 +164,24 @@ def _bits(value: float) -> int:
     return struct.unpack("<i", struct.pack("<f", value))[0]
 
 
-@cache
-def _kernel() -> Kernel:
-    return compiler().kernel(Winograd(), torch.float32)
+def _lies(weight: Tensor, turned: bool) -> bool:
+    """Whether native code brings these weights to the points."""
+    if torch.is_grad_enabled() and weight.requires_grad or not weight.is_cpu or weight.dtype is not torch.float32:
+        return False
+    return weight.shape[1 if turned else 0] % WIDE == 0 and min(weight.shape) > 0 and (
+        weight.is_contiguous() and available())  # fmt: skip
+
+
+def _serves_gradient(grad: Tensor, data: Tensor) -> bool:
+    """Whether native code makes the gradient of weights."""
+    if torch.is_grad_enabled() and (grad.requires_grad or data.requires_grad) or not grad.numel() or not data.numel():
+        return False
+    if data.shape[1] % PAD or grad.shape[1] % WIDE:
+        return False
+    return available() and all(
+        t.is_cpu and t.dtype is torch.float32 and t.is_contiguous(memory_format=torch.channels_last)
+        for t in (grad, data)
+    )
 
 
 @lru_cache(1024)
@@ -132,3 +207,17 @@ def _blocks(tiles: int, depth: int, panels: int, threads: int) -> tuple[int, int
     widths = {-(-panels // k) for k in (1, threads, 2 * threads)}
     choices = [(rows, wide) for rows in heights_ for wide in widths if rows <= max(128, whole(tiles)) and rows <= 256]
     return min(((min(rows, whole(tiles)), wide) for rows, wide in choices), key=cost)
+
+
+@lru_cache(1024)
+def _gradient_blocks(tiles: int, depth: int, panels: int, threads: int) -> tuple[int, int, int, int]:
+    """Return for the gradient of weights how many parts tiles are shared out to, and the tiles of a part, of a step of
+    it, and the panels of a block.
+    """
+    rows = 32 if depth <= _DEEP else 64  # sums of more channels are further away: they are read less often
+    shared = tiles / threads * depth * _TILE_IN / 16  # cycles for bringing data to the points, each thread its tiles
+    added = 3 * _SQUARE * depth * panels * WIDE * 4 * threads / _RATES[2]  # for sums of its own
+    if panels >= threads and shared * (threads - 1) < added or tiles < 2 * threads:
+        return 1, tiles, rows, -(-panels // threads)
+    each = -(-tiles // threads)
+    return -(-tiles // each), each, min(rows, each), panels

@@ -14,8 +14,7 @@ a multiple of 16, filters of WIDE. Not here: what is done so (passes/winograd.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -23,12 +22,11 @@ from ...ops.winograd import A_POINT as A
 from ...ops.winograd import B_POINT as B
 from ...ops.winograd import POINTS, TILE, WIDE
 from .frame import splat
+from .phrases import Part, add, arguments, at, define, fetch, least, load, loop, module, mul, store
 from .vector_math import Format, Writer
+from .winograd_tiles import DATA, PAD, SQUARE, heights, patch, place_of, tile_of_data, to_points
 
-__all__ = ["Winograd", "ARGUMENTS", "PAD", "heights"]
-
-PAD = 16  # numbers between rows of spread data, so that they do not all meet in one set of the cache
-_SQUARE = POINTS * POINTS
+__all__ = ["Winograd", "ARGUMENTS"]
 
 ARGUMENTS = (
     "taken", "tiles", "block_tiles", "block_panels", "blocks", "blocks_across", "panels", "depth",  # 1 to 8
@@ -40,46 +38,6 @@ ARGUMENTS = (
 in all, down × across of each image; depth, columns : channels of data and results; bias, residual : 0 where there is
 none; slope : of negative results; low, top : their limits; products, patch : where in a thread's part they begin, in
 elements; lost : is made 1 where a result is not finite."""
-
-
-def heights(lanes: int) -> tuple[int, int]:
-    """Return how many rows of a product are kept in registers: as a rule, and for what is left."""
-    return (12, 4) if lanes == 16 else (6, 2)
-
-
-@contextmanager
-def _loop(w: Writer, name: str, start: str | int, end: str, step: int = 1) -> Iterator[str]:
-    """Write a loop around what is written inside; nothing is done where start ≥ end. Yields the counter's name."""
-    w.lines += [
-        f"  br label %{name}.pre",
-        f"{name}.pre:",
-        f"  %{name}.any = icmp slt i64 {start}, {end}",
-        f"  br i1 %{name}.any, label %{name}, label %{name}.out",
-        f"{name}:",
-        f"  %{name}.i = phi i64 [ {start}, %{name}.pre ], [ %{name}.n, %{name}.end ]",
-    ]
-    yield f"%{name}.i"
-    w.lines += [
-        f"  br label %{name}.end",
-        f"{name}.end:",
-        f"  %{name}.n = add i64 %{name}.i, {step}",
-        f"  %{name}.more = icmp slt i64 %{name}.n, {end}",
-        f"  br i1 %{name}.more, label %{name}, label %{name}.out",
-        f"{name}.out:",
-    ]
-
-
-def _spread(w: Writer, d: Sequence[str]) -> list[str]:
-    """Write the way of six numbers to the points: coefficients of Π (x − q) over the other points q."""
-
-    def pair(square: float, point: float) -> tuple[str, str]:
-        even = w.fma(w.number(-square), d[2], d[4])
-        odd = w.fma(w.number(-square), d[1], d[3])
-        return w.fma(w.number(point), odd, even), w.fma(w.number(-point), odd, even)
-
-    first = w.fma(w.number(-2.5), d[2], w.binary("fadd", d[0], d[4]))
-    last = w.fma(w.number(-2.5), d[3], w.binary("fadd", d[1], d[5]))
-    return [first, *pair(2.0, A), *pair(0.5, B), last]
 
 
 def _gather(w: Writer, m: Sequence[str]) -> list[str]:
@@ -103,120 +61,37 @@ class Winograd:
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function and of its parts."""
         lanes = vector_bytes // kind.size
-        parts = [_driver(name, kind, lanes), _patch(kind, lanes), _tile_in(kind, lanes), _tile_out(kind, lanes),
-                 *(_rows(kind, lanes, height) for height in heights(lanes))]  # fmt: skip
-        declared = sorted({line for _, lines in parts for line in lines})
-        return "\n".join([text for text, _ in parts] + declared) + "\n"
+        parts = [_driver(name, kind, lanes), patch(kind, lanes), tile_of_data(kind, lanes), _tile_out(kind, lanes)]
+        return module([*parts, *(_rows(kind, lanes, height) for height in heights(lanes))])
 
 
-def _function(head: str, w: Writer) -> tuple[str, set[str]]:
-    body = "\n".join(w.lines)
-    return f"define {head} {{\nentry:\n{body}\n}}\n", w.declared
-
-
-def _at(w: Writer, base: str, offset: str | int) -> str:
-    return w.put(f"getelementptr {w.kind.name}, ptr {base}, i64 {offset}")
-
-
-def _load(w: Writer, place: str) -> str:
-    return w.put(f"load {w.vector}, ptr {place}, align {w.kind.size}")
-
-
-def _store(w: Writer, value: str, place: str) -> None:
-    w.lines.append(f"  store {w.vector} {value}, ptr {place}, align {w.kind.size}")
-
-
-def _mul(w: Writer, a: str, b: str | int) -> str:
-    return w.put(f"mul i64 {a}, {b}")
-
-
-def _add(w: Writer, a: str, b: str | int) -> str:
-    return w.put(f"add i64 {a}, {b}")
-
-
-def _min(w: Writer, a: str, b: str) -> str:
-    w.declared.add("declare i64 @llvm.smin.i64(i64, i64)")
-    return w.put(f"call i64 @llvm.smin.i64(i64 {a}, i64 {b})")
-
-
-def _patch(kind: Format, lanes: int) -> tuple[str, set[str]]:
-    """The pixels of a tile at an edge, with zeros around: what `tile_in` then reads."""
-    w = Writer(kind, lanes)
-    with _loop(w, "i", 0, str(POINTS)) as i:
-        y = _add(w, "%top", i)
-        y_in = w.put(f"icmp ult i64 {y}, %high")
-        with _loop(w, "j", 0, str(POINTS)) as j:
-            x = _add(w, "%left", j)
-            x_in = w.put(f"icmp ult i64 {x}, %wide")
-            inside = w.put(f"and i1 {y_in}, {x_in}")
-            pixel = _mul(w, _add(w, _mul(w, y, "%wide"), x), "%depth")
-            to = _at(w, "%patch", _mul(w, _add(w, _mul(w, i, POINTS), j), "%depth"))
-            w.lines.append(f"  br i1 {inside}, label %copy, label %clear")
-            w.lines.append("copy:")
-            source = _at(w, "%image", pixel)
-            with _loop(w, "c", 0, "%depth", lanes) as c:
-                _store(w, _load(w, _at(w, source, c)), _at(w, to, c))
-            w.lines += ["  br label %next", "clear:"]
-            with _loop(w, "z", 0, "%depth", lanes) as c:
-                _store(w, "zeroinitializer", _at(w, to, c))
-            w.lines += ["  br label %next", "next:"]
-    w.lines.append("  ret void")
-    return _function("internal void @patch(ptr %image, i64 %top, i64 %left, i64 %high, i64 %wide, i64 %depth, "
-                     "ptr %patch)", w)  # fmt: skip
-
-
-def _tile_in(kind: Format, lanes: int) -> tuple[str, set[str]]:
-    """All channels of one tile to the points."""
-    w = Writer(kind, lanes)
-    rows = ["%pixels"]
-    for _ in range(POINTS - 1):
-        rows.append(_at(w, rows[-1], "%down"))
-    every = [[row] for row in rows]
-    with _loop(w, "c", 0, "%depth", lanes) as c:
-        columns: list[list[str]] = []
-        steps = ["0", "%across"]
-        for j in range(2, POINTS):
-            steps.append(_mul(w, "%across", j))
-        starts = [_at(w, row[0], c) for row in every]
-        for j in range(POINTS):
-            columns.append(_spread(w, [_load(w, _at(w, start, steps[j])) for start in starts]))
-        out = _at(w, "%spread", c)
-        for i in range(POINTS):
-            for value in _spread(w, [column[i] for column in columns]):
-                _store(w, value, out)
-                out = _at(w, out, "%far")
-    w.lines.append("  ret void")
-    return _function("internal void @tile_in(ptr %pixels, i64 %down, i64 %across, i64 %depth, ptr %spread, i64 %far)",
-                     w)  # fmt: skip
-
-
-def _tile_out(kind: Format, lanes: int) -> tuple[str, set[str]]:
+def _tile_out(kind: Format, lanes: int) -> Part:
     """One tile of a panel's filters from the points, with all that follows."""
     w = Writer(kind, lanes)
     limits = [splat(w, f"%{name}", kind.name) for name in ("slope", "low", "top")]
-    with _loop(w, "u", 0, str(WIDE), lanes) as u:
+    with loop(w, "u", 0, str(WIDE), lanes) as u:
         w.lines.append("  br i1 %biased, label %bias.load, label %bias.end")
         w.lines.append("bias.load:")
-        loaded = _load(w, _at(w, "%bias", u))
+        loaded = load(w, at(w, "%bias", u))
         w.lines += ["  br label %bias.end", "bias.end:"]
         bias = w.put(f"phi {w.vector} [ zeroinitializer, %u ], [ {loaded}, %bias.load ]")
-        start, target, more = _at(w, "%products", u), _at(w, "%out", u), _at(w, "%residual", u)
-        columns = [_gather(w, [_load(w, _at(w, start, (i * POINTS + j) * WIDE)) for i in range(POINTS)])
+        start, target, more = at(w, "%products", u), at(w, "%out", u), at(w, "%residual", u)
+        columns = [_gather(w, [load(w, at(w, start, (i * POINTS + j) * WIDE)) for i in range(POINTS)])
                    for j in range(POINTS)]  # fmt: skip
         for i in range(TILE):
             w.lines += [f"  %row{i} = icmp sgt i64 %rows, {i}", f"  br i1 %row{i}, label %do{i}, label %done",
                         f"do{i}:"]  # fmt: skip
             values = _gather(w, [column[i] for column in columns])
             _look(w, i, values)
-            offset = _mul(w, "%down", i)
-            places = _at(w, target, offset), _at(w, more, offset)
+            offset = mul(w, "%down", i)
+            places = at(w, target, offset), at(w, more, offset)
             for j, value in enumerate(values):
                 _finish(w, f"{i}{j}", f"end{i}", w.binary("fadd", value, bias), places, limits, j)
             w.lines += [f"  br label %end{i}", f"end{i}:"]
         w.lines += ["  br label %done", "done:"]
     w.lines.append("  ret void")
     one = kind.name
-    return _function(f"internal void @tile_out(ptr %products, ptr %out, ptr %residual, i64 %down, i64 %columns, "
+    return define(f"internal void @tile_out(ptr %products, ptr %out, ptr %residual, i64 %down, i64 %columns, "
                      f"i64 %rows, i64 %cols, ptr %bias, i1 %biased, i1 %added, {one} %slope, {one} %low, {one} %top, "
                      f"ptr %lost)", w)  # fmt: skip
 
@@ -238,32 +113,32 @@ def _finish(w: Writer, name: str, out: str, value: str, places: tuple[str, str],
     slope, low, top = limits
     w.lines += [f"  %at{name} = icmp sgt i64 %cols, {j}", f"  br i1 %at{name}, label %put{name}, label %{out}",
                 f"put{name}:"]  # fmt: skip
-    step = _mul(w, "%columns", j)
+    step = mul(w, "%columns", j)
     w.lines += [f"  br i1 %added, label %add{name}, label %sum{name}", f"add{name}:"]
-    added = w.binary("fadd", value, _load(w, _at(w, places[1], step)))
+    added = w.binary("fadd", value, load(w, at(w, places[1], step)))
     w.lines += [f"  br label %sum{name}", f"sum{name}:"]
     value = w.put(f"phi {w.vector} [ {value}, %put{name} ], [ {added}, %add{name} ]")
     value = w.choose("olt", value, w.number(0.0), w.binary("fmul", value, slope), value)
     value = w.choose("olt", value, low, low, value)
-    _store(w, w.choose("ogt", value, top, top, value), _at(w, places[0], step))
+    store(w, w.choose("ogt", value, top, top, value), at(w, places[0], step))
 
 
-def _rows(kind: Format, lanes: int, height: int) -> tuple[str, set[str]]:
+def _rows(kind: Format, lanes: int, height: int) -> Part:
     """The product of some rows and a panel."""
     w = Writer(kind, lanes)
     groups = {0: "%data"}
     for g in range(3, height, 3):
-        groups[g] = _at(w, groups[g - 3], _mul(w, "%step", 3))
+        groups[g] = at(w, groups[g - 3], mul(w, "%step", 3))
     w.lines += ["  %step.2 = mul i64 %step, 2", "  br label %along", "along:",
                 "  %k = phi i64 [ 0, %entry ], [ %k.n, %along ]",
                 "  %w = phi ptr [ %panel, %entry ], [ %w.n, %along ]"]  # fmt: skip
     w.lines += [f"  %x{g} = phi ptr [ {p}, %entry ], [ %x{g}.n, %along ]" for g, p in groups.items()]
     sums = [[f"%s{r}.{u}" for u in range(2)] for r in range(height)]
     w.lines += [f"  {s} = phi {w.vector} [ zeroinitializer, %entry ], [ {s}.n, %along ]" for row in sums for s in row]
-    weight = [_load(w, _at(w, "%w", u * lanes)) for u in range(2)]
+    weight = [load(w, at(w, "%w", u * lanes)) for u in range(2)]
     for r, row in enumerate(sums):
         step = ("0", "%step", "%step.2")[r % 3]
-        place = _at(w, f"%x{r - r % 3}", step) if r % 3 else f"%x{r}"
+        place = at(w, f"%x{r - r % 3}", step) if r % 3 else f"%x{r}"
         number = splat(w, w.put(f"load {kind.name}, ptr {place}, align {kind.size}"), kind.name)
         for s, part in zip(row, weight):
             w.lines.append(f"  {s}.n = bitcast {w.vector} {w.fma(number, part, s)} to {w.vector}")
@@ -273,27 +148,15 @@ def _rows(kind: Format, lanes: int, height: int) -> tuple[str, set[str]]:
                 "keep:"]  # fmt: skip
     for r, row in enumerate(sums):
         for u, s in enumerate(row):
-            _store(w, f"{s}.n", _at(w, "%result", r * _SQUARE * WIDE + u * lanes))
+            store(w, f"{s}.n", at(w, "%result", r * SQUARE * WIDE + u * lanes))
     w.lines.append("  ret void")
-    return _function(f"internal void @rows{height}(ptr %data, i64 %step, ptr %panel, i64 %depth, ptr %result)", w)
+    return define(f"internal void @rows{height}(ptr %data, i64 %step, ptr %panel, i64 %depth, ptr %result)", w)
 
 
-def _tile_place(w: Writer, t: str) -> tuple[str, str, str]:
-    """Write which image a tile belongs to, and the row and column of its first result."""
-    each = _mul(w, "%down", "%across")
-    image, rest = w.put(f"udiv i64 {t}, {each}"), w.put(f"urem i64 {t}, {each}")
-    y, x = w.put(f"udiv i64 {rest}, %across"), w.put(f"urem i64 {rest}, %across")
-    return image, _mul(w, y, TILE), _mul(w, x, TILE)
-
-
-def _driver(name: str, kind: Format, lanes: int) -> tuple[str, set[str]]:
+def _driver(name: str, kind: Format, lanes: int) -> Part:
     """The loop over blocks."""
     w = Writer(kind, lanes)
-    for index, argument in enumerate(ARGUMENTS, 1):
-        w.lines += [f"  %{argument}.a = getelementptr i64, ptr %args, i64 {index}",
-                    f"  %{argument} = load i64, ptr %{argument}.a"]  # fmt: skip
-        if argument in ("data", "points", "out", "bias", "residual", "scratch"):
-            w.lines.append(f"  %{argument}.p = inttoptr i64 %{argument} to ptr")
+    arguments(w, ARGUMENTS, ("data", "points", "out", "bias", "residual", "scratch"))
     w.lines += [
         "  %own = atomicrmw add ptr %taken.a, i64 1 monotonic",
         "  %own.at = mul i64 %own, %scratch_size",
@@ -309,65 +172,37 @@ def _driver(name: str, kind: Format, lanes: int) -> tuple[str, set[str]]:
         "  %biased = icmp ne i64 %bias, 0",
         f"  %row = add i64 %depth, {PAD}",
         "  %far = mul i64 %row, %block_tiles",
-        "  br label %fetch",
-        "fetch:",
-        "  %b = atomicrmw add ptr %args, i64 1 monotonic",
-        "  %some = icmp slt i64 %b, %blocks",
-        "  br i1 %some, label %block, label %finish",
-        "finish:",
-        "  ret void",
-        "block:",
+    ]
+    fetch(w)
+    w.lines += [
         "  %b.down = udiv i64 %b, %blocks_across",
         "  %b.across = urem i64 %b, %blocks_across",
         "  %t0 = mul i64 %b.down, %block_tiles",
         "  %p0 = mul i64 %b.across, %block_panels",
     ]
-    t1 = _min(w, _add(w, "%t0", "%block_tiles"), "%tiles")
-    p1 = _min(w, _add(w, "%p0", "%block_panels"), "%panels")
+    t1 = least(w, add(w, "%t0", "%block_tiles"), "%tiles")
+    p1 = least(w, add(w, "%p0", "%block_panels"), "%panels")
     count = w.put(f"sub i64 {t1}, %t0")
-    with _loop(w, "in", 0, count) as t:
-        _spread_tile(w, t)
-    with _loop(w, "p", "%p0", p1) as p:
+    with loop(w, "in", 0, count) as t:
+        to_points(w, "in", add(w, "%t0", t), DATA, at(w, "%spread", mul(w, t, "%row")), "%far")
+    with loop(w, "p", "%p0", p1) as p:
         _products(w, p, count)
-        with _loop(w, "back", 0, count) as t:
+        with loop(w, "back", 0, count) as t:
             _gather_tile(w, t, p)
     w.lines.append("  br label %fetch")
-    return _function(f"void @{name}(ptr %args)", w)
-
-
-def _spread_tile(w: Writer, t: str) -> None:
-    """Write the way of a tile to the points, through a patch where it reaches beyond the image."""
-    image, y, x = _tile_place(w, _add(w, "%t0", t))
-    top, left = w.put(f"sub i64 {y}, %pad_high"), w.put(f"sub i64 {x}, %pad_wide")
-    line = _mul(w, "%wide", "%depth")
-    start = _at(w, "%data.p", _mul(w, _mul(w, image, "%high"), line))
-    inner = [w.put(f"icmp sge i64 {edge}, 0") for edge in (top, left)]
-    for edge, size in ((top, "%high"), (left, "%wide")):
-        inner.append(w.put(f"icmp sle i64 {_add(w, edge, POINTS)}, {size}"))
-    inside = inner[0]
-    for each in inner[1:]:
-        inside = w.put(f"and i1 {inside}, {each}")
-    direct = _at(w, start, _mul(w, _add(w, _mul(w, top, "%wide"), left), "%depth"))
-    narrow = _mul(w, "%depth", POINTS)
-    w.lines += [f"  br i1 {inside}, label %inner, label %edge", "edge:",
-                f"  call void @patch(ptr {start}, i64 {top}, i64 {left}, i64 %high, i64 %wide, i64 %depth, ptr %piece)",
-                "  br label %inner", "inner:"]  # fmt: skip
-    pixels = w.put(f"phi ptr [ {direct}, %in ], [ %piece, %edge ]")
-    down = w.put(f"phi i64 [ {line}, %in ], [ {narrow}, %edge ]")
-    to = _at(w, "%spread", _mul(w, t, "%row"))
-    w.lines.append(f"  call void @tile_in(ptr {pixels}, i64 {down}, i64 %depth, i64 %depth, ptr {to}, i64 %far)")
+    return define(f"void @{name}(ptr %args)", w)
 
 
 def _products(w: Writer, p: str, count: str) -> None:
     """Write the products at the points for one panel, two vectors of it at a time."""
     tall, short = heights(w.width)
     most = w.put(f"sub i64 {count}, {tall - short}")  # so many rows are worth the greater height
-    size = _mul(w, "%depth", WIDE)
-    first = _mul(w, p, _SQUARE)
-    with _loop(w, "point", 0, str(_SQUARE)) as point, _loop(w, "part", 0, str(WIDE), 2 * w.width) as part:
-        panel = _at(w, _at(w, "%points.p", _mul(w, _add(w, first, point), size)), part)
-        rows = _at(w, "%spread", _mul(w, point, "%far"))
-        to = _at(w, _at(w, "%product", _mul(w, point, WIDE)), part)
+    size = mul(w, "%depth", WIDE)
+    first = mul(w, p, SQUARE)
+    with loop(w, "point", 0, str(SQUARE)) as point, loop(w, "part", 0, str(WIDE), 2 * w.width) as part:
+        panel = at(w, at(w, "%points.p", mul(w, add(w, first, point), size)), part)
+        rows = at(w, "%spread", mul(w, point, "%far"))
+        to = at(w, at(w, "%product", mul(w, point, WIDE)), part)
         w.lines += ["  br label %tall", "tall:", "  %r = phi i64 [ 0, %part ], [ %r.n, %tall.do ]",
                     f"  %r.some = icmp slt i64 %r, {most}", "  br i1 %r.some, label %tall.do, label %short",
                     "tall.do:"]  # fmt: skip
@@ -381,22 +216,22 @@ def _products(w: Writer, p: str, count: str) -> None:
 
 def _some_rows(w: Writer, height: int, now: str, rows: str, panel: str, to: str) -> None:
     """Write the call for some rows from number `now` on, and the number of the next."""
-    source, target = _at(w, rows, _mul(w, now, "%row")), _at(w, to, _mul(w, now, _SQUARE * WIDE))
+    source, target = at(w, rows, mul(w, now, "%row")), at(w, to, mul(w, now, SQUARE * WIDE))
     w.lines += [f"  call void @rows{height}(ptr {source}, i64 %row, ptr {panel}, i64 %depth, ptr {target})",
                 f"  {now}.n = add i64 {now}, {height}"]  # fmt: skip
 
 
 def _gather_tile(w: Writer, t: str, p: str) -> None:
     """Write the way of a tile back from the points."""
-    image, y, x = _tile_place(w, _add(w, "%t0", t))
-    pixel = _add(w, _mul(w, _add(w, _mul(w, image, "%out_high"), y), "%out_wide"), x)
-    column = _mul(w, p, WIDE)
-    offset = _add(w, _mul(w, pixel, "%columns"), column)
-    out, more = _at(w, "%out.p", offset), _at(w, "%residual.p", offset)
-    source = _at(w, "%product", _mul(w, t, _SQUARE * WIDE))
-    line = _mul(w, "%out_wide", "%columns")
+    image, y, x = place_of(w, add(w, "%t0", t))
+    pixel = add(w, mul(w, add(w, mul(w, image, "%out_high"), y), "%out_wide"), x)
+    column = mul(w, p, WIDE)
+    offset = add(w, mul(w, pixel, "%columns"), column)
+    out, more = at(w, "%out.p", offset), at(w, "%residual.p", offset)
+    source = at(w, "%product", mul(w, t, SQUARE * WIDE))
+    line = mul(w, "%out_wide", "%columns")
     rows, cols = w.put(f"sub i64 %out_high, {y}"), w.put(f"sub i64 %out_wide, {x}")
-    bias, one = _at(w, "%bias.p", column), w.kind.name
+    bias, one = at(w, "%bias.p", column), w.kind.name
     w.lines.append(f"  call void @tile_out(ptr {source}, ptr {out}, ptr {more}, i64 {line}, i64 %columns, i64 {rows}, "
                    f"i64 {cols}, ptr {bias}, i1 %biased, i1 %added, {one} %slope.f, {one} %low.f, {one} %top.f, "
                    f"ptr %lost.a)")  # fmt: skip

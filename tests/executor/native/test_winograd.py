@@ -32,11 +32,9 @@ def images(*shape):
 @pytest.fixture(params=list(KINDS))
 def processor(request, monkeypatch):
     """Let convolutions be compiled for one kind of processor."""
-    convolve._kernel.cache_clear()
     convolve._blocks.cache_clear()
     monkeypatch.setattr(convolve, "compiler", lambda: compiler_for(request.param))
     yield request.param
-    convolve._kernel.cache_clear()
     convolve._blocks.cache_clear()
 
 
@@ -127,3 +125,52 @@ def test_what_is_not_served_goes_to_torch():
     taped = images(1, 16, 6, 6).requires_grad_()
     assert convolve.convolution(taped, points, None, None, (1, 1)).requires_grad
     assert convolve.convolution(images(0, 16, 6, 6), points, None, None, (1, 1)).shape == (0, 32, 6, 6)
+
+
+def test_gradients_of_weights(processor):
+    @given(CASES)
+    @settings(max_examples=30)
+    def check(case):
+        torch.manual_seed(case["seed"])
+        threads = torch.get_num_threads()
+        torch.set_num_threads(case["threads"])
+        try:
+            data = images(case["n"], case["channels"], case["high"], case["wide"])
+            shape = (case["n"], case["filters"], *(data.shape[k + 2] + 2 * case["pad"][k] - 2 for k in (0, 1)))
+            grad = images(*shape)
+            wanted = plain.weight_gradient(grad.double(), data.double(), case["pad"])
+            found = convolve.weight_gradient(grad, data, case["pad"])
+        finally:
+            torch.set_num_threads(threads)
+        assert found.is_contiguous()
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * max(1, float(wanted.abs().max())))
+
+    check()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sizes", [(4, 32, 32, 28), (1, 272, 64, 40), (2, 16, 128, 9)])
+def test_gradients_of_weights_in_parts(sizes, threads):
+    """Many tiles, so that threads have parts of them, and parts several steps; many channels; many panels."""
+    n, channels, filters, side = sizes
+    torch.manual_seed(0)
+    data, grad = images(n, channels, side, side), images(n, filters, side, side)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = convolve.weight_gradient(grad, data, (1, 1))
+    finally:
+        torch.set_num_threads(before)
+    wanted = plain.weight_gradient(grad.double(), data.double(), (1, 1))
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e38])
+def test_gradients_of_weights_that_are_not_finite(value):
+    torch.manual_seed(0)
+    data, grad = images(1, 32, 12, 12), images(1, 32, 12, 12)
+    data[0, 3, 0, 11] = value
+    grad[0, 5, 0, 0] = 2.0
+    found, wanted = convolve.weight_gradient(grad, data, (1, 1)), plain.weight_gradient(grad, data, (1, 1))
+    assert torch.equal(found.isfinite(), wanted.isfinite()) and torch.equal(found.isnan(), wanted.isnan())
+    assert not wanted[:, 3].isfinite().all() or value == 1e38

@@ -1,0 +1,138 @@
+"""The gradient of 3×3 kernels by Winograd's way: sums over all tiles of data and results' gradients at the points.
+
+The one idea: what the convolution multiplies at a point, its gradient multiplies there, too: 36 products
+(channels × tiles)·(tiles × filters), with data brought to the points as before and gradients by the transpose of the
+way back. Rows of a product are channels, which lie side by side in spread data, so nothing has to be put in order. The
+sums then go from the points to the weights (winograd_weights.py). Called like segments (emit.py), with `ARGUMENTS`; in
+a thread's scratch memory are
+
+    spread data (36, tiles of a block, C + 16) · spread gradients of one panel (36, tiles of a block, WIDE) · a patch
+
+    sums: (parts, panels, 36, C, WIDE): threads share tiles or panels out, and a part of the tiles has sums of its own
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from ...ops.winograd import TILE, WIDE
+from .frame import splat
+from .phrases import Part, add, arguments, at, define, fetch, least, load, loop, module, mul, store
+from .vector_math import Format, Writer
+from .winograd_tiles import DATA, PAD, SQUARE, Image, heights, patch, tile_of_data, tile_of_gradient, to_points
+
+__all__ = ["WinogradGradient", "ARGUMENTS"]
+
+ARGUMENTS = (
+    "taken", "tiles", "part_tiles", "block_tiles", "block_panels", "blocks", "blocks_across", "panels", "depth",
+    "data", "high", "wide", "pad_high", "pad_wide", "down", "across", "grad", "out_high", "out_wide", "columns",
+    "sums", "part_size", "scratch", "scratch_size", "gradients", "patch",
+)  # fmt: skip
+"""Names of the arguments after the counter of blocks; see winograd.py. part_tiles : tiles that a block adds up, in
+steps of block_tiles; part_size : of sums, in elements; gradients : where in scratch memory spread gradients begin."""
+
+_GRADIENT = Image("tile_of_gradient", TILE, "%panel.grad", "%out_high", "%out_wide", "%columns", str(WIDE), None)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WinogradGradient:
+    """The function of the sums."""
+
+    cost = 1
+
+    def module(self, name: str, kind: Format, vector_bytes: int) -> str:
+        """Return the text of the function and of its parts."""
+        lanes = vector_bytes // kind.size
+        tiles = [make(kind, lanes) for make in (patch, tile_of_data, tile_of_gradient)]
+        return module([_driver(name, kind, lanes), *tiles, *(_sums(kind, lanes, height) for height in heights(lanes))])
+
+
+def _sums(kind: Format, lanes: int, height: int) -> Part:
+    """Some rows of a product, added to what is there but at first."""
+    w = Writer(kind, lanes)
+    sums = [[f"%s{r}.{u}" for u in range(2)] for r in range(height)]
+    w.lines += ["  br label %along", "along:", "  %k = phi i64 [ 0, %entry ], [ %k.n, %along ]",
+                "  %x = phi ptr [ %data, %entry ], [ %x.n, %along ]",
+                "  %g = phi ptr [ %grad, %entry ], [ %g.n, %along ]"]  # fmt: skip
+    w.lines += [f"  {s} = phi {w.vector} [ zeroinitializer, %entry ], [ {s}.n, %along ]" for row in sums for s in row]
+    gradient = [load(w, at(w, "%g", u * lanes)) for u in range(2)]
+    for r, row in enumerate(sums):
+        number = splat(w, w.put(f"load {kind.name}, ptr {at(w, '%x', r)}, align {kind.size}"), kind.name)
+        for s, part in zip(row, gradient):
+            w.lines.append(f"  {s}.n = bitcast {w.vector} {w.fma(number, part, s)} to {w.vector}")
+    w.lines += [f"  %x.n = getelementptr {kind.name}, ptr %x, i64 %step",
+                f"  %g.n = getelementptr {kind.name}, ptr %g, i64 {WIDE}", "  %k.n = add i64 %k, 1",
+                "  %k.more = icmp slt i64 %k.n, %depth", "  br i1 %k.more, label %along, label %keep",
+                "keep:", "  br i1 %fresh, label %first, label %later"]  # fmt: skip
+    for label in ("first", "later"):
+        w.lines.append(f"{label}:")
+        for r, row in enumerate(sums):
+            for u, s in enumerate(row):
+                place = at(w, "%result", r * WIDE + u * lanes)
+                store(w, f"{s}.n" if label == "first" else w.binary("fadd", f"{s}.n", load(w, place)), place)
+        w.lines.append("  ret void")
+    return define(f"internal void @sums{height}(ptr %data, i64 %step, ptr %grad, i64 %depth, ptr %result, i1 %fresh)",
+                  w)  # fmt: skip
+
+
+def _driver(name: str, kind: Format, lanes: int) -> Part:
+    """The loop over blocks, and in each over tiles and panels."""
+    w = Writer(kind, lanes)
+    arguments(w, ARGUMENTS, ("data", "grad", "sums", "scratch"))
+    w.lines += [
+        "  %own = atomicrmw add ptr %taken.a, i64 1 monotonic",
+        "  %own.at = mul i64 %own, %scratch_size",
+        f"  %spread = getelementptr {kind.name}, ptr %scratch.p, i64 %own.at",
+        f"  %spread.grad = getelementptr {kind.name}, ptr %spread, i64 %gradients",
+        f"  %piece = getelementptr {kind.name}, ptr %spread, i64 %patch",
+        f"  %row = add i64 %depth, {PAD}",
+        "  %far = mul i64 %row, %block_tiles",
+        f"  %far.grad = mul i64 %block_tiles, {WIDE}",
+    ]
+    fetch(w)
+    part, across = w.put("udiv i64 %b, %blocks_across"), w.put("urem i64 %b, %blocks_across")
+    start, first = mul(w, part, "%part_tiles"), mul(w, across, "%block_panels")
+    end = least(w, add(w, start, "%part_tiles"), "%tiles")
+    last = least(w, add(w, first, "%block_panels"), "%panels")
+    sums = at(w, "%sums.p", mul(w, part, "%part_size"))
+    w.lines += ["  br label %steps", "steps:", f"  %t0 = phi i64 [ {start}, %block ], [ %t0.n, %p.out ]",
+                "  %t0.n = add i64 %t0, %block_tiles", f"  %t0.some = icmp slt i64 %t0, {end}",
+                "  br i1 %t0.some, label %step.do, label %fetch", "step.do:",
+                f"  %fresh = icmp eq i64 %t0, {start}"]  # fmt: skip
+    count = w.put(f"sub i64 {least(w, '%t0.n', end)}, %t0")
+    with loop(w, "in", 0, count) as t:
+        to_points(w, "in", add(w, "%t0", t), DATA, at(w, "%spread", mul(w, t, "%row")), "%far")
+    with loop(w, "p", first, last) as p:
+        w.lines.append(f"  %panel.grad = getelementptr {kind.name}, ptr %grad.p, i64 {mul(w, p, WIDE)}")
+        with loop(w, "grads", 0, count) as t:
+            to_points(w, "grads", add(w, "%t0", t), _GRADIENT, at(w, "%spread.grad", mul(w, t, WIDE)), "%far.grad")
+        _products(w, p, count, sums)
+    w.lines.append("  br label %steps")
+    return define(f"void @{name}(ptr %args)", w)
+
+
+def _products(w: Writer, p: str, count: str, sums: str) -> None:
+    """Write the products at the points for one panel, two vectors of it at a time."""
+    tall, short = heights(w.width)
+    first = mul(w, p, SQUARE)
+    with loop(w, "point", 0, str(SQUARE)) as point, loop(w, "part", 0, str(WIDE), 2 * w.width) as part:
+        rows = at(w, "%spread", mul(w, point, "%far"))
+        panel = at(w, at(w, "%spread.grad", mul(w, point, "%far.grad")), part)
+        to = at(w, at(w, sums, mul(w, mul(w, add(w, first, point), "%depth"), WIDE)), part)
+        ways = (("tall", tall, "%r", "0", "part"), ("short", short, "%q", "%r", "tall"))
+        for label, height, now, begin, before in ways:
+            w.lines += [
+                *([f"  br label %{label}"] if label == "tall" else []),
+                f"{label}:",
+                f"  {now} = phi i64 [ {begin}, %{before} ], [ {now}.n, %{label}.do ]",
+                f"  {now}.n = add i64 {now}, {height}",
+                f"  {now}.some = icmp sle i64 {now}.n, %depth",
+                f"  br i1 {now}.some, label %{label}.do, label %{'short' if label == 'tall' else 'short.out'}",
+                f"{label}.do:",
+            ]
+            source, target = at(w, rows, now), at(w, to, mul(w, now, WIDE))
+            w.lines += [f"  call void @sums{height}(ptr {source}, i64 %row, ptr {panel}, i64 {count}, ptr {target}, "
+                        "i1 %fresh)", f"  br label %{label}"]  # fmt: skip
+        w.lines.append("short.out:")
