@@ -1,4 +1,5 @@
-"""mx.contrib: mixed precision (`amp`), a loader as an iterator (`io`), the old paths of nd.contrib and sym.contrib.
+"""mx.contrib: mixed precision (`amp`), a loader as an iterator (`io`), ONNX by its old names (`onnx`), and the old
+paths of nd.contrib and sym.contrib.
 
 The one idea: each module is imported when it is first used; a name that 1.9.1 had and Glueball has not says why.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..base.registry import closest
 
-__all__ = ["amp", "io", "nd", "ndarray", "sym", "symbol"]
+__all__ = ["amp", "io", "nd", "ndarray", "onnx", "sym", "symbol"]
 
 _ELSEWHERE = {
     "nd": "ndarray.contrib",
@@ -19,8 +20,7 @@ _ELSEWHERE = {
     "symbol": "symbol.contrib",
 }
 _ABSENT = {
-    "onnx": "ONNX is outside of this version",
-    "onnx2mx": "ONNX is outside of this version",
+    "onnx2mx": "use glueball.contrib.onnx: import_model, import_to_gluon and get_model_metadata",
     "quantization": "8-bit quantisation is outside of this version; net.cast('bfloat16') halves the memory",
     "tensorboard": "write scalars with torch.utils.tensorboard.SummaryWriter",
     "tensorrt": "TensorRT is outside of this version; hybridize() compiles on the device",
@@ -30,7 +30,7 @@ _ABSENT = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("amp", "io"):
+    if name in ("amp", "io", "onnx"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in _ELSEWHERE:
         package = importlib.import_module(__name__.rpartition(".")[0])

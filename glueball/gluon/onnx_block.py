@@ -96,6 +96,11 @@ class ONNXBlock(SymbolBlock):
                 raise  # these are the very sizes of the model
             return None  # numbers that stand for open sizes need not fit the model
 
+    @property
+    def general(self) -> Reading | None:
+        """The graph that serves all sizes; None where each call's sizes have one of their own."""
+        return self._general
+
     # -- calls ---------------------------------------------------------------------------------------------------------
     def forward(self, x: Any, *args: Any) -> Any:
         """Run the model on arrays, or compose it onto symbols; inputs take the element types that it declares."""

@@ -37,7 +37,7 @@ def import_model(source: Any, shapes: Mapping[str, Sequence[int | str]] | None =
     Parameters
     ----------
     source : str, os.PathLike, bytes or onnx.ModelProto
-        The model, of an operator set from 7 to 28. Weights in files beside it are found from its path.
+        The model, of an operator set from 1 to 28. Weights in files beside it are found from its path.
     shapes : dict of str to tuple, optional
         Other shapes of inputs than the model declares; a text stands for an open size:
         ``{"data": ("batch", 3, 224, 224)}``.

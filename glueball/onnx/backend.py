@@ -116,7 +116,7 @@ def _numpy(value: NDArray) -> np.ndarray:
 
 def _constants(block: Any) -> Any:
     """The outputs of a model without inputs."""
-    reading = block._general
+    reading = block.general
     held = {node.name: value for node, value in reading.constants.items()}
     held |= {node.name: parameter.data() for node, parameter in block._nodes.items()}
     return Symbol(list(reading.outputs)).eval(**held)

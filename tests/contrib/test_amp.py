@@ -199,7 +199,7 @@ def test_refusals() -> None:
     assert lists.target_name(np.float16) == "float16"
 
 
-@pytest.mark.parametrize("name", ["onnx", "quantization", "text", "nothing"])
+@pytest.mark.parametrize("name", ["onnx2mx", "quantization", "text", "nothing"])
 def test_absent_modules_say_why(name: str) -> None:
     with pytest.raises(AttributeError, match=name):
         getattr(mx.contrib, name)

@@ -20,7 +20,7 @@ from .tensors import Array, array_of, element_name, refusal, shape_of
 __all__ = ["OPSETS", "Declared", "Model", "Source", "checked_nodes", "open_model"]
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
-OPSETS = range(7, 29)  # 7: broadcasting as in NumPy; 28: the newest whose changes were read
+OPSETS = range(1, 29)  # 28: the newest whose changes were read; what the first ones had as attributes is refused
 _LARGEST_DIM = 2**40
 
 
@@ -95,6 +95,8 @@ def _checked(proto: onnx.ModelProto, directory: str | None, name: str) -> Model:
         if not tensor.name or tensor.name in weights:
             raise refusal(name, "A weight has no name, or that of another.", tensor.name)
         weights[tensor.name] = array_of(tensor, directory, f"weight {tensor.name!r}")
+    proto = _with_own_states(proto, weights)
+    graph = proto.graph
     inputs = [_declared(value) for value in graph.input if value.name not in weights]
     functions = {(function.domain, function.name): function for function in proto.functions}
     known = {*weights, *(one.name for one in inputs)}
@@ -105,6 +107,35 @@ def _checked(proto: onnx.ModelProto, directory: str | None, name: str) -> Model:
     if not outputs:
         raise refusal(name, "The graph has no output.")
     return Model(name, proto, opsets, tuple(inputs), outputs, weights, directory, functions)
+
+
+def _with_own_states(proto: onnx.ModelProto, weights: dict[str, Array]) -> onnx.ModelProto:
+    """Give every BatchNormalization a mean and a variance of its own; exporters keep equal weights (zeros) once.
+
+    Running statistics are written while training, so they must not be another layer's shift as well.
+    """
+    same = {name: name for name in weights}  # a weight, by the names that Identity gives it
+    uses: dict[str, int] = {}
+    for node in proto.graph.node:
+        if node.op_type == "Identity" and len(node.input) == len(node.output) == 1 and node.input[0] in same:
+            same[node.output[0]] = same[node.input[0]]
+            continue
+        for name in node.input:
+            uses[same.get(name, name)] = uses.get(same.get(name, name), 0) + 1
+    shared = [(i, at) for i, node in enumerate(proto.graph.node) for at in (3, 4)
+              if node.op_type == "BatchNormalization" and len(node.input) == 5 and node.input[at] in same
+              and uses[same[node.input[at]]] > 1]
+    if shared:
+        own = onnx.ModelProto()
+        own.CopyFrom(proto)
+        proto = own
+    for i, at in shared:
+        node = proto.graph.node[i]
+        name = f"{node.name or node.output[0]}.{'running_mean' if at == 3 else 'running_var'}"
+        if name not in weights:
+            weights[name] = weights[same[node.input[at]]]
+            node.input[at] = name
+    return proto
 
 
 def _declared(value: onnx.ValueInfoProto) -> Declared:

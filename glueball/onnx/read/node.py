@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import numpy as np
+from onnx import GraphProto
 
 from .builder import Builder
 from .held import Held, Needs, Refused, Shape, common
@@ -92,6 +93,13 @@ class Step:
         common([row.tolist() for row in rows])
         return rows[0]
 
+    def number(self, index: int) -> Any:
+        """The one number that an input is."""
+        found = self.value(index)
+        if found.size != 1:
+            raise Refused(f"its input {index} must be one number")
+        return found.ravel()[0]
+
     def axes(self, index: int, rank: int, default: Sequence[int] | None = None) -> list[int] | None:
         """Axes, an attribute in old operator sets and input `index` in new ones, counted from the front."""
         if self.maybe(index) is not None:
@@ -107,6 +115,13 @@ class Step:
         if not -rank <= axis < rank:
             raise Refused(f"there is no axis {axis} in an array of {rank} axes")
         return axis % rank
+
+    def inner(self, name: str, given: Sequence[Held]) -> list[Held]:
+        """Read a graph among the attributes, with values for its inputs; it sees the values around it."""
+        graph = self.attrs.get(name)
+        if not isinstance(graph, GraphProto):
+            raise Refused(f"its attribute {name} must be a graph")
+        return self.around(graph, given)
 
     # -- writing -------------------------------------------------------------------------------------------------------
     def call(self, name: str, *inputs: Held | None, **attrs: Any) -> Held:

@@ -30,7 +30,7 @@ from .operators import IMPORTERS
 __all__ = ["Reading", "read", "variables_of", "worlds_of"]
 
 _DEEPEST = 32  # graphs in graphs
-_MOST = 100_000  # nodes, counted as often as loops repeat them
+MORE = 20_000  # nodes than the file has: loops and functions that are written out
 # Open sizes in three worlds: numbers that no layer's own size is likely to equal, and far apart, so that what depends
 # on a size (the smaller of it and 512) is seen to.
 _PROBES = (67, 211, 1031), (71, 223, 1049), (73, 227, 1061), (79, 229, 1063), (83, 233, 1069), (89, 239, 1087)
@@ -102,7 +102,7 @@ def read(model: Model, data: Mapping[str, Node], parameters: Mapping[str, Node],
     Varies, Needs
         It must be read for one set of sizes, or with the numbers of some inputs.
     """
-    walk = _Walk(model, Builder(len(worlds), parameters))
+    walk = _Walk(model, Builder(len(worlds), parameters), opsets=model.opsets)
     scope: dict[str, Held | None] = {}
     for name, node in data.items():
         kinds = [TensorType(shapes[name], dtypes.as_torch(dtypes_given[name])) for shapes in worlds]
@@ -135,16 +135,22 @@ class _Walk:
     refusals: list[str] = field(default_factory=list)
     depth: int = 0
     count: int = 0
+    bound: Mapping[str, Any] = field(default_factory=dict[str, Any])  # attributes of the function's call
+    opsets: Mapping[str, int] = field(default_factory=dict[str, int])
 
-    def graph(self, nodes: Any, outputs: Sequence[str], scope: Any) -> list[Held]:
-        """Read nodes in order and return the outputs; values that could not be made are None in the scope."""
+    def graph(self, nodes: Any, outputs: Sequence[str], scope: Any,
+              absent: frozenset[str] = frozenset()) -> list[Held]:
+        """Read nodes in order and return the outputs; values that could not be made are None in the scope.
+
+        absent : names of a function's inputs that its call leaves out
+        """
         for node in nodes:
             self.count += 1
-            if self.count > _MOST:
-                raise UnsupportedError(explain(self.model.name, f"The graph has more than {_MOST} nodes, loops "
-                                               "written out."))
+            if self.count > len(self.model.proto.graph.node) + MORE:
+                raise UnsupportedError(explain(self.model.name, "The graph is too large, loops written out.",
+                                               expected=f"at most {MORE} nodes in turns of loops"))
             ins = [scope[name] if name else None for name in node.input]
-            if any(name and held is None for name, held in zip(node.input, ins)):
+            if any(name and held is None and name not in absent for name, held in zip(node.input, ins)):
                 found: Sequence[Held | None] = [None] * len(node.output)  # an input was refused already
             else:
                 found = self.node(node, ins, scope)
@@ -159,18 +165,19 @@ class _Walk:
     def node(self, node: Any, ins: Sequence[Held | None], scope: Any) -> Sequence[Held | None]:
         """Return the results of one node; a refusal is written down."""
         domain = "" if node.domain == "ai.onnx" else node.domain
-        where = f"{domain + '.' if domain else ''}{node.op_type} ({(node.name or ', '.join(node.output))!r})"
+        title = node.name or ", ".join(filter(None, node.output))
+        where = f"{domain + '.' if domain else ''}{node.op_type} ({title!r})"
         self.builder.origin, self.builder.hint = where, node.name or next(iter(node.output), node.op_type)
         function = self.model.functions.get((node.domain, node.op_type))
         rule = IMPORTERS.get((domain, node.op_type))
         try:
             if rule is None and function is None:
                 raise Refused("it has no rule")
-            attrs = {one.name: attribute_of(one, self.model.directory, where) for one in node.attribute}
-            step = Step(self.builder, node.op_type, where, self.model.opsets.get(domain, 0), ins, attrs, node.output,
-                        lambda graph, given: self.inner(graph, given, scope))
+            attrs = self.attributes(node, where)
             if rule is None:
-                raise Refused("functions that a model brings along are not read")
+                return self.function(function, ins, attrs)
+            step = Step(self.builder, node.op_type, where, self.opsets.get(domain, 0), ins, attrs, node.output,
+                        lambda graph, given: self.inner(graph, given, scope))
             found = rule(step)
             return [found] if isinstance(found, Held) else list(found)
         except Refused as error:
@@ -185,10 +192,44 @@ class _Walk:
                                           received=_inputs(ins))) from error
         return [None] * len(node.output)
 
+    def attributes(self, node: Any, where: str) -> dict[str, Any]:
+        """Return a node's attributes; within a function some are those of its call."""
+        found: dict[str, Any] = {}
+        for one in node.attribute:
+            if not one.ref_attr_name:
+                found[one.name] = attribute_of(one, self.model.directory, where)
+            elif one.ref_attr_name in self.bound:
+                found[one.name] = self.bound[one.ref_attr_name]
+        return found
+
+    def function(self, function: Any, ins: Sequence[Held | None], attrs: Mapping[str, Any]) -> list[Held]:
+        """Read a function that the model brings along, in the place of its call."""
+        if self.depth >= _DEEPEST:
+            raise Refused("functions are nested too deeply")
+        if len(ins) > len(function.input):
+            raise Refused(f"its function takes {len(function.input)} values and is given {len(ins)}")
+        inside: dict[str, Held | None] = dict(zip(function.input, [*ins, *[None] * len(function.input)]))
+        checked_nodes(function.node, function.output, set(inside), self.model.name)
+        outside = self.bound, self.opsets
+        defaults = {one.name: attribute_of(one, self.model.directory, function.name)
+                    for one in function.attribute_proto}
+        self.bound = {**defaults, **attrs}
+        self.opsets = {("" if one.domain == "ai.onnx" else one.domain): int(one.version)
+                       for one in function.opset_import} or self.opsets
+        self.depth, before = self.depth + 1, len(self.refusals)
+        try:
+            found = self.graph(function.node, function.output, inside, frozenset(function.input[len(ins):]))
+        finally:
+            self.depth, (self.bound, self.opsets) = self.depth - 1, outside
+        if len(self.refusals) > before:
+            raise Refused("its function holds such operators")
+        return found
+
     def inner(self, graph: Any, given: Sequence[Held], scope: Any) -> list[Held]:
         """Read a graph within the graph: a branch, or one turn of a loop."""
         if self.depth >= _DEEPEST:
             raise Refused("graphs are nested too deeply")
+        self.count += 1
         if len(given) != len(graph.input):
             raise Refused(f"its graph takes {len(graph.input)} values and is given {len(given)}")
         inside = ChainMap[str, Any]({}, scope)

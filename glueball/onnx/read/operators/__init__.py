@@ -6,7 +6,22 @@ to the cases of ONNX's own test suite.
 """
 
 from ..node import IMPORTERS
-from . import arithmetic, convolution, indexing, normalization, pooling, products, recurrent, reduction, shapes
+from . import (
+    arithmetic,
+    control,
+    convolution,
+    einsum,
+    indexing,
+    losses,
+    normalization,
+    pooling,
+    products,
+    quantized,
+    recurrent,
+    reduction,
+    shapes,
+    vision,
+)
 
-__all__ = ["IMPORTERS", "arithmetic", "convolution", "indexing", "normalization", "pooling", "products", "recurrent",
-           "reduction", "shapes"]
+__all__ = ["IMPORTERS", "arithmetic", "control", "convolution", "einsum", "indexing", "losses", "normalization",
+           "pooling", "products", "quantized", "recurrent", "reduction", "shapes", "vision"]

@@ -40,10 +40,10 @@ def _identity(s: Step) -> Any:
         return s.x
     if s.maybe(2) is not None and bool(np.any(s.value(2))):
         ratio = s.maybe(1)
-        share = 0.5 if ratio is None else float(s.value(1))
+        share = 0.5 if ratio is None else float(s.number(1))
         if share:
             raise Refused("it draws a mask with a generator of its own")
-    rate = float(s.value(1)) if s.maybe(1) is not None else float(s.attrs.get("ratio", 0.5))
+    rate = float(s.number(1)) if s.maybe(1) is not None else float(s.attrs.get("ratio", 0.5))
     ones = [s.builder.known(np.ones((), np.bool_))] if s.wants(1) else []
     value = s.x if s.wants(1) or s.maybe(2) is not None else s.call("Dropout", s.x, p=rate)
     return [value, *(s.expand(one, s.x.shapes) for one in ones)]
@@ -82,28 +82,63 @@ def _pair(s: Step, kind: str, a: Held, b: Held) -> Held:
     return s.call(arrays, a, b)
 
 
+def _wide(s: Step, *values: Held) -> list[Held]:
+    """Unsigned numbers as int64, for kernels know few of them; 64-bit ones keep their bits."""
+    if any(held.dtype in ("uint16", "uint32", "uint64") for held in values):
+        return [held if held.fixed and held.dtype == "int64" else s.cast(held, "int64") for held in values]
+    return list(values)
+
+
+def _small(*values: Held) -> tuple[Held, ...]:
+    """Numbers that int64 holds."""
+    if any(held.dtype == "uint64" and not held.fixed for held in values):
+        raise Refused("unsigned numbers of 64 bits are not divided")
+    return values
+
+
+def _shifted(s: Step, *values: Held) -> list[Held]:
+    """Unsigned 64-bit numbers as int64 in the same order: the least one becomes -2⁶³."""
+    edge = s.const(-(2**63), "int64")
+    return [s.call("broadcast_add", s.cast(held, "int64"), edge) for held in values]
+
+
+def _two(s: Step) -> list[Held]:
+    """The two inputs; before operator set 7 the second one's axes may lie within the first one's."""
+    a, b = s.x, s.input(1)
+    if s.version < 7 and s.get("broadcast", 0) and b.rank and "axis" in s.attrs:
+        at = s.axis(s.get("axis", 0), a.rank)
+        b = s.reshape(b, [shape + (1,) * (a.rank - at - b.rank) for shape in b.shapes])
+    return [a, b]
+
+
 @reads("Add", "Sub", "Mul")
 def _arithmetic(s: Step) -> Held:
-    return _pair(s, s.kind, s.x, s.input(1))
+    return s.cast(_pair(s, s.kind, *_wide(s, *_two(s))), s.x.dtype)
 
 
 @reads("Div")
 def _div(s: Step) -> Held:
-    if s.x.is_float:
-        return _pair(s, "Div", s.x, s.input(1))
-    a, b = s.cast(s.x, "float64"), s.cast(s.input(1), "float64")
-    if s.x.dtype in ("int64", "uint64"):  # exact: (a - remainder) / b, for floats hold 53 bits
-        rest = _remainder(s, s.x, s.input(1), truncated=True)
-        whole = s.call("broadcast_sub", s.x, rest)
-        if not (s.x.fixed and s.input(1).fixed):
-            return s.cast(s.call("rint", s.call("broadcast_div", s.cast(whole, "float64"), b)), s.x.dtype)
-        return s.builder.known([x // y for x, y in zip(whole.known or (), s.input(1).known or ())], s.x.dtype)
-    return s.cast(s.call("trunc", s.call("broadcast_div", a, b)), s.x.dtype)
+    first, second = _two(s)
+    if first.is_float:
+        return _pair(s, "Div", first, second)
+    if first.fixed and second.fixed:
+        rows = [_truncated(x, y) for x, y in zip(first.known or (), second.known or ())]
+        return s.builder.known(rows, first.dtype)
+    a, b = _wide(s, *_small(first, second))
+    rest = _remainder(s, a, b, truncated=True)
+    whole = s.call("broadcast_sub", a, rest)  # a multiple of b, so that real numbers divide it to the nearest whole
+    found = s.call("broadcast_div", s.cast(whole, "float64"), s.cast(b, "float64"))
+    return s.cast(s.call("rint", found), first.dtype)
+
+
+def _truncated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.asarray((x - np.fmod(x, y)) // y)
 
 
 @reads("Pow")
 def _pow(s: Step) -> Held:
-    exponent = s.input(1)
+    exponent = _two(s)[1]
     if s.x.dtype == exponent.dtype and s.x.is_float:
         return _pair(s, "Pow", s.x, exponent)
     if exponent.fixed and s.x.is_float:
@@ -115,12 +150,15 @@ def _pow(s: Step) -> Held:
 
 @reads("Max", "Min", "Sum", "Mean")
 def _many(s: Step) -> Held:
-    values = s.all
+    ordered = s.x.dtype == "uint64" and s.kind in ("Max", "Min")
+    values = _shifted(s, *s.all) if ordered else _wide(s, *s.all)
     found = values[0]
     kind = {"Max": "Max", "Min": "Min"}.get(s.kind, "Add")
     for other in values[1:]:
         found = _pair(s, kind, found, other)
-    return s.scaled(found, 1 / len(values)) if s.kind == "Mean" else found
+    if ordered:
+        found = _shifted(s, found)[0]
+    return s.cast(s.scaled(found, 1 / len(values)) if s.kind == "Mean" else found, s.x.dtype)
 
 
 def _remainder(s: Step, a: Held, b: Held, truncated: bool) -> Held:
@@ -143,14 +181,19 @@ def _mod(s: Step) -> Held:
     truncated = bool(s.get("fmod", 0))
     if s.x.is_float and not truncated:
         raise Refused("real numbers need fmod=1")
-    return _remainder(s, s.x, s.input(1), truncated)
+    a, b = _wide(s, *_small(s.x, s.input(1)))
+    return s.cast(_remainder(s, a, b, truncated), s.x.dtype)
 
 
 @reads("Round")
 def _round(s: Step) -> Held:
-    """Halves go to the even neighbour; our own rounding takes them down."""
-    below = s.call("floor", s.x)
-    rest = s.call("broadcast_sub", s.x, below)
+    return halves_to_even(s, s.x)
+
+
+def halves_to_even(s: Step, x: Held) -> Held:
+    """Round; halves go to the even neighbour, and our own rounding takes them down."""
+    below = s.call("floor", x)
+    rest = s.call("broadcast_sub", x, below)
     odd = s.call("_mod_scalar", below, scalar=2.0)
     above = s.call("_greater_scalar", rest, scalar=0.5)
     up = s.call("where", s.call("_equal_scalar", rest, scalar=0.5), odd, above)
@@ -165,7 +208,10 @@ _COMPARISONS = {"Equal": "broadcast_equal", "Greater": "broadcast_greater", "Les
 
 @reads(*_COMPARISONS)
 def _comparison(s: Step) -> Held:
-    return s.cast(s.call(_COMPARISONS[s.kind], s.x, s.input(1)), "bool")
+    a, b = _two(s)
+    if "uint64" in (a.dtype, b.dtype) and s.kind != "Equal" and not (a.fixed and b.fixed):
+        a, b = _shifted(s, a, b)
+    return s.cast(s.call(_COMPARISONS[s.kind], *_wide(s, a, b)), "bool")
 
 
 @reads("Not")
@@ -189,7 +235,7 @@ def _special(s: Step) -> Held:
 
 @reads("Where")
 def _where(s: Step) -> Held:
-    condition, x, y = s.all
+    condition, x, y = s.input(0), s.input(1), s.input(2)
     shapes = [tuple(np.broadcast_shapes(*three)) for three in zip(condition.shapes, x.shapes, y.shapes)]
     if condition.fixed and not (x.fixed and y.fixed) and condition.known is not None:
         if all(row.all() for row in condition.known):
@@ -225,7 +271,7 @@ def _clip(s: Step) -> Held:
         low, high = s.attrs.get("min", -math.inf), s.attrs.get("max", math.inf)
         return s.call("clip", s.x, a_min=float(low), a_max=float(high))
     bounds = [s.maybe(1), s.maybe(2)]
-    numbers = [None if b is None or b.known is None else float(s.value(i + 1)) for i, b in enumerate(bounds)]
+    numbers = [None if b is None or b.known is None else float(s.number(i + 1)) for i, b in enumerate(bounds)]
     if s.x.is_float and all(b is None or n is not None for b, n in zip(bounds, numbers)):
         low, high = (edge if n is None else n for n, edge in zip(numbers, (-math.inf, math.inf)))
         return s.call("clip", s.x, a_min=low, a_max=high)
@@ -256,6 +302,8 @@ def _leaky(s: Step) -> Held:
 @reads("PRelu")
 def _prelu(s: Step) -> Held:
     slope = s.input(1)
+    if s.version < 7 and slope.rank == 1 and s.x.rank > 2 and slope.size(0) > 1:
+        slope = s.reshape(slope, (slope.size(0), *[1] * (s.x.rank - 2)))
     sizes = slope.shape
     channel = s.x.rank > 1 and slope.rank >= s.x.rank - 1 and all(
         size == 1 for axis, size in enumerate(sizes) if axis - slope.rank + s.x.rank != 1)

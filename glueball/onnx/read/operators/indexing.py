@@ -119,7 +119,7 @@ def _scatter_nd(s: Step) -> Held:
 
 @reads("OneHot")
 def _one_hot(s: Step) -> Held:
-    depth, values = int(np.ravel(s.value(1))[0]), s.input(2)
+    depth, values = int(s.number(1)), s.input(2)
     axis = s.axis(s.get("axis", -1), s.x.rank + 1)
     if depth < 1:
         raise Refused(f"{depth} classes are not possible")

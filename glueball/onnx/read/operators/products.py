@@ -22,8 +22,13 @@ def _gemm(s: Step) -> Held:
     layer = turned and not across and alpha == beta == 1 and a.is_float
     if layer and (c is None or c.shape == (b.size(0),)):
         return s.call("FullyConnected", a, b, c, num_hidden=b.size(0), no_bias=c is None, flatten=False)
-    found = s.scaled(_dot(s, a, b, across, turned), alpha)
-    return found if c is None else s.call("broadcast_add", found, s.scaled(c, beta))
+    found = _dot(s, a, b, across, turned)
+    if alpha != 1:
+        found = s.scaled(found, alpha) if found.is_float else s.cast(s.scaled(s.cast(found, "float64"), alpha), a.dtype)
+    if c is None or beta == 0:
+        return found
+    c = c if beta == 1 else s.scaled(c, beta) if c.is_float else s.cast(s.scaled(s.cast(c, "float64"), beta), c.dtype)
+    return s.call("broadcast_add", found, c)
 
 
 def _dot(s: Step, a: Held, b: Held, across: bool = False, turned: bool = False) -> Held:

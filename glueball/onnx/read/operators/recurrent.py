@@ -2,7 +2,8 @@
 
 The one idea: ONNX's weights stay the parameters; the packed vector that our operator takes is written as a
 concatenation of their parts with the gates in our order, so gradients reach the weights as the file has them. What the
-operator lacks (peepholes, clipping, other activations, a GRU with the reset before the product) is refused.
+operator lacks (peepholes, clipping, other activations, a GRU with the reset before the product) is done step by step,
+in cells.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 
 from ..held import Held, Refused
 from ..node import Step, reads
+from .cells import unrolled
 
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # ours from theirs: i o f c -> i f c o, z r n -> r z n
 _DEFAULT = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
@@ -19,14 +21,19 @@ _DEFAULT = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RN
 
 @reads("LSTM", "GRU", "RNN")
 def _recurrent(s: Step) -> Sequence[Held]:
-    mode, directions, hidden = _checked(s)
+    mode, directions, hidden, names = _checked(s)
     turned = s.get("layout", 0)
     x = s.call("SwapAxis", s.x, dim1=0, dim2=1) if turned else s.x
     if x.rank != 3:
         raise Refused(f"its data have {x.rank} axes and not 3")
+    states = [_state(s, x, index, directions, hidden, turned) for index in ((5, 6) if s.kind == "LSTM" else (5,))]
+    if mode is None:
+        way = s.get("direction", "forward")
+        output, last = unrolled(s, x, names, hidden, states, [way == "reverse", True][:directions])
+        output = s.call("transpose", output, axes=(2, 0, 1, 3)) if turned else output
+        return [output, *(s.call("SwapAxis", state, dim1=0, dim2=1) if turned else state for state in last)]
     if s.get("direction", "forward") == "reverse":
         x = _turned(s, x)
-    states = [_state(s, x, index, directions, hidden, turned) for index in ((5, 6) if s.kind == "LSTM" else (5,))]
     lengths = s.maybe(4)
     found = s.calls("RNN", x, _packed(s, directions, hidden), states[0], states[1] if len(states) > 1 else None,
                     None if lengths is None else s.cast(lengths, "int32"), mode=mode, state_size=hidden, num_layers=1,
@@ -48,8 +55,8 @@ def _turned(s: Step, x: Held) -> Held:
     return s.call("SequenceReverse", x, s.cast(lengths, "float32"), use_sequence_length=True)
 
 
-def _checked(s: Step) -> tuple[str, int, int]:
-    """Our mode, the number of directions and of hidden units; refuses what our operator has not."""
+def _checked(s: Step) -> tuple[str | None, int, int, list[str]]:
+    """Our mode (None where our operator has not got it), the numbers of directions and hidden units, activations."""
     directions = 2 if s.get("direction", "forward") == "bidirectional" else 1
     given = s.attrs.get("activations") or _DEFAULT[s.kind] * directions
     names = [str(name).capitalize() for name in given]
@@ -57,17 +64,19 @@ def _checked(s: Step) -> tuple[str, int, int]:
     if s.kind == "RNN" and names == ["Relu"] * directions:
         mode = "rnn_relu"
     elif names != _DEFAULT[s.kind] * directions:
-        raise Refused(f"its activations are {', '.join(names)}")
-    if s.attrs.get("clip"):
-        raise Refused("it clips what goes into the gates")
-    if s.get("input_forget", 0) or s.maybe(7) is not None:
-        raise Refused("peepholes and coupled gates are not read")
+        mode = None
+    if s.attrs.get("clip") or s.get("input_forget", 0) or s.maybe(7) is not None:
+        mode = None
     if s.kind == "GRU" and not s.get("linear_before_reset", 0):
-        raise Refused("its reset gate stands before the product (linear_before_reset=0)")
+        mode = None
+    if s.input(2).rank != 3:
+        raise Refused("its weights do not have three axes")
     hidden = s.input(2).size(2)
     if s.input(1).rank != 3 or s.input(2).rank != 3 or s.input(1).size(0) != directions:
         raise Refused("its weights do not fit its directions")
-    return mode, directions, hidden
+    if len(names) != len(_DEFAULT[s.kind]) * directions:
+        raise Refused(f"{len(names)} activations do not fit its directions")
+    return mode, directions, hidden, names
 
 
 def _part(s: Step, weights: Held, direction: int, begin: int, end: int) -> Held:

@@ -103,7 +103,7 @@ def _arg(s: Step) -> Held:
 
 @reads("CumSum")
 def _cumulative(s: Step) -> Held:
-    axis = s.axis(int(s.value(1)), s.x.rank)
+    axis = s.axis(int(s.number(1)), s.x.rank)
     x = s.call("reverse", s.x, axis=(axis,)) if s.get("reverse", 0) else s.x
     found = s.call("_np_cumsum", x, axis=axis)
     if s.get("exclusive", 0):
@@ -114,7 +114,7 @@ def _cumulative(s: Step) -> Held:
 @reads("TopK")
 def _topk(s: Step) -> Sequence[Held]:
     axis = s.axis(s.get("axis", -1), s.x.rank)
-    count = int(s.get("k", 0)) if s.version < 10 else int(s.value(1).ravel()[0])
+    count = int(s.get("k", 0)) if s.version < 10 else int(s.number(1))
     if not 0 < count <= s.x.size(axis):
         raise Refused(f"there are no first {count} of {s.x.size(axis)}")
     values, places = s.calls("topk", s.x, axis=axis, k=count, ret_typ="both", is_ascend=not s.get("largest", 1),

@@ -206,7 +206,7 @@ def _pad(s: Step) -> Held:
         pads, fill = s.ints("pads"), s.get("value", 0.0)
     else:
         pads = [int(n) for n in s.value(1)]
-        fill = float(np.ravel(s.value(2))[0]) if s.maybe(2) is not None else 0.0
+        fill = float(s.number(2)) if s.maybe(2) is not None else 0.0
     axes = s.axes(3, rank, list(range(rank))) or list(range(rank))
     if len(pads) != 2 * len(axes):
         raise Refused(f"{len(pads)} pads do not fit {len(axes)} axes")
@@ -251,7 +251,10 @@ def _constant_of_shape(s: Step) -> Held:
 @reads("Range")
 def _range(s: Step) -> Held:
     rows: list[np.ndarray] = []
-    for start, stop, step in zip(s.known(0), s.known(1), s.known(2)):
+    for three in zip(s.known(0), s.known(1), s.known(2)):
+        if any(row.size != 1 for row in three):
+            raise Refused("start, end and step must be numbers")
+        start, stop, step = (row.ravel()[0] for row in three)
         if not step or (float(stop) - float(start)) / float(step) > _SMALL:
             raise Refused(f"a range from {start} to {stop} by {step} is not possible")
         count = max(math.ceil((float(stop) - float(start)) / float(step)), 0)
@@ -268,7 +271,7 @@ def _eye(s: Step) -> Held:
 
 @reads("Trilu")
 def _trilu(s: Step) -> Held:
-    upper, k = bool(s.get("upper", 1)), int(s.value(1)) if s.maybe(1) is not None else 0
+    upper, k = bool(s.get("upper", 1)), int(s.number(1)) if s.maybe(1) is not None else 0
     masks: list[Any] = []
     for shape in s.x.shapes:
         ones = np.ones(shape[-2:], np.bool_)
