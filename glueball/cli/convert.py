@@ -2,7 +2,7 @@
 
 The one idea: B is written under another name, read back and compared with what A held, and only then gets its name.
 Arrays go between `.params`, `.safetensors` and `.npz` with their names and element types; a graph becomes ONNX
-(export.py), and ONNX a graph with its parameters (gluon.load).
+(export.py), and ONNX a graph with its parameters (gluon.load); both become programs of torch.export.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from .console import amount, count, existing, fresh, print_json, refuse, replacing
 from .export import write_onnx
 from .formats import facts_of, kind_of
-from .models import Model, graph_and_parameters, open_model
+from .formats import symbol as symbol_file
+from .models import Model, graph_and_parameters, named_shapes, open_model
 
 __all__ = ["EXAMPLES", "arguments", "run"]
 
@@ -37,11 +38,11 @@ _DTYPES = ("float16", "bfloat16", "float32", "float64")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("source", metavar="A", help=".params, .safetensors, .npz, .npy, -symbol.json or .onnx")
-    parser.add_argument("target", metavar="B", help="the file to write; its ending says the format: one of the same")
+    parser.add_argument("target", metavar="B", help="the file to write; its ending says the format: the same, or .pt2")
     parser.add_argument("--params", metavar="FILE", help="the parameters of a -symbol.json; otherwise those beside it")
     parser.add_argument("--shape", action="append", default=[], metavar="N,C,H,W",
-                        help="to .onnx: the shape of an input; once per input, or NAME=N,C,H,W")
-    parser.add_argument("--fixed", action="store_true", help="to .onnx: keep the batch size of --shape")
+                        help="to .onnx and .pt2: the shape of an input; once per input, or NAME=N,C,H,W")
+    parser.add_argument("--fixed", action="store_true", help="to .onnx and .pt2: keep the batch size of --shape")
     parser.add_argument("--dtype", choices=_DTYPES, help="change the element type of floating-point arrays")
     parser.add_argument("--bare-names", action="store_true", help="leave the `arg:` and `aux:` of exported names out")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
@@ -61,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
                  "bytes": os.path.getsize(path), "compared": "onnxruntime's answers with the graph's"}
     elif ending == ".json" and kind == "onnx":
         facts = _graph(options)
+    elif ending == ".pt2" and kind in ("symbol", "params", "safetensors", "onnx"):
+        facts = _program(options, kind)
     else:
         raise refuse(f"There is no way from {kind} to {ending or 'a name without an ending'}.", received=options.target,
                      expected=_WAYS.get(kind, "a file of parameters or a model as the source"), usage=True)
@@ -73,9 +76,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-_WAYS = {"symbol": "a name ending in .onnx", "onnx": "a name ending in -symbol.json, .params, .safetensors or .npz",
-         "params": "a name ending in .safetensors, .npz, .params, or .onnx",
-         "safetensors": "a name ending in .params, .npz, .safetensors, or .onnx",
+_WAYS = {"symbol": "a name ending in .onnx or .pt2",
+         "onnx": "a name ending in -symbol.json, .pt2, .params, .safetensors or .npz",
+         "params": "a name ending in .safetensors, .npz, .params, .onnx or .pt2",
+         "safetensors": "a name ending in .params, .npz, .safetensors, .onnx or .pt2",
          "numpy": "a name ending in .params, .safetensors or .npz"}
 
 
@@ -165,6 +169,27 @@ def _graph(options: argparse.Namespace) -> dict[str, Any]:
         compared = _answers(open_model(options.source), open_model(graph, parameters))
         arrays, size = len(block.collect_params()), os.path.getsize(graph) + os.path.getsize(parameters)
     return {"written": targets, "arrays": arrays, "bytes": size, "compared": compared}
+
+
+def _program(options: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """Write a model as a program of torch.export, which is compared with the graph before it appears."""
+    from .. import gluon, nd
+
+    if kind == "onnx":
+        graph, parameters, declared = options.source, None, facts_of(options.source).inputs
+    else:
+        graph, parameters = graph_and_parameters(options.source, options.params)
+        declared = symbol_file.facts(graph, parameters).inputs
+    known = {one.name: [1, *one.shape[1:]] for one in declared if one.shape}
+    known = {name: tuple(shape) for name, shape in known.items() if all(isinstance(n, int) and n > 0 for n in shape)}
+    block = gluon.load(graph, parameters)
+    names = [node.name for node in block._data_nodes]
+    shapes = {**known, **named_shapes(options.shape, names, list(known))}
+    target = fresh(options.target, options.force, [options.source])
+    path = block.export(target, format="pt2", inputs=[nd.ones(shapes[name]) for name in names],
+                        dynamic_batch=not options.fixed)
+    return {"written": [path], "inputs": {name: list(shapes[name]) for name in names}, "bytes": os.path.getsize(path),
+            "compared": "torch's answers with the graph's"}
 
 
 def _answers(first: Model, second: Model) -> str:

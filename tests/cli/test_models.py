@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from glueball import gluon, nd, sym
 from glueball.base.dtype import TABLE
@@ -125,6 +126,19 @@ def test_convert_onnx(net: str, tmp_path: Path, answer: Any, call: Any) -> None:
     assert nd.load(f"{net}.safetensors").keys() == gluon.load(f"{net}.onnx").collect_params().keys()
     totals = call("summary", f"{net}.onnx", "--json").facts["totals"]
     assert totals == call("summary", f"{net}-symbol.json", "--shape", "1,1,8,8", "--json").facts["totals"]
+
+
+def test_convert_to_a_program_of_torch(net: str, answer: Any, call: Any) -> None:
+    """A graph becomes a `.pt2`, which torch runs, and which can be looked into."""
+    assert call("convert", f"{net}-symbol.json", f"{net}.pt2").status == 2
+    seen = call("convert", f"{net}-symbol.json", f"{net}.pt2", "--shape", "1,1,8,8")
+    assert seen.status == 0 and "torch's answers" in seen.out
+    x = np.random.uniform(-1, 1, (3, 1, 8, 8)).astype(np.float32)
+    found = torch.export.load(f"{net}.pt2").module()(torch.from_numpy(x))
+    np.testing.assert_allclose(found.detach().numpy(), answer(x), rtol=1e-4, atol=1e-5)
+    facts = call("inspect", f"{net}.pt2", "--json").facts
+    assert facts["inputs"][0]["shape"][1:] == [1, 8, 8]
+    assert facts["totals"]["parameters"] == 4 * 9 + 4 + 16 + 4 * 36 * 5 + 5
 
 
 def test_convert_mistakes(net: str, tmp_path: Path, call: Any) -> None:
