@@ -6,6 +6,7 @@ ndarray/serialize.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..base import dtype as dtypes
@@ -41,11 +42,9 @@ def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing:
         return
     structural = any("." in name for name in loaded) or all(name in named for name in loaded)
     if not structural:
-        by_full = {name: (k[4:] if k.startswith(("arg:", "aux:")) else k) for k in loaded for name in [k]}
-        bare = {full: loaded[k] for k, full in by_full.items()}
-        all_params = block.collect_params()
-        prefix = "" if any(name in all_params for name in bare) else block.prefix
-        all_params.load_dict(bare, ctx, allow_missing, ignore_extra, prefix, filename, cast_dtype, dtype_source)
+        bare, prefix = _with_prefix(block, loaded)
+        block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, prefix, filename, cast_dtype,
+                                         dtype_source)
         return
     loaded = {(k[4:] if k.startswith(("arg:", "aux:")) else k): v for k, v in loaded.items()}
     aliases: dict[Any, list[str]] = {}
@@ -67,6 +66,26 @@ def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing:
     _check_all(wanted, cast_dtype)
     for parameter, value in wanted:
         parameter._load_init(value, ctx, cast_dtype, dtype_source)
+
+
+def _with_prefix(block: Block, loaded: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return arrays of old files by name, and what is to be put before the names: nothing for full names, the block's
+    prefix where it was stripped, or where it was another: `resnetv10_conv0_weight` in a block called `resnetv13_`.
+    """
+    bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in loaded.items()}
+    wanted = set(block.collect_params())
+    if any(name in wanted for name in bare):
+        return bare, ""
+    for start in (other_prefix(bare), ""):
+        if start is not None and all(block.prefix + name[len(start):] in wanted for name in bare):
+            return {name[len(start):]: value for name, value in bare.items()}, block.prefix
+    return bare, block.prefix
+
+
+def other_prefix(names: Iterable[str]) -> str | None:
+    """Return the prefix of a network (`resnetv10_`) that all names have, if they have one."""
+    found = {name.partition("_")[0] for name in names if "_" in name}
+    return f"{found.pop()}_" if len(found) == 1 else None
 
 
 def _check_all(wanted: list[tuple[Any, Any]], cast_dtype: bool) -> None:

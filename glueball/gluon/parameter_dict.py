@@ -183,7 +183,11 @@ class ParameterDict:
                     raise MXNetError(explain("ParameterDict.load",
                                              f"restore_prefix is {restore_prefix!r} but a parameter's name does not "
                                              "start with it.", received=name))
-        self.load_dict(serialize.load(filename), ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype,
+        loaded = serialize.load(filename) or {}  # the file of a network without parameters holds an empty list
+        if isinstance(loaded, list):
+            raise MXNetError(explain("ParameterDict.load", "The file holds a list of arrays without names.",
+                                     expected="named parameters", received=filename))
+        self.load_dict(loaded, ctx, allow_missing, ignore_extra, restore_prefix, filename, cast_dtype,
                        dtype_source)
 
     def load_dict(self, param_dict: Any, ctx: Any = None, allow_missing: bool = False, ignore_extra: bool = False,

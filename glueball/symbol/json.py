@@ -196,7 +196,8 @@ def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], versi
         own = {_hidden(k): v for k, v in texts.items()}
         return Node(None, name, hints=own | {k: v for k, v in moved.get(position, {}).items() if v is not None})
     texts = {k: v for k, v in texts.items() if k not in moved.get(position, {})}
-    op = _operator(entry["op"])
+    fused = entry["op"] == "_contrib_BatchNormWithReLU"  # as two operators
+    op = _operator("BatchNorm" if fused else entry["op"])
     if op.name in CONTROL:
         return _read_control_node(op, entry, inputs, texts, version, where)
     if entry.get("subgraphs"):
@@ -217,7 +218,10 @@ def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], versi
                        f"node {name!r} ({op.name}) has {len(inputs)} inputs, at most {len(op.inputs)} are possible.")
         if len(inputs) > len(wanted):
             hints["__inputs__"] = ",".join(op.input_names[:len(inputs)])
-    return Node(op, name, tuple(inputs), attrs, hints)
+    node = Node(op, name, tuple(inputs), attrs, hints)
+    if fused:
+        return Node(lookup("relu"), f"{name}_relu", (Value(node),))
+    return node
 
 
 def _read_control_node(op: OpDef, entry: Mapping[str, Any], inputs: list[Value], texts: dict[str, str], version: int,

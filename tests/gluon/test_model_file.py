@@ -171,3 +171,70 @@ def test_what_is_refused(exported, tmp_path):
     nd.save(prefix + "-0001.params", incomplete)
     with pytest.raises(MXNetError, match="(?s)missing.*running_var"):
         gluon.load(prefix, 1)
+
+
+def zoo_like(**kwargs):
+    vision = gluon.model_zoo.vision
+    return vision.ResNetV1(vision.BasicBlockV1, [1, 1], [4, 4, 8], classes=3, thumbnail=True, **kwargs)
+
+
+def test_parameters_by_every_style_of_name(tmp_path):
+    """Structural, full, prefixed by arg: and aux:, stripped, and of a network that was counted differently."""
+    with mx.name.NameManager():
+        net = zoo_like()
+    net.initialize(mx.init.Xavier())
+    x = nd.array(np.random.RandomState(4).randn(1, 3, 8, 8))
+    expected = net(x).asnumpy()
+    net.hybridize()
+    net(x)
+    base = str(tmp_path / "net")
+    net.export(base)
+    net.save_parameters(base + "-structural.params")
+    net.save_parameters(base + "-structural.safetensors")
+    net.collect_params().save(base + "-full.params")
+    net.collect_params().save(base + "-stripped.params", strip_prefix=net.prefix)
+    stored = nd.load(base + "-full.params")
+    np.savez(base + "-full.npz", **{name: value.asnumpy() for name, value in stored.items()})
+    np.savez(base + "-structural.npz", **{k: v.asnumpy() for k, v in nd.load(base + "-structural.params").items()})
+    for style in ("0000.params", "structural.params", "structural.safetensors", "full.params", "stripped.params",
+                  "full.npz", "structural.npz"):
+        for again in (zoo_like(prefix=net.prefix), zoo_like(), zoo_like(prefix="mine_")):
+            again.load_parameters(f"{base}-{style}")
+            equal(again, x, expected)
+    with pytest.raises(MXNetError, match="missing"):
+        gluon.model_zoo.vision.resnet18_v1().load_parameters(base + "-full.params")
+
+
+def test_shared_parameters_that_were_stored_once(tmp_path):
+    def tied():
+        net = nn.HybridSequential()
+        first = nn.Dense(5, in_units=5)
+        net.add(first, nn.Dense(5, in_units=5, params=first.params))
+        return net
+
+    net = tied()
+    net.initialize()
+    x = nd.ones((2, 5))
+    for deduplicate, count in ((True, 2), (False, 4)):
+        net.save_parameters(str(tmp_path / "tied.params"), deduplicate=deduplicate)
+        assert len(nd.load(str(tmp_path / "tied.params"))) == count
+        again = tied()
+        again.load_parameters(str(tmp_path / "tied.params"))
+        equal(again, x, net(x).asnumpy())
+
+
+def test_a_list_of_arrays_is_no_file_of_parameters(tmp_path):
+    nd.save(str(tmp_path / "list.params"), [nd.ones((2, 3)), nd.ones((2,))])
+    net = nn.Dense(2, in_units=3)
+    for read in (net.load_parameters, net.collect_params().load):
+        with pytest.raises(MXNetError, match="without names"):
+            read(str(tmp_path / "list.params"))
+
+
+def test_networks_without_parameters_have_files(tmp_path):
+    net = nn.Flatten()
+    net.save_parameters(str(tmp_path / "a.params"))
+    net.load_parameters(str(tmp_path / "a.params"))
+    net.collect_params().save(str(tmp_path / "b.params"))
+    net.collect_params().load(str(tmp_path / "b.params"))
+    assert net(nd.ones((2, 3, 4))).shape == (2, 12)

@@ -4,10 +4,12 @@ content.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 import struct
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +258,24 @@ def test_images_are_blue_green_red():
         recordio.unpack_img(payload, 7)
     with pytest.raises(ArgumentError, match="Unknown image format"):
         recordio.pack_img(recordio.IRHeader(0, 1, 2, 0), pixels, img_fmt=".xyz")
+
+
+def test_files_of_mxnet_are_read_and_written_byte_for_byte(tmp_path):
+    """tests/golden/files/records.rec and .idx were written by MXNet 1.9.1 (tests/golden/generate/records.py)."""
+    golden = Path(__file__).resolve().parents[1] / "golden"
+    spec = importlib.util.spec_from_file_location("golden_records", golden / "records.py")
+    contents = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(contents)
+    wanted = contents.payloads(recordio)
+    stem = golden / "files" / "records"
+    with recordio.MXRecordIO(f"{stem}.rec", "r") as records:
+        assert list(records) == wanted
+    with recordio.MXIndexedRecordIO(f"{stem}.idx", f"{stem}.rec", "r") as records:
+        assert [records.read_idx(3 * i) for i in range(len(wanted))] == wanted
+    with recordio.MXIndexedRecordIO(tmp_path / "a.idx", tmp_path / "a.rec", "w") as out:
+        for number, payload in enumerate(wanted):
+            out.write_idx(3 * number, payload)
+    for ending in (".rec", ".idx"):
+        assert (tmp_path / f"a{ending}").read_bytes() == Path(f"{stem}{ending}").read_bytes()
+    labels = [recordio.unpack(payload)[0].label for payload in wanted[-len(contents.HEADS):]]
+    assert labels[0] == 3 and labels[1].tolist() == [1, 2, 3.5] and labels[2].tolist() == [4] and labels[3] == -1

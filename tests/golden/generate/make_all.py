@@ -20,6 +20,7 @@ TOPICS = [
     "files",
     "symbols",
     "legacy",
+    "records",
     "facts",
 ]
 
