@@ -84,10 +84,17 @@ class Rounds:
             if layout is None or layout.bound is None or layout.ahead is not None or layout.work.signature.recording:
                 continue
             signature = layout.work.signature
-            if signature not in self._met and not self._learned(layout):
-                continue
-            outside = tuple(planned.outside[index])
-            if (signature, outside) not in self._met and signature.compiled.get(outside, True) is None:
+            if signature not in self._met:
+                if not self._learned(layout):
+                    continue
+                for outside in list(signature.compiled):  # in scopes before this one, too
+                    self._allow(signature, outside)
+            self._allow(signature, tuple(planned.outside[index]))
+
+    def _allow(self, signature: Any, outside: Any) -> None:
+        """Note that nothing of a signature can run ahead where these arguments come from outside, if that is known."""
+        if type(outside) is tuple and (signature, outside) not in self._met:
+            if signature.compiled.get(outside, True) is None:
                 self._met.add((signature, outside))
                 self._native.allow(signature, sum(1 << i for i, flag in enumerate(outside) if flag))
 

@@ -216,3 +216,23 @@ def test_memory_of_a_round_may_grow(model: Model, counted: Counted) -> None:
     quick = fold.map(program, range(2))
     assert counted.rounds > 300, counted
     assert quick == without(lambda: fold.map(program, range(2)))
+
+
+def test_what_one_scope_found_out_counts_in_the_next(counted: Counted) -> None:
+    """Chains of calls whose arguments come from outside in several ways: each is looked at once, not once a scope."""
+    model = Model()
+
+    def program(number: int) -> list[int]:
+        state, seen = nd.array([[0.5 + number, -1, 1, 2]]), []
+        for turn in range(10):
+            kept = state
+            for _ in range(2):
+                left, right = (state, kept) if turn % 2 else (kept, state)
+                state, _ = model.join(left, right)
+            seen.append(int(model.scorer(state).argmax().asscalar()))
+        return seen
+
+    first = fold.map(program, range(30))
+    assert counted.others == 2, counted
+    assert fold.map(program, range(30)) == first
+    assert counted.others == 3, counted
