@@ -243,3 +243,42 @@ def test_hostile_hints_are_refused(hint):
     with pytest.raises(MXNetError, match="hints"):
         sym.load_json(json.dumps(data)).infer_type()
         sym.load_json(json.dumps(data)).infer_shape()
+
+
+def test_operators_of_files_that_are_others_here():
+    """MXNet's fused layer is read as two operators, names of sparse variants as the operators themselves."""
+    x = np.random.RandomState(0).randn(2, 3, 4, 4).astype("float32")
+    names = ["data", "gamma", "beta", "mean", "var"]
+    nodes = [{"op": "null", "name": name, "inputs": []} for name in names]
+    nodes.append({"op": "_contrib_BatchNormWithReLU", "name": "bn", "inputs": [[i, 0, 0] for i in range(5)],
+                  "attrs": {"fix_gamma": "False", "eps": "0.001"}})
+    nodes.append({"op": "_sparse_sqrt", "name": "root", "inputs": [[5, 0, 0]]})
+    symbol = sym.load_json(json.dumps({"nodes": nodes, "arg_nodes": list(range(5)), "heads": [[6, 0, 0]],
+                                       "attrs": {"mxnet_version": ["int", 10901]}}))
+    assert symbol.list_auxiliary_states() == ["mean", "var"]
+    arrays = {"gamma": [1, 2, 0.5], "beta": [0.5, -1, 0], "mean": [0, 0.1, 0.2], "var": [1, 2, 0.5]}
+    given = {name: nd.array(values) for name, values in arrays.items()}
+    executor = symbol.bind(mx.cpu(), {"data": nd.array(x), "gamma": given["gamma"], "beta": given["beta"]},
+                           aux_states={"mean": given["mean"], "var": given["var"]})
+    g, b, m, v = (np.array(arrays[name], "float32").reshape(3, 1, 1) for name in names[1:])
+    expected = np.sqrt(np.maximum((x - m) / np.sqrt(v + 1e-3) * g + b, 0))
+    np.testing.assert_allclose(executor.forward()[0].asnumpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", ["(4, 0)", "[4,0]", "(4L, 0L)", "(4,-1)"])
+def test_declared_sizes_and_dtypes_count(shape):
+    nodes = [{"op": "null", "name": "data", "inputs": []},
+             {"op": "null", "name": "w", "inputs": [], "attr": {"__shape__": shape, "__dtype__": "1",
+                                                                "__init__": '["Constant", {"value": 3}]'}},
+             {"op": "null", "name": "own", "inputs": [], "attr": {"__init__": '["NobodyHasThis", {}]'}},
+             {"op": "FullyConnected", "name": "fc", "inputs": [[0, 0], [1, 0], [2, 0]], "param": {"num_hidden": "4"}}]
+    symbol = sym.load_json(json.dumps({"nodes": nodes, "arg_nodes": [0, 1, 2], "heads": [[3, 0]]}))
+    arguments, outputs, _ = symbol.infer_shape(data=(2, 3))
+    assert arguments[1] == (4, 3) and outputs == [(2, 4)]
+    assert symbol.infer_type(data="float64")[0][1] == np.float64
+    net = mx.gluon.SymbolBlock(symbol, sym.Variable("data"))
+    assert net.params["w"].shape == (4, 0) and net.params["w"].dtype == np.float64
+    net.initialize()
+    net.cast("float64")
+    net(nd.ones((2, 3), dtype="float64"))
+    assert (net.params["w"].data().asnumpy() == 3).all()
