@@ -16,10 +16,10 @@ import torch
 
 from .base.aten import foreach
 from .base.errors import ArgumentError, FileFormatError, ShapeError, UnsupportedError, explain
+from .base.files import write_atomically
 from .base.registry import closest
 from .ndarray import NDArray
 from .optimizer import Optimizer, Updater, get_updater
-from .optimizer.state_file import write_atomically
 
 __all__ = ["KVStore", "KVStoreBase", "create"]
 

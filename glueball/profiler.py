@@ -42,6 +42,7 @@ class _State:
         self.regions = False
         self.running: Any = None
         self.finished: Any = None
+        self.trace: tuple[Any, str] | None = None  # what `dump` read last, and its text: a profiler tells it only once
         self.marks: list[dict[str, Any]] = []
         self.categories: dict[str, str] = {}  # of spans, by name
         self.listeners: list[Callable[[bool], None]] = []
@@ -141,11 +142,14 @@ def dump(finished: bool = True, profile_process: str = "worker") -> None:
     """Write the chrome trace (open it in a browser: chrome://tracing or ui.perfetto.dev)."""
     import os
     import tempfile
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "trace.json")
-        _collected().export_chrome_trace(path)
-        with open(path, encoding="utf-8") as file:
-            trace = json.load(file)
+    collected = _collected()
+    if _state.trace is None or _state.trace[0] is not collected:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "trace.json")
+            collected.export_chrome_trace(path)
+            with open(path, encoding="utf-8") as file:
+                _state.trace = collected, file.read()
+    trace = json.loads(_state.trace[1])
     events = trace.setdefault("traceEvents", [])
     for event in events:
         if event.get("cat") == "user_annotation":

@@ -12,38 +12,25 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from numbers import Number
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .base.errors import ArgumentError, FileFormatError, MXNetError, explain
+from .base.files import AtomicFile, text_lines, write_atomically
+from .base.record_file import RecordFile, encode_record
+from .base.record_file import refusal as _refusal
 
 __all__ = ["IRHeader", "MXIndexedRecordIO", "MXRecordIO", "MissingRecordError"]
 __all__ += ["pack", "pack_img", "rebuild_index", "unpack", "unpack_img"]
-
-_MAGIC = 0xCED7230A
-_MAGIC_BYTES = struct.pack("<I", _MAGIC)
-_PART = struct.Struct("<II")
-_LENGTH_LIMIT = 1 << 29  # three bits of the second word are the flag
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
-
 
 class MissingRecordError(MXNetError, KeyError):
     """An index has no record of the key asked for."""
 
     def __str__(self) -> str:  # KeyError would print the quoted repr
         return str(self.args[0]) if self.args else ""
-
-
-Kind = TypeVar("Kind", bound=MXNetError)
-
-
-def _refusal(kind: type[Kind], where: str, problem: str, **details: Any) -> Kind:
-    """Return an error whose message is made of these parts."""
-    return kind(explain(where, problem, **details))
 
 
 def _local_path(uri: str | os.PathLike[str]) -> str:
@@ -62,137 +49,6 @@ def _local_path(uri: str | os.PathLike[str]) -> str:
     return path
 
 
-def _split(payload: bytes) -> list[bytes]:
-    """Cut a payload at each magic number that stands on a 4-byte boundary; the magic itself is left out."""
-    pieces, start, search = [], 0, 0
-    while (found := payload.find(_MAGIC_BYTES, search)) >= 0:
-        if found % 4:
-            search = found + 1
-            continue
-        pieces.append(payload[start:found])
-        start = search = found + 4
-    pieces.append(payload[start:])
-    return pieces
-
-
-def _encode_record(payload: bytes) -> bytes:
-    """Return the bytes of one record as they stand in the file."""
-    if len(payload) >= _LENGTH_LIMIT:
-        raise _refusal(
-            ArgumentError,
-            "MXRecordIO.write",
-            "A record is limited to 2**29 - 1 bytes.",
-            received=f"{len(payload)} bytes",
-            fix="Split it into several records.",
-        )
-    pieces = _split(payload)
-    flags = [_WHOLE] if len(pieces) == 1 else [_FIRST, *[_MIDDLE] * (len(pieces) - 2), _LAST]
-    out = bytearray()
-    for flag, piece in zip(flags, pieces):
-        out += _PART.pack(_MAGIC, flag << 29 | len(piece))
-        out += piece
-        out += b"\0" * (-len(piece) % 4)
-    return bytes(out)
-
-
-class RecordFile:
-    """Positioned, bounds-checked reads from a record file; safe for threads and across fork."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by close())
-        self.size = os.fstat(self._file.fileno()).st_size
-        self._lock = threading.Lock()  # only where the system has no pread
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        self._file.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self.close()
-
-    def _bytes(self, offset: int, count: int, what: str) -> bytes:
-        if offset + count > self.size:
-            raise self._error(
-                f"The file ends inside {what}",
-                offset,
-                expected=f"{count} bytes from byte {offset}",
-                received=f"{self.size - offset} bytes",
-            )
-        chunks: list[bytes] = []
-        wanted = count
-        while wanted:
-            position = offset + count - wanted
-            if hasattr(os, "pread"):
-                chunk = os.pread(self._file.fileno(), wanted, position)
-            else:
-                with self._lock:
-                    self._file.seek(position)
-                    chunk = self._file.read(wanted) or b""
-            if not chunk:
-                raise self._error(f"The file shrank while {what} was read", position)
-            chunks.append(chunk)
-            wanted -= len(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _error(self, problem: str, offset: int, **details: Any) -> FileFormatError:
-        return _refusal(
-            FileFormatError,
-            f"RecordIO file {self.path!r}",
-            f"{problem}, at byte {offset}.",
-            **details,
-            fix="Copy or write the file again; it is damaged or not a RecordIO file.",
-        )
-
-    def part(self, offset: int) -> tuple[int, int, int]:
-        """Return flag, payload offset and payload length of the part at `offset`, checked against the file's size."""
-        magic, word = _PART.unpack(self._bytes(offset, _PART.size, "the head of a part"))
-        if magic != _MAGIC:
-            raise self._error("No record begins here", offset, expected=f"0x{_MAGIC:08X}", received=f"0x{magic:08X}")
-        flag, length = word >> 29, word & (_LENGTH_LIMIT - 1)
-        if flag > _LAST:
-            raise self._error("A part has an unknown flag", offset + 4, expected="0..3", received=flag)
-        start = offset + _PART.size
-        if start + length + (-length % 4) > self.size:
-            raise self._error(
-                "A part claims more bytes than the file has",
-                offset,
-                expected=f"at most {max(self.size - start, 0)} bytes",
-                received=f"{length} bytes",
-            )
-        return flag, start, length
-
-    def record(self, offset: int, payload: bool = True) -> tuple[bytes | None, int]:
-        """Return the record at `offset` (or None where only its extent is asked for) and the offset behind it."""
-        pieces: list[bytes] = []
-        position, expected = offset, (_WHOLE, _FIRST)
-        while True:
-            if position >= self.size:
-                raise self._error(f"The file ends between the parts of the record at byte {offset}", position)
-            flag, start, length = self.part(position)
-            if flag not in expected:
-                raise self._error(
-                    "A part is out of order",
-                    position,
-                    received=f"flag {flag}",
-                    expected=f"flag {expected[0]} or {expected[1]}",
-                )
-            if payload:
-                pieces.append(self._bytes(start, length, "a payload"))
-            position = start + length + (-length % 4)
-            if flag in (_WHOLE, _LAST):
-                return (_MAGIC_BYTES.join(pieces) if payload else None), position
-            expected = (_MIDDLE, _LAST)
-
-    def offsets(self) -> Iterator[int]:
-        """Yield where each record begins."""
-        position = 0
-        while position < self.size:
-            yield position
-            position = self.record(position, payload=False)[1]
-
-
 class MXRecordIO:
     """Read or write a RecordIO file one record after another.
 
@@ -201,8 +57,9 @@ class MXRecordIO:
     uri : str or path
         The file.
     flag : str
-        ``"r"`` to read or ``"w"`` to write. What is written appears under its name at `close` (until then it is
-        ``<uri>.partial``), so a half-written file is never mistaken for a whole one.
+        ``"r"`` to read or ``"w"`` to write. What is written appears under its name at `close`, so a half-written file
+        is never mistaken for a whole one; what a killed process leaves (``.<name>.01234567.partial``) is deleted when
+        the file is written again.
 
     Raises
     ------
@@ -233,7 +90,8 @@ class MXRecordIO:
         self._offset = 0
         if self.flag == "w":
             self.writable = True
-            self._out = open(path + ".partial", "wb")  # noqa: SIM115  (closed by close())
+            self._draft = AtomicFile(path)
+            self._damaged = False
         elif self.flag == "r":
             self.writable = False
             self._in = RecordFile(path)
@@ -261,12 +119,22 @@ class MXRecordIO:
             return
         if self._owner != os.getpid():  # a forked child must not publish its parent's half-written file
             return
-        self._out.close()
-        path = _local_path(self.uri)
-        if keep:
-            os.replace(path + ".partial", path)
+        if not keep:
+            self._draft.discard()
+        elif self._damaged:
+            self._draft.discard()
+            raise _refusal(
+                MXNetError,
+                type(self).__name__,
+                "Writing a record failed, so the file was not given its name.",
+                received=repr(self.uri),
+                fix="Write all records again.",
+            )
         else:
-            os.remove(path + ".partial")
+            self._publish()
+
+    def _publish(self) -> None:
+        self._draft.commit()
 
     def reset(self) -> None:
         """Go back to the first record; a writer starts over with an empty file."""
@@ -276,8 +144,10 @@ class MXRecordIO:
     def write(self, buf: bytes) -> None:
         """Append one record."""
         self._require(writable=True)
-        data = _encode_record(bytes(buf))
-        self._out.write(data)
+        data = encode_record(bytes(buf))
+        self._damaged = True  # until all of it is written: the disk may be full, the user may interrupt
+        self._draft.file.write(data)
+        self._damaged = False
         self._offset += len(data)
 
     def read(self) -> bytes | None:
@@ -337,7 +207,7 @@ class MXRecordIO:
                 received=repr(self.uri),
                 fix="Open it there.",
             )
-        return {key: value for key, value in self.__dict__.items() if key not in ("_in", "_out")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_in", "_draft")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -400,11 +270,20 @@ class MXIndexedRecordIO(MXRecordIO):
                 raise
             self.keys = list(self.idx)
 
-    def _finish(self, keep: bool) -> None:
-        publish = self.is_open and self.writable and self._owner == os.getpid() and keep
-        super()._finish(keep)
-        if publish:
-            _write_index(_local_path(self.idx_path), self.idx)
+    def _publish(self) -> None:
+        try:
+            index = AtomicFile(_local_path(self.idx_path))
+            index.file.writelines(_index_lines(self.idx))
+            index.settle()
+        except BaseException:
+            self._draft.discard()
+            raise
+        try:  # both are on the disk: between the two names there is nothing but a system call
+            self._draft.commit()
+        except BaseException:
+            index.discard()
+            raise
+        index.commit()
 
     def seek(self, idx: Any) -> None:
         """Go to the record of key `idx`."""
@@ -421,6 +300,14 @@ class MXIndexedRecordIO(MXRecordIO):
     def write_idx(self, idx: Any, buf: bytes) -> None:
         """Append a record and remember where it begins under key `idx`."""
         key = self.key_type(idx)
+        if any(mark in str(key) for mark in "\t\n\r"):
+            raise _refusal(
+                ArgumentError,
+                "MXIndexedRecordIO.write_idx",
+                "A key stands in a line of text, before a tab.",
+                received=repr(key),
+                fix="Use keys without tabs and line breaks.",
+            )
         position = self.tell()
         self.write(buf)
         self.idx[key] = position
@@ -453,38 +340,35 @@ def read_index(path: str, key_type: Callable[[str], Any], file_size: int) -> dic
             )
         )
     index: dict[Any, int] = {}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                key, offset = line.rstrip("\n").split("\t")
-                position = int(offset)
-                index[key_type(key)] = position
-            except ValueError:
-                raise _refusal(
-                    FileFormatError,
-                    f"Index {path!r}",
-                    f"Line {number} cannot be read.",
-                    received=repr(line[:80]),
-                    expected="key<TAB>byte offset",
-                ) from None
-            if not 0 <= position < max(file_size, 1):
-                raise _refusal(
-                    FileFormatError,
-                    f"Index {path!r}",
-                    f"Line {number} points outside the record file.",
-                    expected=f"a byte offset below {file_size}",
-                    received=position,
-                    fix="Make the index again: glueball.recordio.rebuild_index.",
-                )
+    for number, at, line in text_lines(path, f"Index {path!r}"):
+        if not line.strip():
+            continue
+        try:
+            key, offset = line.split("\t")
+            position = int(offset)
+            index[key_type(key)] = position
+        except ValueError:
+            raise _refusal(
+                FileFormatError,
+                f"Index {path!r}",
+                f"Line {number} cannot be read, at byte {at}.",
+                received=repr(line[:80]),
+                expected="key<TAB>byte offset",
+            ) from None
+        if not 0 <= position < max(file_size, 1):
+            raise _refusal(
+                FileFormatError,
+                f"Index {path!r}",
+                f"Line {number} points outside the record file.",
+                expected=f"a byte offset below {file_size}",
+                received=position,
+                fix="Make the index again: glueball.recordio.rebuild_index.",
+            )
     return index
 
 
-def _write_index(path: str, index: dict[Any, int]) -> None:
-    with open(path + ".partial", "w", encoding="utf-8", newline="\n") as out:
-        out.writelines(f"{key}\t{offset}\n" for key, offset in index.items())
-    os.replace(path + ".partial", path)
+def _index_lines(index: dict[Any, int]) -> Iterator[bytes]:
+    return (f"{key}\t{offset}\n".encode() for key, offset in index.items())
 
 
 def rebuild_index(uri: str | os.PathLike[str], idx_path: str | os.PathLike[str] | None = None) -> dict[int, int]:
@@ -501,7 +385,7 @@ def rebuild_index(uri: str | os.PathLike[str], idx_path: str | os.PathLike[str] 
     with contextlib.closing(RecordFile(_local_path(uri))) as records:
         index = dict(enumerate(records.offsets()))
     if idx_path is not None:
-        _write_index(_local_path(idx_path), index)
+        write_atomically(_local_path(idx_path), _index_lines(index))
     return index
 
 

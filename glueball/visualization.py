@@ -12,12 +12,12 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 from .base.errors import ArgumentError, MXNetError, explain
+from .base.files import write_atomically
 
 __all__ = ["Digraph", "plot_network", "print_summary"]
 
@@ -306,7 +306,7 @@ class Digraph:
     def save(self, filename: str | None = None) -> str:
         """Write the text to a file and return its path; by default the drawing's name with the ending `.dot`."""
         path = filename or f"{self.name}.dot"
-        _write(path, self.to_dot().encode())
+        write_atomically(path, self.to_dot().encode())
         return path
 
     def pipe(self, format: str | None = None) -> bytes:
@@ -346,7 +346,7 @@ class Digraph:
         """Write the picture to `filename` plus its format's ending and return the path."""
         kind = format or self.format
         path = f"{filename or self.name}.{kind}"
-        _write(path, self.pipe(kind))
+        write_atomically(path, self.pipe(kind))
         if view:
             print(f"The drawing is in {os.path.abspath(path)}")
         return path
@@ -371,10 +371,3 @@ def _brackets(attributes: dict[str, str]) -> str:
     if not attributes:
         return ""
     return " [" + ", ".join(f"{key}={_quoted(str(value))}" for key, value in attributes.items()) + "]"
-
-
-def _write(path: str, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(os.path.abspath(path)), delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)

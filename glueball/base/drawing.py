@@ -9,6 +9,7 @@ Not here: what is drawn (fold/picture.py, executor/insight/picture.py).
 from __future__ import annotations
 
 import importlib
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias, final
 from xml.sax.saxutils import escape, quoteattr
 
 from . import errors
+from .files import write_atomically
 
 __all__ = ["Area", "Box", "Line", "Words", "Shape", "Picture", "COLOURS", "INK", "QUIET", "FAINT", "STRIPE",
            "milliseconds", "nice"]  # fmt: skip
@@ -130,7 +132,7 @@ class Picture:
                                                    fix=f"name it {target.stem or 'picture'}.svg, which every browser "
                                                        "shows"))  # fmt: skip
         if ending == ".svg":
-            target.write_text(self.svg(), encoding="utf-8")
+            write_atomically(target, self.svg().encode())
         else:
             _as_png(self, target, where)
 
@@ -232,4 +234,6 @@ def _as_png(picture: Picture, target: Path, where: str) -> None:
                 fontweight="bold" if shape.bold else "normal",
                 zorder=order,
             )
-    figure.savefig(target)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(target, content.getvalue())

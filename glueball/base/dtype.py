@@ -13,7 +13,8 @@ import torch
 
 from .errors import DTypeError, explain
 
-__all__ = ["DTypeInfo", "TABLE", "as_torch", "as_numpy", "name_of", "flag_of", "from_flag", "is_float", "DEFAULT"]
+__all__ = ["DTypeInfo", "TABLE", "as_torch", "as_numpy", "name_of", "flag_of", "from_flag", "is_float", "is_known",
+           "DEFAULT"]
 
 
 class DTypeInfo(NamedTuple):
@@ -94,6 +95,11 @@ def from_flag(flag: int) -> torch.dtype:
     if flag not in _BY_FLAG:
         raise DTypeError(explain("dtype", "Unknown type flag.", expected=f"0..{len(TABLE) - 1}", received=flag))
     return _BY_FLAG[flag].torch
+
+
+def is_known(dtype: torch.dtype) -> bool:
+    """Whether arrays can have this element type."""
+    return dtype in _BY_TORCH
 
 
 def is_float(dtype: torch.dtype) -> bool:

@@ -15,10 +15,10 @@ from .. import kvstore as kvstores
 from .. import optimizer as optimizers
 from ..base.context import Context
 from ..base.errors import ArgumentError, ContextError, FileFormatError, UnsupportedError, explain
+from ..base.files import write_atomically
 from ..dispatch import announce_writes
 from ..ndarray import NDArray
 from ..optimizer import Optimizer, Updater
-from ..optimizer.state_file import write_atomically
 from .parameter import Parameter
 
 __all__ = ["Trainer"]

@@ -28,6 +28,13 @@ _FORMATS = {
 }
 
 
+# What is read, by content. Pillow knows more formats, one of which (EPS) starts another program.
+_READ = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
+
+
+MOST_PIXELS = 40_000_000  # of any image; a larger file may have 64 for each of its bytes
+
+
 def pillow() -> Any:
     """Return the module `PIL.Image`, or raise an ImportError that says how to install it."""
     try:
@@ -47,7 +54,7 @@ def decode(data: bytes | memoryview, colour: str = "colour", name: str = "the bu
     Parameters
     ----------
     data : bytes
-        An encoded image (JPEG, PNG ... whatever Pillow knows).
+        An encoded image: JPEG, PNG, BMP, GIF, WebP, TIFF, PPM or JPEG 2000.
     colour : str
         ``"colour"`` (3 channels), ``"grey"`` (1 channel) or ``"as stored"`` (1, 3 or 4 channels).
     name : str
@@ -64,12 +71,17 @@ def decode(data: bytes | memoryview, colour: str = "colour", name: str = "the bu
     if len(data) == 0:
         raise FileFormatError(explain("image.imdecode", f"There is nothing to decode: {name} is empty."))
     try:
-        with image_module.open(io.BytesIO(data)) as image:
+        with image_module.open(io.BytesIO(data), formats=_READ) as image:
+            allowed = max(MOST_PIXELS, 64 * len(data))
+            if image.width * image.height > allowed:
+                raise ValueError(f"it claims {image.width} × {image.height} pixels, at most {allowed} are believed")
             if colour != "as stored":
                 image = ImageOps.exif_transpose(image)
             image.load()
             return _pixels(image, colour)
-    except (OSError, SyntaxError, ValueError, EOFError, image_module.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder's troubles with damaged bytes have no common base
         problem = str(error).partition(" <_io.")[0]  # Pillow names the buffer that the bytes were put into
         raise FileFormatError(
             explain(

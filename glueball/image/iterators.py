@@ -18,6 +18,7 @@ import numpy as np
 from .. import ndarray as nd
 from .. import recordio
 from ..base.errors import ArgumentError, FileFormatError, ShapeError, explain
+from ..base.files import text_lines
 from ..io.batch import DataBatch, DataDesc, DataIter, positive
 from . import codec, functional
 from .augment import Augmenter, CreateAugmenter, check_data_shape
@@ -30,22 +31,21 @@ _LAST = ("pad", "discard", "roll_over")
 def read_lst(path: str | os.PathLike[str]) -> dict[int, tuple[np.ndarray, str]]:
     """Return a `.lst` file (lines ``index<TAB>label...<TAB>path``) as a dictionary from index to labels and path."""
     entries: dict[int, tuple[np.ndarray, str]] = {}
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            fields = line.strip().split("\t")
-            if fields == [""]:
-                continue
-            try:
-                entries[int(fields[0])] = (np.array([float(field) for field in fields[1:-1]], np.float32), fields[-1])
-            except ValueError:
-                raise FileFormatError(
-                    explain(
-                        "ImageIter",
-                        f"Line {number} of the list {os.fspath(path)!r} cannot be read.",
-                        expected="index<TAB>label...<TAB>path",
-                        received=repr(line[:80]),
-                    )
-                ) from None
+    for number, at, line in text_lines(path, f"List {os.fspath(path)!r}"):
+        fields = line.strip().split("\t")
+        if fields == [""]:
+            continue
+        try:
+            entries[int(fields[0])] = (np.array([float(field) for field in fields[1:-1]], np.float32), fields[-1])
+        except ValueError:
+            raise FileFormatError(
+                explain(
+                    "ImageIter",
+                    f"Line {number} of the list {os.fspath(path)!r} cannot be read, at byte {at}.",
+                    expected="index<TAB>label...<TAB>path",
+                    received=repr(line[:80]),
+                )
+            ) from None
     return entries
 
 

@@ -8,7 +8,7 @@ classes: batch.py.
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from .. import ndarray as nd
 from ..base import dtype as dtypes
 from ..base.errors import ArgumentError, FileFormatError, ShapeError, explain
+from ..base.files import unpack_gzip
 from .batch import DataBatch, DataDesc, DataIter, one_length, positive
 
 __all__ = ["CSVIter", "MNISTIter"]
@@ -146,7 +147,7 @@ def _read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     with open(path, "rb") as file:
         content = file.read()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        content = unpack_gzip(content, f"File {os.fspath(path)!r}")
     head = 4 + 4 * dimensions
     if len(content) < head or content[:4] != bytes([0, 0, 8, dimensions]):
         raise FileFormatError(
@@ -157,7 +158,7 @@ def _read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
             )
         )
     shape = tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist())
-    if len(content) - head != int(np.prod(shape, dtype=np.int64)):
+    if len(content) - head != math.prod(shape):
         raise FileFormatError(
             explain(
                 "MNISTIter",
@@ -166,7 +167,7 @@ def _read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
                 received=f"{len(content) - head} bytes",
             )
         )
-    return np.frombuffer(content, np.uint8, -1, head).reshape(shape)
+    return np.frombuffer(content, np.uint8, -1, head).reshape(shape if len(content) > head else (0,) * dimensions)
 
 
 class MNISTIter(DataIter):

@@ -13,20 +13,24 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 
 from ..base import dtype as dtypes
+from ..base.context import cpu
 from ..base.errors import DTypeError, FileFormatError, UnsupportedError, explain
 from ..base.files import write_atomically
 from ..base.memory import LARGE, keep_freed
 from .ndarray import NDArray
+from .numpy_files import read_npy, read_npz, to_array
+from .sparse_array import CSRNDArray, RowSparseNDArray
 
 __all__ = ["save", "load", "load_frombuffer", "dump_bytes", "parse_bytes"]
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 MAX_AXES = 32
+_MOST_ELEMENTS = 1 << 48  # of a sparse array as a whole: more cannot be counted in bytes
+_INDEX_FLAGS = (3, 4, 5, 6, 8, 9, 10, 11)
 
 
 class _Reader:
@@ -154,22 +158,42 @@ def _read_sparse(reader: _Reader, stype: int) -> NDArray:
     flag = reader.number("i", "a type flag")
     aux = [(reader.number("i", "an index type"), reader.shape("q")) for _ in range(1 if stype == 1 else 2)]
     data = reader.values(stored, flag)
+    if any(f not in _INDEX_FLAGS for f, _ in aux):
+        raise reader.fail("the places in a sparse array are not whole numbers.")
     indices = [reader.values(s, f).long() for f, s in aux]
     count = 1
     for s in shape:
         count *= s
-    if count > 1 << 31:
-        raise reader.fail(f"a sparse array of shape {shape} is too large to be made dense.")
-    dense = torch.zeros(shape, dtype=data.dtype)
-    try:
-        if stype == 1:
-            dense[indices[0]] = data
-        else:
-            rows = torch.repeat_interleave(torch.arange(shape[0]), indices[0].diff())
-            dense[rows, indices[1]] = data
-    except (IndexError, RuntimeError) as error:
-        raise reader.fail(f"the indices of a sparse array do not fit its shape {shape}: {error}") from None
-    return NDArray(dense)
+    if not shape or min(shape) < 0 or count > _MOST_ELEMENTS:
+        raise reader.fail(f"a sparse array of shape {shape} is not possible.")
+    problem = (_rows_problem if stype == 1 else _csr_problem)(shape, data, *indices)
+    if problem:
+        raise reader.fail(f"the parts of a sparse array do not fit its shape {shape}: {problem}.")
+    if stype == 1:
+        return RowSparseNDArray(data, indices[0], shape, cpu())
+    return CSRNDArray(data, indices[0], indices[1], shape, cpu())
+
+
+def _rows_problem(shape: tuple[int, ...], data: torch.Tensor, rows: torch.Tensor) -> str:
+    """Return what is wrong with the parts of a row-sparse array, or nothing."""
+    if rows.ndim != 1 or tuple(data.shape) != (len(rows), *shape[1:]):
+        return f"{tuple(rows.shape)} row numbers and {tuple(data.shape)} values"
+    if len(rows) and (int(rows[0]) < 0 or int(rows[-1]) >= shape[0] or bool((rows.diff() <= 0).any())):
+        return "row numbers must rise, from 0 on"
+    return ""
+
+
+def _csr_problem(shape: tuple[int, ...], data: torch.Tensor, starts: torch.Tensor, columns: torch.Tensor) -> str:
+    """Return what is wrong with the parts of a CSR matrix, or nothing."""
+    if len(shape) != 2 or data.ndim != 1 or starts.ndim != 1 or columns.ndim != 1:
+        return "a matrix has vectors of values, row starts and columns"
+    if len(starts) != shape[0] + 1 or len(columns) != len(data):
+        return f"{len(starts)} row starts, {len(columns)} columns, {len(data)} values"
+    if int(starts[0]) != 0 or int(starts[-1]) != len(data) or bool((starts.diff() < 0).any()):
+        return f"row starts must rise from 0 to {len(data)}"
+    if len(columns) and (int(columns.min()) < 0 or int(columns.max()) >= shape[1]):
+        return f"columns must be 0 to {shape[1] - 1}"
+    return ""
 
 
 def parse_bytes(data: bytes | memoryview, where: str = "buffer") -> dict[str, NDArray] | list[NDArray]:
@@ -290,24 +314,26 @@ def load(fname: str) -> Any:
 
 def load_frombuffer(buf: bytes, where: str = "buffer") -> Any:
     """Return what bytes in the format of a file hold."""
-    if buf[:4] in (b"PK\x03\x04", b"PK\x05\x06") or buf[:6] == b"\x93NUMPY":
-        return _load_numpy(buf, where)
+    if buf[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return read_npz(buf, where)
+    if buf[:6] == b"\x93NUMPY":
+        return [to_array(read_npy(buf, where), where)]
     if len(buf) > 9 and buf[8:9] == b"{":
-        try:
-            return {name: NDArray(tensor) for name, tensor in _safetensors().load(buf).items()}
-        except UnsupportedError:
-            raise
-        except Exception as error:
-            raise FileFormatError(explain(where, f"This is not a valid safetensors file: {error}")) from None
+        return _load_safetensors(buf, where)
     return parse_bytes(buf, where)
 
 
-def _load_numpy(buf: bytes, where: str) -> Any:
-    import io
+def _load_safetensors(buf: bytes, where: str) -> dict[str, NDArray]:
     try:
-        loaded = np.load(io.BytesIO(buf), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return [NDArray(torch.from_numpy(loaded))]
-        return {name: NDArray(torch.from_numpy(np.array(loaded[name]))) for name in loaded.files}
-    except Exception as error:
-        raise FileFormatError(explain(where, f"This NumPy file cannot be read: {error}")) from None
+        tensors = _safetensors().load(buf)
+    except UnsupportedError:
+        raise
+    except Exception as error:  # its exceptions have no common base but this
+        raise FileFormatError(explain(where, f"This is not a valid safetensors file: {error}",
+                                      received=f"{len(buf)} bytes; the header claims "
+                                               f"{int.from_bytes(buf[:8], 'little')} from byte 8")) from None
+    for name, tensor in tensors.items():
+        if not dtypes.is_known(tensor.dtype):
+            raise UnsupportedError(explain(where, f"Array {name!r} has an element type that cannot be read.",
+                                           received=tensor.dtype))
+    return {name: NDArray(tensor) for name, tensor in tensors.items()}

@@ -7,8 +7,8 @@ appears under its name only when it is whole. Tracing a network and its own numb
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,7 +18,7 @@ import onnx
 from ..base import dtype as dtypes
 from ..base.context import cpu
 from ..base.errors import ArgumentError, explain
-from ..base.files import write_atomically
+from ..base.files import draft_folder, write_atomically
 from ..ndarray import NDArray, array, serialize, zeros
 from ..ops.opdef import TensorType
 from ..symbol import load as load_symbol
@@ -85,15 +85,37 @@ def _check(model: Source, plan: Plan, trials: Trials | None) -> None:
 
 
 def _write_large(model: onnx.ModelProto, path: str, checked: Callable[[str], None]) -> str:
-    """Write a model of more than 2 GB: the graph in `path`, the weights in `path.data`, both renamed at the end."""
+    """Write a model of more than 2 GB: the graph in `path`, the weights in `path.data`.
+
+    Where a model lies there already, its weights keep their name until the graph is replaced, and the new ones are in
+    `path.data.1` (and the next time in `path.data` again): after a crash the graph that is there has its own weights.
+    """
     folder, name = os.path.split(os.path.abspath(path))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as place:
+    taken = _weights_of(path)
+    location = f"{name}.data.1" if f"{name}.data" in taken else f"{name}.data"
+    with draft_folder(path) as place:
         draft = os.path.join(place, name)
-        onnx.save_model(model, draft, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{name}.data")
+        onnx.save_model(model, draft, save_as_external_data=True, all_tensors_to_one_file=True, location=location)
         checked(draft)
-        os.replace(f"{draft}.data", f"{path}.data")
+        for written in (f"{draft}", os.path.join(place, location)):
+            with open(written, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(os.path.join(place, location), os.path.join(folder, location))
         os.replace(draft, path)
+    for old in {f"{name}.data", f"{name}.data.1"} - {location}:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, old))
     return path
+
+
+def _weights_of(path: str) -> set[str]:
+    """Return the names of the files in which the weights of the model at `path` lie, if there is one."""
+    try:
+        old = onnx.load_model(path, load_external_data=False)
+    except Exception:  # none, or nothing that can be read: there is nothing to keep
+        return set()
+    return {entry.value for tensor in old.graph.initializer for entry in tensor.external_data
+            if entry.key == "location"}
 
 
 def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shapes: Sequence[Sequence[int]],

@@ -38,7 +38,9 @@ from_attributes = _FromAttributes()
 
 
 def _device() -> torch.device:
-    return current_context().torch_device
+    """Return where arrays are made: the current context, or nowhere while shapes are inferred."""
+    default = torch.get_default_device()
+    return default if default.type == "meta" else current_context().torch_device
 
 
 @operator(

@@ -97,12 +97,12 @@ def _(c: Grad) -> Value:
 # -- padding ---------------------------------------------------------------------------------------------------------
 
 
-def _source_rows(size: int, before: int, after: int, mode: str) -> list[int]:
+def _source_rows(size: int, before: int, after: int, mode: str, device: Any) -> Tensor:
     """Return which row of an axis each row of the padded axis repeats."""
-    rows = range(-before, size + after)
+    rows = torch.arange(-before, size + after, device=device)
     if mode == "edge":
-        return [min(max(r, 0), size - 1) for r in rows]
-    return [size - 1 - abs(size - 1 - abs(r)) for r in rows]
+        return rows.clamp(0, size - 1)
+    return size - 1 - (size - 1 - rows.abs()).abs()
 
 
 def _pairs(where: str, mode: str, width: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -174,7 +174,7 @@ def Pad(data: Tensor, mode: str = REQUIRED, pad_width: Shape = REQUIRED, constan
         return torch.nn.functional.pad(data, [n for pair in reversed(pairs) for n in pair], value=constant_value)
     for axis, (before, after) in enumerate(pairs):
         if before or after:
-            rows = torch.tensor(_source_rows(data.shape[axis], before, after, mode), device=data.device)
+            rows = _source_rows(data.shape[axis], before, after, mode, data.device)
             data = torch.index_select(data, axis, rows)
     return data if any(pad_width) else data.clone()
 
@@ -187,7 +187,7 @@ def _(c: Grad) -> Value:
 def _np_pad_backward(g: np.ndarray, mode: str, pad_width: Any) -> np.ndarray:
     for axis, (before, after) in enumerate(zip(pad_width[::2], pad_width[1::2])):
         size = g.shape[axis] - before - after
-        rows = np.array(_source_rows(size, before, after, mode))
+        rows = _source_rows(size, before, after, mode, "cpu").numpy()
         kept = np.moveaxis(np.zeros((*g.shape[:axis], size, *g.shape[axis + 1 :])), axis, 0)
         for at, row in enumerate(rows):
             if mode != "constant" or 0 <= at - before < size:
@@ -213,7 +213,7 @@ def _pad_backward(grad: Tensor, mode: str = REQUIRED, pad_width: Shape = REQUIRE
         if mode == "constant":
             grad = grad.narrow(axis, before, size)
         else:
-            rows = torch.tensor(_source_rows(size, before, after, mode), device=grad.device)
+            rows = _source_rows(size, before, after, mode, grad.device)
             kept = torch.zeros(
                 (*grad.shape[:axis], size, *grad.shape[axis + 1 :]), dtype=grad.dtype, device=grad.device
             )

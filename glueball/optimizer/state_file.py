@@ -9,7 +9,7 @@ of whoever wrote it, so MXNet's are refused.
 from __future__ import annotations
 
 import json
-import os
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ from ..ndarray import NDArray
 if TYPE_CHECKING:
     from .optimizer import Optimizer, State
 
-__all__ = ["encode", "decode", "write_atomically"]
+__all__ = ["encode", "decode"]
 
 FORMAT = "glueball.optimizer.states/1"
 _DTYPES = {
@@ -99,10 +99,14 @@ def decode(data: bytes, optimizer: Optimizer) -> dict[Any, State]:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise _broken("This is a safetensors file, but not one of optimizer states.", f"format {FORMAT!r}")
     try:
+        claimed = sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in header.values())
+        if not claimed <= len(body):  # arrays that overlap would take up more memory than the file; NaN fails as well
+            raise _broken("Arrays overlap, or the file ends early.", f"{claimed} bytes of arrays",
+                          f"{len(body)} from byte {len(data) - len(body)}")
         arrays = {name: _array(name, entry, body) for name, entry in header.items()}
         states = {index: _unflatten(shape, str(index), arrays) for index, shape in json.loads(metadata["structure"])}
         settings = _read_settings(metadata["optimizer"]) if "optimizer" in metadata else None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise _broken(
@@ -146,7 +150,7 @@ def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
         )
     try:
         header = json.loads(data[8 : 8 + length])
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise _broken("The header is not JSON.", "a file written by Trainer.save_states", repr(data[8:40]))
@@ -156,10 +160,10 @@ def _split(data: bytes) -> tuple[dict[str, Any], bytes]:
 def _array(name: str, entry: dict[str, Any], body: bytes) -> NDArray:
     """Return one array after checking its claims against the bytes that are there."""
     dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], [int(n) for n in entry["shape"]], entry["data_offsets"]
-    count = 1
-    for size in shape:
-        count *= size
-    if min(shape, default=0) < 0 or not 0 <= start <= stop <= len(body) or stop - start != count * dtype.itemsize:
+    count = math.prod(shape)
+    possible = math.prod(size or 1 for size in shape) < 1 << 60  # sizes beside a 0 that no address can count
+    fits = 0 <= start <= stop <= len(body) and stop - start == count * dtype.itemsize
+    if min(shape, default=0) < 0 or not possible or len(shape) > 32 or not fits:
         raise _broken(
             f"Array {name!r} does not fit into the file.",
             f"{count * dtype.itemsize} bytes for shape {tuple(shape)}",
@@ -212,11 +216,16 @@ def _set_values(thing: object, values: dict[str, Any]) -> None:
         {
             name: value
             for name, value in values.items()
-            if name in own
-            and name not in _NOT_RESTORED
-            and (own[name] is None or type(own[name]) in (bool, int, float, str))
+            if name in own and name not in _NOT_RESTORED and _same_kind(own[name], value)
         }
     )
+
+
+def _same_kind(old: object, new: object) -> bool:
+    """Whether a setting may take a value from a file: plain, and of the kind that it has."""
+    if old is None or new is None:
+        return all(value is None or type(value) in (bool, int, float, str) for value in (old, new))
+    return type(old) in (bool, int, float, str) and (type(old) is type(new) or {type(old), type(new)} == {int, float})
 
 
 def _broken(problem: str, expected: object, received: object = None) -> FileFormatError:
@@ -229,16 +238,3 @@ def _broken(problem: str, expected: object, received: object = None) -> FileForm
             fix="save the states again with Trainer.save_states, or train without loading them",
         )
     )
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file so that its name holds either the old bytes or all of the new ones."""
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise

@@ -72,6 +72,9 @@ def infer(outputs: Sequence[Value], known: Mapping[Node, TensorType], training: 
             if sweep and all(t.known for t in outs) and all(t.known for t in ins):
                 continue
             new_ins, new_outs = infer_node(node, ins, outs, training)
+            if len(new_outs) != len(outs):  # a node from a file may claim what its operator does not give
+                raise ShapeError(f"{node.name!r} ({node.op.name if node.op else ''}) has {len(new_outs)} results, "
+                                 f"not {len(outs)}.")
             for value, old, new in zip(node.inputs, ins, new_ins):
                 joined = _joined(old, new, value.node.name)
                 if joined != old:

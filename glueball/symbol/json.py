@@ -22,6 +22,7 @@ __all__ = ["to_json", "from_json", "fromjson", "load", "load_json", "node_attrs"
 
 MXNET_VERSION = 10901  # the version whose dialect is written
 _HIDDEN = ("ctx_group", "lr_mult", "wd_mult", "force_mirroring", "mirror_stage")
+_MOST_OUTPUTS = 1 << 16  # of one node: a number in a file must not decide how much is allocated
 
 
 def node_attrs(node: Node) -> dict[str, str]:
@@ -151,7 +152,12 @@ def _read_graph(data: Any, version: int, where: str) -> list[Value]:
     moved = _moved_hints(data["nodes"], where)
     nodes: list[Node] = []
     for position, entry in enumerate(data["nodes"]):
-        nodes.append(_read_node(entry, position, nodes, version, where, moved))
+        try:
+            nodes.append(_read_node(entry, position, nodes, version, where, moved))
+        except (FileFormatError, UnsupportedError):
+            raise
+        except MXNetError as error:  # what an operator says about its attributes
+            raise FileFormatError(f"{where}: node {entry['name']!r}: {error}") from None
     return [_value(head, nodes, len(nodes), where, "a head") for head in data["heads"]]
 
 
@@ -202,10 +208,7 @@ def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], versi
         return _read_control_node(op, entry, inputs, texts, version, where)
     if entry.get("subgraphs"):
         raise _bad(where, f"node {name!r} ({op.name}) has sub-graphs, which only control flow has.")
-    try:
-        attrs, hints = _split(op, texts, version)
-    except MXNetError as error:
-        raise FileFormatError(f"{where}: node {name!r}: {error}") from None
+    attrs, hints = _split(op, texts, version)
     if not op.variadic:
         wanted = op.present_inputs(attrs)
         if len(inputs) < len(wanted):
@@ -219,6 +222,8 @@ def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], versi
         if len(inputs) > len(wanted):
             hints["__inputs__"] = ",".join(op.input_names[:len(inputs)])
     node = Node(op, name, tuple(inputs), attrs, hints)
+    if not 0 < node.num_outputs <= _MOST_OUTPUTS:
+        raise _bad(where, f"node {name!r} ({op.name}) claims {node.num_outputs} outputs.")
     if fused:
         return Node(lookup("relu"), f"{name}_relu", (Value(node),))
     return node

@@ -93,9 +93,8 @@ def test_interrupt_leaves_nothing(photos: Path, number: int) -> None:
     (photos.parent / "set.lst").write_text(lines)
     words = ["im2rec", str(prefix), str(photos), "--num-thread", "2", "--pass-through"]
     process = subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True)
-    partial = photos.parent / "set.rec.partial"
     deadline = time.monotonic() + 300
-    while not (partial.exists() and partial.stat().st_size > 0):
+    while not any(draft.stat().st_size for draft in photos.parent.glob(".set.rec.*.partial")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)

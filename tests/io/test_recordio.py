@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glueball import recordio
+from glueball.base import record_file
 from glueball.base.errors import ArgumentError, FileFormatError
+from glueball.base.record_file import encode_record
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 
@@ -78,7 +80,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
         except FileFormatError as error:
             assert "at byte" in str(error)
         else:
-            assert b"".join(map(recordio._encode_record, records)) == content or records == [] == list(content)
+            assert b"".join(map(encode_record, records)) == content or records == [] == list(content)
 
 
 def test_exact_bytes(tmp_path):
@@ -107,7 +109,7 @@ def test_damage_is_named_by_offset(tmp_path, content, message):
 
 
 def test_a_record_may_not_reach_two_to_the_29(monkeypatch, tmp_path):
-    monkeypatch.setattr(recordio, "_LENGTH_LIMIT", 16)
+    monkeypatch.setattr(record_file, "_LENGTH_LIMIT", 16)
     with recordio.MXRecordIO(tmp_path / "a.rec", "w") as out:
         out.write(bytes(15))
         with pytest.raises(ArgumentError, match="limited to"):

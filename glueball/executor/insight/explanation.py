@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ...base.errors import MXNetError, explain
+from ...base.files import write_atomically
 from .facts import PlanFacts, Step
 from .picture import draw_plan
 
@@ -118,7 +119,7 @@ class Explanation(str):
             text = f'<!DOCTYPE html>\n<meta charset="utf-8">\n<title>Plan</title>\n{self._repr_html_()}\n'
         else:
             text = self.text + "\n"
-        target.write_text(text, encoding="utf-8")
+        write_atomically(target, text.encode())
 
 
 def _data(plan: PlanFacts) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from typing import final
 
 __all__ = ["ObjectCache", "LIMIT"]
@@ -20,6 +21,7 @@ __all__ = ["ObjectCache", "LIMIT"]
 LIMIT = 64 << 20  # bytes; a kernel takes 2,000 to 10,000
 _MAGIC = b"glueball native 1\n"
 _SUFFIX = ".object"
+_STALE = 600.0  # seconds; writing takes a millisecond
 
 
 @final
@@ -102,6 +104,9 @@ class ObjectCache:
             for entry in entries:
                 if entry.name.endswith(_SUFFIX):
                     state = entry.stat()
+                    if entry.name.startswith(".") and time.time() - state.st_mtime > _STALE:
+                        os.unlink(entry.path)  # what a process that was killed had begun to write
+                        continue
                     files.append((state.st_mtime, state.st_size, entry.path))
         total = sum(size for _, size, _ in files)
         if total <= self.limit:

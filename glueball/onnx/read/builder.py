@@ -21,11 +21,11 @@ from ...ndarray.creation import from_numpy
 from ...ops.opdef import TensorType, lookup
 from ...symbol.graph import Node, Value
 from ...symbol.infer import UNKNOWN, infer_node
-from .held import Held, Refused, Shape, Varies, common
+from .held import FOLDED, Held, Refused, Shape, Varies, common
 
 __all__ = ["Builder"]
 
-_FOLDED = 2**21  # elements: sizes, indices, masks of sequences; larger results are computed when the graph runs
+_BUDGET = 4 * FOLDED  # elements that are computed for one model in all
 
 
 @final
@@ -37,6 +37,7 @@ class Builder:
         self.constants: dict[Node, NDArray] = {}
         self.origin, self.hint = "", "value"
         self._names: set[str] = set(variables)
+        self._spent = 0
 
     # -- values --------------------------------------------------------------------------------------------------------
     def fresh(self, wanted: str) -> str:
@@ -103,14 +104,15 @@ class Builder:
 
     def _computed(self, op: Any, typed: Mapping[str, Any], inputs: Sequence[Held | None]) -> tuple[Held, ...] | None:
         """Run a kernel on known numbers; None where they are too many."""
-        if any(math.prod(shape) > _FOLDED for held in inputs if held is not None for shape in held.shapes):
+        if self._spent > _BUDGET or any(math.prod(shape) > FOLDED for held in inputs if held is not None
+                                        for shape in held.shapes):
             return None
         if not op.dynamic:
             kinds = [held.types[0] for held in inputs if held is not None]
             count = op.num_outputs(typed)
             node = Node(op, "known", tuple(Value(Node(None, "known")) for _ in kinds), typed)
             for kind in infer_node(node, kinds, (UNKNOWN,) * count)[1]:
-                if kind.shape is None or math.prod(size or 0 for size in kind.shape) > _FOLDED:
+                if kind.shape is None or math.prod(size or 0 for size in kind.shape) > FOLDED:
                     return None
         rows: list[list[Any]] = []
         alike = all(row is held.known[0] for held in inputs if held is not None and held.known for row in held.known)
@@ -119,6 +121,7 @@ class Builder:
                       for held in inputs]
             found = invoke(op, arrays, {n: v for n, v in typed.items() if n != op.variadic_count})
             rows.append(list(found) if isinstance(found, (list, tuple)) else [found])
+        self._spent += sum(one.size for row in rows for one in row)
         rows = rows * self.worlds if alike else rows
         return tuple(self.known([row[i].asnumpy() for row in rows], rows[0][i].dtype_name)
                      for i in range(len(rows[0])))
@@ -154,7 +157,8 @@ class Builder:
         """Stretch axes of one to the target shapes."""
         if held.shapes == list(targets):
             return held
-        if held.fixed and all(math.prod(shape) <= _FOLDED for shape in targets):
+        self._spent += sum(math.prod(shape) for shape in targets) if held.fixed else 0
+        if held.fixed and self._spent <= _BUDGET and all(math.prod(shape) <= FOLDED for shape in targets):
             return self.known([np.ascontiguousarray(np.broadcast_to(row, shape))
                                for row, shape in zip(held.known or (), targets)], held.dtype)
         return self.call("_expand_to", held, shape=common(targets))

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import onnx
 from google.protobuf.message import DecodeError
 
-from ...base.errors import UnsupportedError, explain
+from ...base.errors import MXNetError, UnsupportedError, explain
 from .tensors import Array, array_of, element_name, refusal, shape_of
 
 __all__ = ["OPSETS", "Declared", "Model", "Source", "checked_nodes", "open_model"]
@@ -74,7 +74,12 @@ def open_model(source: Source) -> Model:
     else:
         raise TypeError(explain("onnx.import_model", "A model is expected.", expected="a path, bytes or a ModelProto",
                                 received=type(source).__name__))
-    return _checked(proto, directory, name)
+    try:
+        return _checked(proto, directory, name)
+    except MXNetError:
+        raise
+    except Exception as error:  # bytes where there should be text, and whatever else protobuf lets pass
+        raise refusal(name, "This is no ONNX model, or a damaged one.", f"{type(error).__name__}: {error}") from None
 
 
 def _checked(proto: onnx.ModelProto, directory: str | None, name: str) -> Model:
@@ -166,6 +171,8 @@ def checked_nodes(nodes: Iterable[onnx.NodeProto], outputs: Sequence[str], known
     """
     made: set[str] = set()
     for node in nodes:
+        if not all(isinstance(text, str) for text in (node.op_type, node.domain, node.name, *node.input, *node.output)):
+            raise refusal(where, "A name is not UTF-8 text.", repr(node.op_type))
         for value in node.input:
             if value and value not in known and value not in made:
                 raise refusal(where, f"{node.op_type} ({node.name!r}) reads a value that nothing made before it.",
@@ -175,7 +182,7 @@ def checked_nodes(nodes: Iterable[onnx.NodeProto], outputs: Sequence[str], known
                 raise refusal(where, f"{node.op_type} ({node.name!r}) makes a value for the second time.", value)
             made.add(value)
     for value in outputs:
-        if value not in made and value not in known:
+        if not value or value not in made and value not in known:
             raise refusal(where, "Nothing makes this output.", value)
 
 

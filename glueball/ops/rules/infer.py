@@ -80,14 +80,27 @@ def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType
     otherwise.
     """
     limit = SMALL if _TRACER in sys.modules else LARGE
-    if not op.random and sum(_size(t.shape) for t in ins) <= limit:
+    elements = sum(_size(t.shape) for t in ins)
+    if not op.random and elements <= limit and not _asks_for_much(op, attrs, elements):
         try:
             return _run_on(op, attrs, [torch.zeros(_complete(t), dtype=t.dtype) for t in ins], training)
         except MXNetError:
             raise
         except Exception:  # zeros may be no valid value (a matrix to factorise): shapes alone decide
             pass
-    return _run_on(op, attrs, [torch.empty(_complete(t), dtype=t.dtype, device="meta") for t in ins], training)
+    with torch.device("meta"):  # also for what a kernel makes itself
+        return _run_on(op, attrs, [torch.empty(_complete(t), dtype=t.dtype) for t in ins], training)
+
+
+def _asks_for_much(op: OpDef, attrs: Mapping[str, Any], elements: int) -> bool:
+    """Whether numbers in the attributes may make the result far larger than the inputs: they can come from a file, and
+    a file must not decide how much is allocated.
+    """
+    factor = 1
+    for value in attrs.values():
+        numbers = value if isinstance(value, tuple) else (value,)
+        factor = max(factor, _size(max(abs(n), 1) for n in numbers if type(n) is int))
+    return factor > LARGE or (factor > 64 and len(op.inputs) == 1 and factor * elements > LARGE << 5)
 
 
 def _complete(type_: TensorType) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ believed. The digits that come with the package are in optical_digits.py, your o
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
 import tarfile
 import zipfile
@@ -20,6 +20,7 @@ import numpy as np
 
 from .... import ndarray as nd
 from ....base.errors import FileFormatError, explain
+from ....base.files import unpack_gzip
 from ..dataset import ArrayDataset, Dataset
 from . import sources
 
@@ -57,15 +58,9 @@ class InMemoryImages(Dataset):
 # ------------------------------------------------------------------------------------------------------------ IDX files
 def _read(path: str) -> bytes:
     """Return a file's content, unpacked if it is gzip."""
-    try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-            return file.read()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileFormatError(
-            explain(f"File {path!r}", f"It cannot be unpacked: {error}.", fix="Delete it, and it is fetched again.")
-        ) from error
+    with open(path, "rb") as file:
+        content = file.read()
+    return unpack_gzip(content, f"File {path!r}") if content[:2] == b"\x1f\x8b" else content
 
 
 def read_idx(path: str) -> np.ndarray:
@@ -81,19 +76,19 @@ def read_idx(path: str) -> np.ndarray:
                 expected=r"b'\x00\x00\x08' and the number of dimensions",
             )
         )
-    shape = np.frombuffer(content, ">u4", dimensions, 4).astype(np.int64)
-    start, wanted = 4 + 4 * dimensions, int(np.prod(shape))
+    shape = tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist())
+    start, wanted = 4 + 4 * dimensions, math.prod(shape)
     if len(content) - start != wanted:
         raise FileFormatError(
             explain(
                 f"IDX file {path!r}",
-                f"The length does not agree with the shape {tuple(shape.tolist())} in the head.",
+                f"The length does not agree with the shape {shape} in the head.",
                 expected=f"{wanted} bytes from byte {start}",
                 received=f"{len(content) - start} bytes",
                 fix="The file was cut short; delete it, and it is fetched again.",
             )
         )
-    return np.frombuffer(content, np.uint8, wanted, start).reshape(shape)
+    return np.frombuffer(content, np.uint8, wanted, start).reshape(shape if wanted else (0,) * dimensions)
 
 
 class MNIST(InMemoryImages):
@@ -256,6 +251,9 @@ class CIFAR10(InMemoryImages):
         return np.ascontiguousarray(images), records[:, self._label_column]
 
 
+_LARGEST_MEMBER = 1 << 28  # the largest part of CIFAR has 153 MB
+
+
 def _members(archive: str, names: tuple[str, ...]) -> list[tuple[bytes, str]]:
     """Return the content of files in a tar archive, which is not unpacked to disk."""
     found = {}
@@ -264,6 +262,8 @@ def _members(archive: str, names: tuple[str, ...]) -> list[tuple[bytes, str]]:
             for member in tar:
                 name = os.path.basename(member.name)
                 if name in names and member.isfile():
+                    if member.size > _LARGEST_MEMBER:  # a sparse member can claim what it does not hold
+                        raise tarfile.TarError(f"{member.name!r} claims {member.size} bytes")
                     file = tar.extractfile(member)
                     found[name] = file.read() if file is not None else b""
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:

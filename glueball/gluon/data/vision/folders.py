@@ -15,6 +15,7 @@ import numpy as np
 
 from .... import image, recordio
 from ....base.errors import FileFormatError, explain
+from ....base.files import text_lines
 from ..dataset import Dataset, RecordFileDataset
 
 __all__ = ["ImageFolderDataset", "ImageListDataset", "ImageRecordDataset"]
@@ -161,22 +162,24 @@ class ImageListDataset(Dataset):
 
 def _read_list(path: str) -> list[tuple[int, list[str]]]:
     """Return the rows of a `.lst` file: key, and labels and path."""
-    rows = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            fields = line.strip().split("\t")
-            if fields == [""]:
-                continue
-            if len(fields) < 3 or not fields[0].lstrip("-").isdigit():
-                raise FileFormatError(
-                    explain(
-                        f"List {path!r}",
-                        f"Line {number} cannot be read.",
-                        received=repr(line[:80]),
-                        expected="index<TAB>label<TAB>path",
-                    )
-                )
+    rows: list[tuple[int, list[str]]] = []
+    for number, at, line in text_lines(path, f"List {path!r}"):
+        fields = line.strip().split("\t")
+        if fields == [""]:
+            continue
+        try:
+            if len(fields) < 3:
+                raise ValueError
             rows.append((int(fields[0]), fields[1:]))
+        except ValueError:
+            raise FileFormatError(
+                explain(
+                    f"List {path!r}",
+                    f"Line {number} cannot be read, at byte {at}.",
+                    received=repr(line[:80]),
+                    expected="index<TAB>label<TAB>path",
+                )
+            ) from None
     return rows
 
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..held import Held, Refused, Shape
+from ..held import Held, Refused, Shape, affordable
 from ..node import Step, reads
 
 
@@ -44,7 +44,8 @@ def _flat_places(s: Step, places: Held, shape: Shape, axis: int) -> Held:
     rest = np.zeros((1,) * len(shape), np.int64)
     for at, size in enumerate(places.shape):
         if at != axis:
-            rest = rest + (np.arange(size) * strides[at]).reshape([-1 if i == at else 1 for i in range(len(shape))])
+            steps = np.arange(affordable(size)) * strides[at]
+            rest = rest + steps.reshape([-1 if i == at else 1 for i in range(len(shape))])
     moved = s.call("broadcast_mul", places, s.const(strides[axis], "int64"))
     return s.call("broadcast_add", moved, s.const(rest, "int64"))
 
@@ -61,10 +62,10 @@ def _gather_elements(s: Step) -> Held:
 def _nd_places(s: Step, places: Held, shape: Shape, batch: int) -> Held:
     """Rows of indices (…, k) as indices of flat blocks."""
     width = places.size(-1)
-    strides = [math.prod(shape[batch + i + 1 : batch + width]) for i in range(width)]
-    sizes = np.array(shape[batch : batch + width], np.int64)
     if width > len(shape) - batch:
         raise Refused(f"rows of {width} indices do not fit an array of {len(shape)} axes")
+    strides = [math.prod(shape[batch + i + 1 : batch + width]) for i in range(width)]
+    sizes = np.array(shape[batch : batch + width], np.int64)
     negative = s.cast(s.call("broadcast_lesser", places, s.const(0, "int64")), "int64")
     places = s.call("broadcast_add", places, s.call("broadcast_mul", negative, s.const(sizes, "int64")))
     moved = s.call("broadcast_mul", places, s.const(np.array(strides), "int64"))
@@ -80,7 +81,7 @@ def _gather_nd(s: Step) -> Held:
     tail = shape[batch + width :]
     rows = s.reshape(s.x, (lead * middle, math.prod(tail)))
     at = s.reshape(at, (lead, math.prod(places.shape[batch:-1])))
-    at = s.call("broadcast_add", at, s.const(np.arange(lead).reshape(-1, 1) * middle, "int64"))
+    at = s.call("broadcast_add", at, s.const(np.arange(affordable(lead)).reshape(-1, 1) * middle, "int64"))
     found = s.call("take", rows, s.reshape(at, (math.prod(places.shape[:-1]),)), axis=0)
     return s.reshape(found, (*places.shape[:-1], *tail))
 
@@ -128,8 +129,8 @@ def _one_hot(s: Step) -> Held:
     below = s.cast(s.call("broadcast_lesser", places, s.const(0, "int64")), "int64")
     places = s.call("broadcast_add", places, s.call("broadcast_mul", below, s.const(depth, "int64")))
     shape.insert(axis, 1)
-    classes = s.const(np.arange(depth).reshape([-1 if i == axis else 1 for i in range(len(shape))]), "int64")
-    hot = s.cast(s.call("broadcast_equal", s.reshape(places, tuple(shape)), classes), values.dtype)
+    classes = np.arange(affordable(depth)).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    hot = s.cast(s.call("broadcast_equal", s.reshape(places, tuple(shape)), s.const(classes, "int64")), values.dtype)
     off, on = (s.call("slice_axis", values, axis=0, begin=i, end=i + 1) for i in (0, 1))
     off, on = s.reshape(off, (1,) * len(shape)), s.reshape(on, (1,) * len(shape))
     return s.call("broadcast_add", s.call("broadcast_mul", hot, s.call("broadcast_sub", on, off)), off)

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..held import Held, Refused
+from ..held import Held, Refused, affordable
 from ..node import Step, reads
 from .convolution import pads_of, window
 from .shapes import padded
+
+_LARGEST_WINDOW = 4096  # places, each of which becomes a node
 
 
 @reads("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -72,6 +74,8 @@ class _Window:
             width.append((a, max((n - 1) * t + (k - 1) * d + 1 - size - a, 0)))
         wide = padded(s, x, width, fill=fill)
         found: list[Held] = []
+        if math.prod(self.kernel) > _LARGEST_WINDOW:
+            raise Refused(f"a window of {math.prod(self.kernel)} places is not possible")
         for place in itertools.product(*(range(k) for k in self.kernel)):
             begin = [p * d for p, d in zip(place, self.dilate)]
             end = [b + (n - 1) * t + 1 for b, n, t in zip(begin, counts, self.stride)]
@@ -121,6 +125,7 @@ def _average_pool(s: Step) -> Held:
         return _ours(s, window, "avg", count_include_pad=counted)
     total = _all(s, "broadcast_add", window.patches(s, s.x, 0.0))
     shape = (1, 1, *s.x.shape[2:])
+    affordable(math.prod(shape))
     inside = padded(s, s.const(np.ones(shape)), [(0, 0), (0, 0), *window.pads], fill=1.0) if counted else s.const(
         np.ones(shape))
     pads, window.pads = window.pads, [(0, 0)] * len(window.kernel) if counted else window.pads
@@ -167,6 +172,7 @@ def _resize(s: Step) -> Held:
         scale, size = scales[axis], sizes[axis]
         if scale == 1 and size == s.x.size(axis) and where != "tf_crop_and_resize":
             continue
+        affordable(size)
         if mode == "nearest":
             rows = _nearest(s, where, s.get("nearest_mode", "floor" if old else "round_prefer_floor"), s.x.size(axis),
                             size, scale)

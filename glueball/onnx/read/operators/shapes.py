@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....base.dtype import as_numpy
-from ..held import Held, Refused, Varies, common
+from ..held import Held, Refused, Varies, affordable, common
 from ..node import Step, array_attribute, reads
 from ..tensors import element_name
 
@@ -228,6 +228,7 @@ def padded(s: Step, x: Held, width: Sequence[tuple[int, int]], mode: str = "cons
         for axis, (before, after) in enumerate(width):
             if before or after:
                 size = x.size(axis)
+                affordable(before + size + after)
                 rows = np.arange(-before, size + after) % size
                 x = s.call("take", x, s.const(rows, "int64"), axis=axis)
         return x
@@ -274,6 +275,7 @@ def _trilu(s: Step) -> Held:
     upper, k = bool(s.get("upper", 1)), int(s.number(1)) if s.maybe(1) is not None else 0
     masks: list[Any] = []
     for shape in s.x.shapes:
+        affordable(math.prod(shape[-2:]))
         ones = np.ones(shape[-2:], np.bool_)
         masks.append(np.triu(ones, k) if upper else np.tril(ones, k - 0))
     mask = s.builder.known(masks)
