@@ -1,4 +1,4 @@
-"""`python -m glueball`: the command line, which is in cli.py."""
+"""`python -m glueball`: the command line, which is in cli/."""
 
 import sys
 

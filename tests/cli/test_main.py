@@ -14,6 +14,7 @@ import pytest
 
 import glueball
 from glueball.cli import COMMANDS
+from glueball.cli.console import in_words
 
 PROGRAM = [sys.executable, "-m", "glueball"]
 
@@ -74,6 +75,16 @@ def test_a_reader_that_has_read_enough(models: Path) -> None:
     many = " ".join([sys.executable, "-m", "glueball", "inspect", str(models / "net.onnx"), "--json"])
     done = subprocess.run(["sh", "-c", f"{many} | head -c 20"], capture_output=True, text=True, check=False)
     assert len(done.stdout) == 20 and done.stderr == ""
+
+
+def test_errors_of_the_system_are_words() -> None:
+    """What the system refuses is told with the file and, where there is one, the fix."""
+    denied = in_words("glueball inspect", PermissionError(13, "Permission denied", "a.params"))
+    assert denied.splitlines()[:2] == ["glueball inspect: Permission denied.", "  Received: a.params"]
+    assert "Fix: " in denied
+    full = in_words("glueball convert", OSError(28, "No space left on device"))
+    assert full == "glueball convert: No space left on device."
+    assert "memory" in in_words("glueball convert", MemoryError())
 
 
 def test_a_terminal_without_unicode(models: Path) -> None:
