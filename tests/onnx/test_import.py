@@ -127,6 +127,31 @@ def test_a_graph_that_depends_on_sizes_is_read_for_each(tmp_path: pathlib.Path) 
     assert import_model(path)(nd.ones((3,))).asnumpy().tolist() == [2, 3, 4]
 
 
+@pytest.mark.parametrize("end", [4, 300, 100_000, 2**31 - 1, 2**63 - 1])
+def test_a_slice_that_cuts_large_sizes_only(end: int) -> None:
+    weights = {"b": np.array([0]), "e": np.array([end])}
+    block = import_model(_model([helper.make_node("Slice", ["x", "b", "e"], ["y"])], {"x": ["n"]}, ["y"], weights))
+    for size in (3, 5, 400):
+        assert block(nd.ones((size,))).shape == (min(size, end),)
+
+
+def test_it_is_saved_as_any_block(tmp_path: pathlib.Path) -> None:
+    net, x = _convolutional(), nd.random.uniform(shape=(2, 3, 8, 8))
+    path = net.export(str(tmp_path / "net"), format="onnx", inputs=[x])
+    block, other = import_model(path), import_model(path)
+    expected = block(x).asnumpy()
+    block.save_parameters(str(tmp_path / "p.params"))
+    for parameter in other.collect_params().values():
+        parameter.set_data(parameter.data() * 0)
+    other.load_parameters(str(tmp_path / "p.params"))
+    np.testing.assert_array_equal(other(x).asnumpy(), expected)
+    block.hybridize()
+    block(x)
+    block.export(str(tmp_path / "old"))
+    old = gluon.SymbolBlock.imports(str(tmp_path / "old-symbol.json"), ["data"], str(tmp_path / "old-0000.params"))
+    np.testing.assert_allclose(old(x).asnumpy(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_an_input_whose_numbers_decide() -> None:
     block = import_model(_model([helper.make_node("Reshape", ["x", "i"], ["y"])], {"x": [6], "i": ["r"]}, ["y"]))
     for shape in ((2, 3), (6, 1)):

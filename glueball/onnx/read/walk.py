@@ -33,7 +33,7 @@ _DEEPEST = 32  # graphs in graphs
 MORE = 20_000  # nodes than the file has: loops and functions that are written out
 # Open sizes in three worlds: numbers that no layer's own size is likely to equal, and far apart, so that what depends
 # on a size (the smaller of it and 512) is seen to.
-_PROBES = (67, 211, 1031), (71, 223, 1049), (73, 227, 1061), (79, 229, 1063), (83, 233, 1069), (89, 239, 1087)
+_PROBES = ((67, 211, 65003), (71, 223, 65011), (73, 227, 65027), (79, 229, 65029), (83, 233, 65033), (89, 239, 65053))
 
 
 @dataclass(frozen=True, slots=True)
