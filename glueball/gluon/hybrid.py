@@ -28,6 +28,7 @@ from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.tree import leaves
 from ..dispatch import CURRENT, Symbolic
 from ..executor.insight.explanation import Explanation
+from ..executor.native.compile import prepare
 from ..ndarray import NDArray
 from ..symbol.tracer import Tracer
 from .block import Block, as_arrays, not_a_block
@@ -127,6 +128,8 @@ class HybridBlock(Block):
                                          expected=", ".join(sorted(known))))
         self._active = active and config.get("GLUEBALL_HYBRIDIZE")
         self._flags = kwargs if backend is None else {**kwargs, "backend": backend}
+        if self._active and backend is None:
+            prepare()
         if clear:
             self._clear_cached_op()
         for child in self._children.values():

@@ -17,12 +17,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import TypeAlias, final
 
-from ..native.compile import compiler
+import torch
 
-__all__ = ["driver", "END", "KERNEL", "PRODUCT", "GUARD"]
+from ..native.compile import Kernel, compiler
+from ..native.vector_math import Format
+
+__all__ = ["Driver", "driver", "driver_at", "END", "KERNEL", "PRODUCT", "GUARD"]
 
 END, KERNEL, PRODUCT, GUARD = range(4)
 
@@ -53,7 +57,7 @@ def _products(name: str) -> str:
         for x in "abc"
     )
     return f"""
-define void @{name}(ptr %at) {{
+define private void @{name}(ptr %at) {{
 entry:
 {_pointer("%gemm", 2)}{factors}{_word("%many", 16)}{_word("%sa", 17)}{_word("%sb", 18)}{_word("%sc", 19)}
 {_word("%a0", 10)}{_word("%b0", 12)}{_word("%c0", 14)}
@@ -150,14 +154,30 @@ after:
 """
 
 
-@cache
-def driver() -> Driver:
-    """Return the function.
+@final
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The function as something that is compiled like a segment, and together with some."""
+
+    cost = 0
+
+    def module(self, name: str, kind: Format, vector_bytes: int) -> str:
+        """Return the text of the function."""
+        products = f"{name}_products"
+        return _products(products) + _region(name, products)
+
+
+def driver() -> Kernel:
+    """Return the function, which need not be compiled yet.
 
     Raises
     ------
     UnsupportedError : this process cannot compile
     """
-    text = _products("glueball_products") + _region("glueball_region", "glueball_products")
-    address = compiler().function("glueball_region", text)
+    return compiler().later(_Text(), torch.float32)
+
+
+@cache
+def driver_at(address: int) -> Driver:
+    """Return the function that was compiled."""
     return ctypes.CFUNCTYPE(ctypes.c_int64, *(ctypes.c_int64,) * 5)(address)

@@ -47,13 +47,21 @@ _PACK_WORTH = 30_000  # elements of a weight
 @dataclass(slots=True)
 class Words:
     """What the driver runs. words, relocations : see the module; scratch : bytes of the block; starts : the first word
-    of each unit's instructions, and of the end.
+    of each unit's instructions, and of the end; codes : words that are addresses of code, perhaps not compiled yet
     """
 
     words: array[int] = field(default_factory=lambda: array("q"))
     relocations: array[int] = field(default_factory=lambda: array("q"))
     scratch: int = 0
     starts: list[int] = field(default_factory=list)
+    codes: list[tuple[int, Code]] = field(default_factory=list)
+
+    def complete(self) -> None:
+        """Wait for the code, and fill in where it is."""
+        compiler().wait([code for _, code in self.codes])
+        for word, code in self.codes:
+            self.words[word] = code.address
+        self.codes.clear()
 
 
 @final
@@ -112,7 +120,7 @@ class _Encoder:
         height = rows if threads == 1 else -(-rows // -(-2 * threads // outer))
         down = -(-rows // height)
         threads = min(threads, outer * down)
-        code = compiler().kernel(Copies(column_from == column_to == 1), self.dtype)
+        code = compiler().later(Copies(column_from == column_to == 1), self.dtype)
         self._code(code, (threads, [outer * down, down, height, rows, columns]),
                    [self.base(unit.source), row_from, column_from, self.base(unit.result), row_to, column_to,
                     len(others), *(number for axis in reversed(others) for number in axis)])  # fmt: skip
@@ -122,19 +130,23 @@ class _Encoder:
         shared = self._panels(unit.depth, unit.columns, unit.depth * unit.columns >= _PACK_WORTH)
         source = unit.source
         step = source.stride if source.rows > 1 else source.columns
-        code = compiler().kernel(Panels(unit.turned), self.dtype)
+        code = compiler().later(Panels(unit.turned), self.dtype)
         self._code(code, shared, [self.base(source), step, self.base(unit.result)])
 
     def few_rows(self, unit: Product, packed: Stored) -> None:
         """Append a product with a weight in order."""
         shared = self._panels(unit.k, unit.n, unit.m * unit.k * unit.n >= _ROWS_WORTH)
         left, result, lanes = unit.packed_left or unit.left, unit.result, compiler().vector_bytes
-        turned = unit.packed_left is not None
-        height = turned_height(lanes) if turned else best_height(unit.m, lanes)
-        code = compiler().kernel(FewRows(height, turned), self.dtype)
-        self._code(code, shared, [unit.m, self.base(left), left.stride if left.rows > 1 else left.columns,
-                                  self.base(packed), self.base(result),
-                                  result.stride if result.rows > 1 else unit.n])  # fmt: skip
+        wide = result.stride if result.rows > 1 else unit.n
+        if unit.packed_left is not None:  # columns of panels
+            panel = 2 * lanes // self.itemsize
+            height, steps = turned_height(lanes), [1, panel, panel_size(unit.k, unit.m, panel // 2)[1], unit.m - 1]
+        else:
+            step = left.stride if left.rows > 1 else left.columns
+            height = best_height(unit.m, lanes)
+            steps = [step, 1, 2 * lanes // self.itemsize * step, unit.m - height]
+        code = compiler().later(FewRows(height), self.dtype)
+        self._code(code, shared, [unit.m, self.base(left), *steps, self.base(packed), self.base(result), wide])
 
     def _panels(self, depth: int, columns: int, worth: bool) -> tuple[int, list[int]]:
         """Return threads, and the arguments that say how panels are shared out."""
@@ -177,7 +189,7 @@ class _Encoder:
         operands[first : first + len(sums)] = partial
         self._call(code, segment, rows, columns, operands, threads, height)
         adding = Segment((0,), frozenset(), (), row_sums=(e.input(0),), fresh=True)
-        second = compiler().kernel(adding, self.dtype)
+        second = compiler().later(adding, self.dtype)
         for place, total in zip(partial, sums):
             self._call(second, adding, blocks, columns, [place, total], 1, blocks)
 
@@ -220,7 +232,8 @@ class _Encoder:
         """Append the instruction of a call whose arguments begin at a word."""
         team: Any = parallel()
         pool = _address(team) if threads > 1 else 0
-        self.add([KERNEL, _INSTRUCTION_WORDS, code.address, 0, threads, pool], {})
+        self.found.codes.append((self.count + 2, code))
+        self.add([KERNEL, _INSTRUCTION_WORDS, 0, 0, threads, pool], {})
         self.pending.append((True, self.count - _INSTRUCTION_WORDS + 3, 0, -1 - at))
 
     def finish(self) -> Words:
@@ -245,7 +258,7 @@ _codes: dict[Any, _Known] = {}  # for kernels that have been met, by all that th
 
 def _code(unit: Kernel, dtype: torch.dtype) -> _Known:
     """Return the code of a kernel, what it was made of, whether its rows may be taken for one, and the inputs it reads:
-    compiled when it is met for the first time in a process.
+    begun to be compiled when it is met for the first time in a process.
     """
     outputs, sums, numbers = [tuple([x for x, _ in results]) for results in (unit.outputs, unit.sums, unit.row_outputs)]
     kinds = tuple([(kind in ("column", "one"), buffer.format) for buffer, _, _, kind in unit.inputs])
@@ -258,7 +271,7 @@ def _code(unit: Kernel, dtype: torch.dtype) -> _Known:
         singles = frozenset(i for i in used if kinds[i][0])
         segment = Segment(tuple(used), singles, outputs, sums, numbers=numbers, fresh=bool(sums),
                           formats=tuple(f or own for f in formats) if any(formats) else ())  # fmt: skip
-        known = _codes[key] = compiler().kernel(segment, dtype), segment, segment.flat, tuple(used)
+        known = _codes[key] = compiler().later(segment, dtype), segment, segment.flat, tuple(used)
     return known
 
 
@@ -278,7 +291,7 @@ def _address(function: Any) -> int:
 
 
 def encode(units: Sequence[Unit], layout: Layout, inputs: int, dtype: torch.dtype) -> Words:
-    """Return a region's units as words; compiles the kernels.
+    """Return a region's units as words; begins to compile the kernels.
 
     inputs : how many inputs the region has
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ..native.panels import panel_size
+from ..native.panels import SIDE, panel_size
 from .units import Buffer, Pack, Product, Stored, Unit
 
 __all__ = ["pack"]
@@ -34,7 +34,7 @@ def _key(place: Stored, turned: bool, depth: int, columns: int) -> Key:
 
 def _fits(unit: Product, lanes: int, threads: int) -> bool:
     panels, _ = panel_size(unit.k, unit.n, lanes)
-    return (unit.count == 1 and unit.n >= _COLUMNS and unit.k <= _DEEPEST and unit.k * unit.n <= _LARGEST
+    return (unit.count == 1 and unit.n >= _COLUMNS and SIDE <= unit.k <= _DEEPEST and unit.k * unit.n <= _LARGEST
             and (not unit.turn_left or (unit.m >= _ROWS and unit.k <= _SHALLOW))
             and (panels >= threads or unit.m <= _MANY_ROWS))  # fmt: skip
 

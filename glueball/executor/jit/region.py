@@ -24,7 +24,7 @@ from ...symbol.graph import Node, Value
 from ..interpret import run_node
 from ..native.compile import compiler
 from .build import Builder
-from .driver import END, driver
+from .driver import END, Driver, driver, driver_at
 from .encode import encode
 from .memory import lay_out
 from .pack import pack
@@ -97,8 +97,10 @@ class Region:
         self.made_by = {node: {units[place].number for place in own} for node, own in self._own.items()}
         self.layout = lay_out(self.units, self.dtype.itemsize)
         self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
-        self._pool: list[array[int]] = [self._words.words]
-        self._run = driver()
+        self._driver = driver()
+        compiler().begin()
+        self._run: Driver | None = None
+        self._pool: list[array[int]] = []
         self._relocations = self._words.relocations.buffer_info()[0], len(self._words.relocations) // 3
         self.seconds = time.perf_counter() - start
 
@@ -108,9 +110,11 @@ class Region:
         try:
             words = self._pool.pop()
         except IndexError:
-            words = array("q", self._words.words)
+            words = self._copy()
         bases[0] = words.buffer_info()[0]
-        stopped = self._run(bases[0], *self._relocations, bases.buffer_info()[0], 0)
+        run = self._run
+        assert run is not None  # there are words
+        stopped = run(bases[0], *self._relocations, bases.buffer_info()[0], 0)
         self._pool.append(words)
         _BLOCKS.append(kept[0])
         if stopped:
@@ -125,23 +129,35 @@ class Region:
         places = [t.data_ptr() for own in ((scratch,), given, results) for t in own]
         return array("q", [0, *places]), results, [scratch, *given]
 
+    def _copy(self) -> array[int]:
+        """Return words that no call uses; what they need is compiled by then."""
+        if self._run is None:
+            self._words.complete()
+            compiler().wait((self._driver,))
+            self._run = driver_at(self._driver.address)
+        return array("q", self._words.words)
+
     def by_units(self, watch: Callable[[int], None], *tensors: Tensor) -> Any:
         """Run unit by unit, as a call does at once; `watch` is called before each with its place among `units`, and
         before one more that is empty: what the watching itself costs.
         """
         bases, results, kept = self._bases(tensors)
         for place, (begin, end) in enumerate(pairwise(self._words.starts)):
-            words = array("q", self._words.words)
+            words = self._copy()
             words[end] = END
             bases[0] = words.buffer_info()[0]
             watch(place)
-            stopped = self._run(bases[0], *self._relocations, bases.buffer_info()[0], begin)
+            run = self._run
+            assert run is not None  # there are words
+            stopped = run(bases[0], *self._relocations, bases.buffer_info()[0], begin)
             if stopped:
                 self._complain(stopped - 1, kept[1:])
-        words = array("q", self._words.words)
+        words = self._copy()
         bases[0] = words.buffer_info()[0]
         watch(len(self.units))
-        self._run(bases[0], *self._relocations, bases.buffer_info()[0], self._words.starts[-1])
+        run = self._run
+        assert run is not None  # there are words
+        run(bases[0], *self._relocations, bases.buffer_info()[0], self._words.starts[-1])
         return results[0] if len(results) == 1 else results
 
     def _complain(self, position: int, tensors: Sequence[Tensor]) -> None:

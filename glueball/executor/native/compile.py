@@ -2,8 +2,9 @@
 
 The one idea: one target machine writes object code, one engine holds it, a dictionary remembers every segment by its
 expressions; sizes and strides are run-time arguments, so a segment is compiled once, and kept on disk for other
-processes (object_cache.py). A function is called after its text, so equal texts are one function. llvmlite is optional:
-`available()` says whether this process can compile, `why_not()` what is missing.
+processes (object_cache.py). A function is called after its text, so equal texts are one function. Those that are wanted
+`later` are compiled together, which takes three quarters of the time, by a thread of its own while the plan is made.
+llvmlite is optional: `available()` says whether this process can compile, `why_not()` what is missing.
 
 Not here: the text (emit.py), calling (run.py).
 """
@@ -13,34 +14,41 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from glob import glob
-from typing import Any, TypeAlias, final
+from typing import Any, Protocol, TypeAlias, final
 
 import torch
 
 from ...base import config
 from ...base.errors import UnsupportedError, explain
-from .channels import Channels
-from .copies import Copies
 from .emit import Segment, cost, write_module
 from .object_cache import ObjectCache
-from .panels import FewRows, Panels
-from .vector_math import FORMATS
-from .winograd import Winograd
-from .winograd_gradient import WinogradGradient
-from .winograd_weights import Weights
+from .vector_math import FORMATS, Format
 
-__all__ = ["Compiler", "Kernel", "available", "why_not", "compiler", "parallel"]
+__all__ = ["Code", "Compiler", "Kernel", "available", "why_not", "compiler", "parallel", "prepare"]
 
-Source: TypeAlias = (  # what code is made of
-    "Segment | Channels | Copies | Panels | FewRows | Winograd | WinogradGradient | Weights"
-)
+
+class Code(Protocol):
+    """What code is made of that is no segment: hashable, with `cost` as of `Kernel`."""
+
+    @property
+    def cost(self) -> int:
+        """About how many additions one element costs."""
+        ...
+
+    def module(self, name: str, kind: Format, vector_bytes: int) -> str:
+        """Return a module with one public function of that name."""
+        ...
+
+
+Source: TypeAlias = "Segment | Code"
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
 _NAME = "segment"  # of every function, before its text is known
+_ELSEWHERE = b"in "  # begins a file that says which other one has the function
+_OWN = "define internal "  # functions whose names are their module's own
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -48,16 +56,19 @@ _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class Kernel:
     """Compiled code of a segment.
 
-    function, address : take the address of the arguments (emit.py says their layout)
+    function, address : take the address of the arguments (emit.py says their layout); there when it has been compiled
     cost : about how many additions one element costs
-    seconds : what writing and compiling took
+    source, dtype : what it was made of
     """
 
-    __slots__ = ("function", "address", "cost", "seconds")
+    __slots__ = ("function", "address", "cost", "source", "dtype")
 
-    def __init__(self, address: int, weight: int, seconds: float) -> None:
-        self.function: Function = _FUNCTION(address)
-        self.address, self.cost, self.seconds = address, weight, seconds
+    function: Function
+
+    def __init__(self, source: Source, dtype: torch.dtype) -> None:
+        self.source, self.dtype = source, dtype
+        self.cost = cost(source) if isinstance(source, Segment) else source.cost
+        self.address = 0
 
 
 @final
@@ -78,7 +89,10 @@ class Compiler:
     def __init__(
         self, cpu: str = "", features: str = "", vector_bytes: int | None = None, cache: ObjectCache | None = None
     ) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while code is made
+        self._waiting: list[Kernel] = []
+        self._worker: threading.Thread | None = None
+        self._loaded: set[str] = set()  # keys of modules of several functions that the engine has
         self._addresses: dict[str, int] = {}  # of functions, by the keys of their texts
         self._kernels: dict[tuple[Source, torch.dtype], Kernel] = {}
         try:
@@ -128,39 +142,116 @@ class Compiler:
         dtype : what is computed in, float32 or float64
         """
         found = self._kernels.get((segment, dtype))
-        if found is None:
-            with self._lock:
-                found = self._kernels.get((segment, dtype))
-                if found is None:
-                    found = self._kernels[segment, dtype] = self._compile(segment, dtype)
+        if found is None or not found.address:
+            found = self.later(segment, dtype)
+            self.wait((found,))
         return found
 
-    def function(self, name: str, text: str) -> int:
-        """Compile a module in LLVM's language; return the address of one of its functions, whose name is its own."""
-        with self._lock:
-            return self._function(name, text, ObjectCache.key(text, *self._made_for))
+    def later(self, segment: Source, dtype: torch.dtype) -> Kernel:
+        """Return the code of a segment, which need not be compiled yet: see `begin` and `wait`."""
+        found = self._kernels.get((segment, dtype))
+        if found is None:
+            made = Kernel(segment, dtype)
+            found = self._kernels.setdefault((segment, dtype), made)
+            if found is made:
+                self._waiting.append(made)
+        return found
 
-    def _function(self, name: str, text: str, key: str) -> int:
+    def begin(self) -> None:
+        """Let a thread of its own compile what waits."""
+        worker = self._worker
+        if self._waiting and (worker is None or not worker.is_alive()):
+            self._worker = threading.Thread(target=self._work, name="glueball compiler")
+            self._worker.start()
+
+    def wait(self, kernels: Sequence[Kernel]) -> None:
+        """Compile these, and all else that waits, unless they are there.
+
+        Raises
+        ------
+        RuntimeError : LLVM refused a text
+        """
+        for kernel in kernels:
+            if not kernel.address:
+                with self._lock:
+                    if not kernel.address:
+                        self._compile(kernel)
+
+    def rest(self) -> None:
+        """Wait until no thread compiles."""
+        worker = self._worker
+        if worker is not None and worker is not threading.current_thread():
+            worker.join()
+
+    def _work(self) -> None:
+        while self._waiting:
+            with self._lock:
+                try:
+                    self._compile()
+                except RuntimeError:  # whoever waits for it is told
+                    return
+
+    def _compile(self, wanted: Kernel | None = None) -> None:
+        """Compile what waits, and what is wanted."""
+        kernels: list[Kernel] = []
+        while self._waiting:
+            kernels.append(self._waiting.pop(0))
+        if wanted is not None and wanted not in kernels:
+            kernels.append(wanted)
+        texts = [self.text(kernel.source, kernel.dtype, _NAME) for kernel in kernels]
+        keys = [ObjectCache.key(text, *self._made_for) for text in texts]
+        missing = {key: text for key, text in zip(keys, texts) if key not in self._addresses and not self._found(key)}
+        together = {key: text for key, text in missing.items() if _OWN not in text}
+        for chosen in (together, *({key: text} for key, text in missing.items() if key not in together)):
+            if chosen:
+                self._make(chosen)
+        for kernel, key in zip(kernels, keys):
+            kernel.function = _FUNCTION(self._addresses[key])
+            kernel.address = self._addresses[key]
+
+    def _found(self, key: str) -> bool:
+        """Return whether a function was on disk, and load it: its own file, or the name of one with others."""
         code = self.cache.read(key) if self.cache is not None else None
         if code is None:
-            code = self._machine.emit_object(self._llvm.parse_assembly(text))
-            if self.cache is not None:
-                self.cache.write(key, code)
+            return False
+        if code.startswith(_ELSEWHERE):
+            name = code[len(_ELSEWHERE) :].decode()
+            if name not in self._loaded:
+                code = None if self.cache is None else self.cache.read(name)
+                if code is None:
+                    return False
+                self._load(code)
+                self._loaded.add(name)
+        else:
+            self._load(code)
+        self._addresses[key] = self._engine.get_function_address(f"{_NAME}_{key}")
+        return True
+
+    def _make(self, texts: Mapping[str, str]) -> None:
+        """Compile functions as one module, and keep it. texts : by their keys"""
+        lines: list[str] = []
+        declared: dict[str, None] = {}
+        for key, text in texts.items():
+            for line in text.replace(f"@{_NAME}(", f"@{_NAME}_{key}(", 1).split("\n"):
+                if line.startswith("declare "):
+                    declared.setdefault(line)
+                else:
+                    lines.append(line)
+        code = self._machine.emit_object(self._llvm.parse_assembly("\n".join([*lines, *declared, ""])))
+        if self.cache is not None:
+            name = next(iter(texts)) if len(texts) == 1 else ObjectCache.key(*texts)
+            self.cache.write(name, code)
+            if len(texts) > 1:
+                self._loaded.add(name)
+                for key in texts:
+                    self.cache.write(key, _ELSEWHERE + name.encode())
+        self._load(code)
+        for key in texts:
+            self._addresses[key] = self._engine.get_function_address(f"{_NAME}_{key}")
+
+    def _load(self, code: bytes) -> None:
         self._engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
-        return self._engine.get_function_address(name)
-
-    def _compile(self, segment: Source, dtype: torch.dtype) -> Kernel:
-        began = time.perf_counter()
-        text = self.text(segment, dtype, _NAME)
-        key = ObjectCache.key(text, *self._made_for)
-        address = self._addresses.get(key)
-        if address is None:
-            name = f"{_NAME}_{key}"
-            text = text.replace(f"@{_NAME}(", f"@{name}(", 1)
-            address = self._addresses[key] = self._function(name, text, key)
-        weight = cost(segment) if isinstance(segment, Segment) else segment.cost
-        return Kernel(address, weight, time.perf_counter() - began)
 
 
 def _host_features(llvm: Any) -> str:
@@ -174,6 +265,7 @@ def _host_features(llvm: Any) -> str:
 
 _compiler: Compiler | None = None
 _problem: str | None = None
+_prepared = False
 _lock = threading.Lock()
 
 
@@ -198,6 +290,24 @@ def compiler() -> Compiler:
                     _problem = str(error)
                     raise
     return _compiler
+
+
+def prepare() -> None:
+    """Let a thread of its own find this process's compiler: loading LLVM takes as long as compiling a small network."""
+    global _prepared
+    if not _prepared and config.get("GLUEBALL_JIT"):
+        _prepared = True
+        threading.Thread(target=why_not, name="glueball compiler").start()
+
+
+def _rest() -> None:
+    """A process that is copied has no thread that compiles, and nothing locked by one."""
+    if _compiler is not None:
+        _compiler.rest()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_rest)
 
 
 def available() -> bool:

@@ -4,13 +4,15 @@ The one idea: a library spends most of a product of few rows on bringing the wei
 wants, each time anew. Where many products share a weight (the steps of an unrolled cell) that is done once: panels of
 as many columns as two vectors hold, row after row. The product reads a panel from front to back and keeps the results
 of `height` rows in registers; the last rows of a product overlap those before them, so there is no other height.
+Steps are arguments, so rows that are columns of panels themselves (a turned operand) are read by the same code.
 
 Both are called like segments (emit.py: `void f(int64 *arguments)`, the first a counter of blocks), with arguments
 
     Panels:  1 blocks · 2 panels of a block · 3 panels · 4 depth K · 5 columns N · 6 address, 7 step of the weight
              8 address of the panels
-    FewRows: 1 blocks · 2 panels of a block · 3 panels · 4 depth K · 5 columns N · 6 rows M ≥ height
-             7 address, 8 row stride of the rows · 9 address of the panels · 10 address, 11 row stride of the result
+    FewRows: 1 blocks · 2 panels of a block · 3 panels · 4 depth K · 5 columns N · 6 rows M · 7 address of the rows
+             8 step from row to row, 9 along the depth, 10 from one group of 2 · lanes rows to the next
+             11 first row of the last tile · 12 address of the panels · 13 address, 14 row stride of the result
 
 A panel has ⌈K / lanes⌉ · lanes rows of 2 · lanes numbers (`panel_size`), so that it is written in whole squares.
 
@@ -19,6 +21,7 @@ Not here: which products are done so (jit/pack.py), who fills in the arguments (
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -26,8 +29,10 @@ from .frame import first_lanes, function, named_arguments, splat
 from .memory import load, store
 from .vector_math import Format, Writer
 
-__all__ = ["Panels", "FewRows", "best_height", "turned_height", "panel_size"]
+__all__ = ["SIDE", "Panels", "FewRows", "best_height", "turned_height", "panel_size"]
 
+SIDE = 4
+"""Of the squares in which a turned weight is put in order: numbers of 16 bytes, at most."""
 _VECTORS = 2  # side by side in a panel
 _HEIGHTS = (1, 2, 4, 6, 8, 10, 12)  # few: another number of rows should find code that is there
 _POINTERS = ("data", "panels", "result", "weight")
@@ -113,7 +118,9 @@ def _at(w: Writer, base: str, offset: str | int) -> str:
 @final
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """Puts a weight in order: element (k, j) is weight[k · step + j], or where `turned` weight[j · step + k]."""
+    """Puts a weight in order: element (k, j) is weight[k · step + j], or where `turned` weight[j · step + k]; that
+    takes a depth of at least `SIDE`.
+    """
 
     turned: bool
 
@@ -143,59 +150,96 @@ class Panels:
             f"  %from = getelementptr {w.kind.name}, ptr {source}, i64 %k.at",
             f"  %k.to = mul i64 %k, {_VECTORS * w.width}",
             f"  %to = getelementptr {w.kind.name}, ptr %panel, i64 %k.to",
-            "  br i1 %whole, label %all, label %part",
         ]
-        for label, chosen in (("all", [None] * _VECTORS), ("part", masks)):
-            w.lines.append(f"{label}:")
+        for chosen in _cases(w, masks, "row.end", w.width * w.kind.size == 64):
             for u, mask in enumerate(chosen):
                 found = load(w, _own(w.kind), _at(w, "%from", u * w.width), mask)
                 store(w, _own(w.kind), found, _at(w, "%to", u * w.width), None)
-            w.lines.append("  br label %row.end")
         w.lines += ["row.end:", "  %k.n = add i64 %k, 1", "  %k.more = icmp slt i64 %k.n, %depth",
                     "  br i1 %k.more, label %row, label %over"]  # fmt: skip
 
     def _squares(self, w: Writer) -> None:
-        """Write the turning of squares of as many rows as a vector has lanes."""
-        lanes = w.width
+        """Write the turning of squares as wide as 16 bytes, as many at once as a vector holds. The last ones along the
+        depth overlap those before them; beyond the last column numbers of that one are repeated.
+        """
+        side = 16 // w.kind.size
         w.lines += [
+            f"  %last = sub i64 %depth, {side}",
             "  br label %square",
             "square:",
             "  %u = phi i64 [ 0, %begin ], [ %u.2, %square.end ]",
-            "  %k = phi i64 [ 0, %begin ], [ %k.2, %square.end ]",
-            "  %first = add i64 %column, %u",
+            "  %k.0 = phi i64 [ 0, %begin ], [ %k.2, %square.end ]",
+            "  %k = call i64 @llvm.smin.i64(i64 %k.0, i64 %last)",
+            "  %first.1 = add i64 %column, %u",
+            "  %end = sub i64 %columns, 1",
+            "  %first = call i64 @llvm.smin.i64(i64 %first.1, i64 %end)",
             "  %first.at = mul i64 %first, %step",
             "  %first.k = add i64 %first.at, %k",
-            f"  %from = getelementptr {w.kind.name}, ptr %weight.p, i64 %first.k",
-            "  %along = sub i64 %depth, %k",
-            "  %down = sub i64 %columns, %first",
+            f"  %row.0 = getelementptr {w.kind.name}, ptr %weight.p, i64 %first.k",
+            "  %down = sub i64 %end, %first.1",
         ]
-        mask = first_lanes(w, "%along")
-        values: list[str] = []
-        for row in range(lanes):
+        parts: list[str] = []
+        for row in range(w.width):
+            parts.append(w.put(f"load <{side} x {w.kind.name}>, ptr %row.{row}, align {w.kind.size}"))
             there = w.put(f"icmp sgt i64 %down, {row}")
-            own = w.put(f"select i1 {there}, {w.mask} {mask}, {w.mask} zeroinitializer")
-            values.append(load(w, _own(w.kind), _at(w, "%from", w.put(f"mul i64 %step, {row}")), own))
-        low = ", ".join(f"i32 {i // 2 + i % 2 * lanes}" for i in range(lanes))
-        high = ", ".join(f"i32 {lanes // 2 + i // 2 + i % 2 * lanes}" for i in range(lanes))
-        for _ in range(lanes.bit_length() - 1):  # each stage interleaves rows that are half of all apart
-            pairs = list(zip(values[: lanes // 2], values[lanes // 2 :]))
-            values = [w.put(f"shufflevector {w.vector} {a}, {w.vector} {b}, <{lanes} x i32> <{order}>")
-                      for a, b in pairs for order in (low, high)]  # fmt: skip
-        start = w.put(f"mul i64 %k, {_VECTORS * lanes}")
-        target = _at(w, _at(w, "%panel", "%u"), start)
-        for row, value in enumerate(values):
-            store(w, _own(w.kind), value, _at(w, target, row * _VECTORS * lanes), None)
+            step = w.put(f"select i1 {there}, i64 %step, i64 0")
+            w.lines.append(f"  %row.{row + 1} = getelementptr {w.kind.name}, ptr %row.{row}, i64 {step}")
+        values = [_joined(w, parts[k::side], side) for k in range(side)]
+        target = _at(w, _at(w, "%panel", "%u"), w.put(f"mul i64 %k, {_VECTORS * w.width}"))
+        for row, value in enumerate(_turned(w, values, side)):
+            store(w, _own(w.kind), value, _at(w, target, row * _VECTORS * w.width), None)
         w.lines += [
             "  br label %square.end",
             "square.end:",
-            f"  %k.1 = add i64 %k, {lanes}",
+            f"  %k.1 = add i64 %k.0, {side}",
             "  %k.more = icmp slt i64 %k.1, %depth",
             "  %k.2 = select i1 %k.more, i64 %k.1, i64 0",
-            f"  %u.1 = add i64 %u, {lanes}",
+            f"  %u.1 = add i64 %u, {w.width}",
             "  %u.2 = select i1 %k.more, i64 %u, i64 %u.1",
-            f"  %u.more = icmp slt i64 %u.2, {_VECTORS * lanes}",
+            f"  %u.more = icmp slt i64 %u.2, {_VECTORS * w.width}",
             "  br i1 %u.more, label %square, label %over",
         ]
+
+
+def _cases(w: Writer, masks: Sequence[str], end: str, free: bool) -> Iterator[Sequence[str | None]]:
+    """Write the branches for a whole panel and for a part of one, around what is written between.
+
+    free : whether masks cost nothing: then there is no other branch, which is less to compile
+    """
+    cases: list[tuple[str, Sequence[str | None]]] = [("part", masks)]
+    if not free:
+        cases.append(("all", [None] * len(masks)))
+        w.lines.append("  br i1 %whole, label %all, label %part")
+    else:
+        w.lines.append("  br label %part")
+    for label, chosen in cases:
+        w.lines.append(f"{label}:")
+        yield chosen
+        w.lines.append(f"  br label %{end}")
+
+
+def _joined(w: Writer, parts: list[str], size: int) -> str:
+    """Return vectors of so many numbers as one."""
+    while len(parts) > 1:
+        order = ", ".join(f"i32 {i}" for i in range(2 * size))
+        parts = [w.put(f"shufflevector <{size} x {w.kind.name}> {a}, <{size} x {w.kind.name}> {b}, "
+                       f"<{2 * size} x i32> <{order}>") for a, b in zip(parts[::2], parts[1::2])]  # fmt: skip
+        size *= 2
+    return parts[0]
+
+
+def _turned(w: Writer, rows: list[str], side: int) -> list[str]:
+    """Return the columns of squares that lie side by side in vectors."""
+
+    def chosen(a: str, b: str, pattern: Sequence[int]) -> str:  # pattern: of one square, the second one's from side on
+        order = ", ".join(f"i32 {begin + i % side + (i >= side) * w.width}" for begin in range(0, w.width, side)
+                          for i in pattern)  # fmt: skip
+        return w.put(f"shufflevector {w.vector} {a}, {w.vector} {b}, <{w.width} x i32> <{order}>")
+
+    if side == 2:
+        return [chosen(rows[0], rows[1], pattern) for pattern in ((0, 2), (1, 3))]
+    pairs = [chosen(a, b, pattern) for pattern in ((0, 4, 1, 5), (2, 6, 3, 7)) for a, b in (rows[:2], rows[2:])]
+    return [chosen(a, b, pattern) for a, b in (pairs[:2], pairs[2:]) for pattern in ((0, 1, 4, 5), (2, 3, 6, 7))]
 
 
 @final
@@ -203,24 +247,19 @@ class Panels:
 class FewRows:
     """The product of rows and panels.
 
-    height : how many rows are kept in registers
-    turned : the rows are columns of panels themselves: of the matrix (K, M) whose transpose they are (step: unused);
-        the height then divides a panel's width
+    height : how many rows are kept in registers; where the rows are columns of panels it divides a panel's width
     """
 
     height: int
-    turned: bool = False
 
     cost = 1
 
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
-        named_arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "panels", "result",
-                            "wide"), _POINTERS)  # fmt: skip
-        # the last tile: the last rows, or where there are zeros beyond them whatever is left
+        named_arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "deeper", "group",
+                            "low", "panels", "result", "wide"), _POINTERS)  # fmt: skip
         w.lines.append("  %end = sub i64 %rows, 1")
-        w.lines.append(f"  %low = sub i64 %rows, {1 if self.turned else self.height}")
         _each_panel(w)
         w.lines += [
             "  br label %tile",
@@ -228,13 +267,10 @@ class FewRows:
             "  %i0 = phi i64 [ 0, %begin ], [ %i0.n, %tile.end ]",
             "  %i = call i64 @llvm.smin.i64(i64 %i0, i64 %low)",
         ]
-        if self.turned:
-            wide = _VECTORS * w.width
-            before = w.put(f"mul i64 {w.put(f'udiv i64 %i, {wide}')}, %size")
-            pointers = {0: _at(w, _at(w, "%data.p", before), w.put(f"urem i64 %i, {wide}"))}
-        else:
-            first = _at(w, "%data.p", w.put("mul i64 %i, %step"))
-            pointers = {g: _at(w, first, w.put(f"mul i64 %step, {g}")) for g in range(0, self.height, _GROUP)}
+        panel = _VECTORS * w.width
+        before = w.put(f"mul i64 {w.put(f'udiv i64 %i, {panel}')}, %group")
+        first = _at(w, _at(w, "%data.p", before), w.put(f"mul i64 {w.put(f'urem i64 %i, {panel}')}, %step"))
+        pointers = {g: _at(w, first, w.put(f"mul i64 %step, {g}")) for g in range(0, self.height, _GROUP)}
         results = self._depth(w, pointers)
         self._keep(w, results)
         return function(name, w)
@@ -251,15 +287,14 @@ class FewRows:
                     for row in sums for s in row]  # fmt: skip
         weight = [load(w, _own(w.kind), _at(w, "%w", u * w.width), None) for u in range(_VECTORS)]
         for r, row in enumerate(sums):
-            group, rest = (0, r) if self.turned else (r - r % _GROUP, r % _GROUP)
-            steps = rest if self.turned else "%step" if rest == 1 else "%step.2"
+            group, rest = r - r % _GROUP, r % _GROUP
+            steps = "%step" if rest == 1 else "%step.2"
             place = f"%x{group}" if not rest else _at(w, f"%x{group}", steps)
             number = splat(w, w.put(f"load {kind}, ptr {place}, align {w.kind.size}"), kind)
             for s, part in zip(row, weight):
                 found = w.fma(number, part, s)
                 w.lines.append(f"  {s}.n = bitcast {w.vector} {found} to {w.vector}")
-        along = _VECTORS * w.width if self.turned else 1
-        w.lines += [f"  %x{g}.n = getelementptr {kind}, ptr %x{g}, i64 {along}" for g in pointers]
+        w.lines += [f"  %x{g}.n = getelementptr {kind}, ptr %x{g}, i64 %deeper" for g in pointers]
         w.lines += [f"  %w.n = getelementptr {kind}, ptr %w, i64 {_VECTORS * w.width}", "  %k.n = add i64 %k, 1",
                     "  %k.more = icmp slt i64 %k.n, %depth", "  br i1 %k.more, label %along, label %keep",
                     "keep:"]  # fmt: skip
@@ -271,13 +306,10 @@ class FewRows:
         each = [w.put(f"add i64 %i, {r}") for r in range(self.height)]
         rows = [w.put(f"call i64 @llvm.smin.i64(i64 {row}, i64 %end)") for row in each]
         masks = [first_lanes(w, "%there", u * w.width) for u in range(_VECTORS)]
-        w.lines.append("  br i1 %whole, label %all, label %part")
-        for label, chosen in (("all", [None] * _VECTORS), ("part", masks)):
-            w.lines.append(f"{label}:")
+        for chosen in _cases(w, masks, "tile.end", False):
             for number, row in reversed(list(zip(rows, sums))):  # what lies beyond the last row is written over by it
                 place = _at(w, target, w.put(f"mul i64 %wide, {number}"))
                 for u, (value, mask) in enumerate(zip(row, chosen)):
                     store(w, _own(w.kind), value, _at(w, place, u * w.width), mask)
-            w.lines.append("  br label %tile.end")
         w.lines += ["tile.end:", f"  %i0.n = add i64 %i0, {self.height}", "  %i0.more = icmp slt i64 %i0.n, %rows",
                     "  br i1 %i0.more, label %tile, label %over"]  # fmt: skip

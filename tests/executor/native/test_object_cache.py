@@ -165,3 +165,58 @@ def test_this_process_uses_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(compile, "_compiler", None)
     monkeypatch.setenv("GLUEBALL_CACHE", "")
     assert compile.compiler().cache is None
+
+
+def several(compiler: Compiler) -> list[torch.Tensor]:
+    """Return what functions that are compiled together compute of DATA."""
+    segments = [Segment((0,), frozenset(), (expression,)) for expression in (e.tanh(x), e.exp(x) * 0.5, x + 3.0)]
+    kernels = [compiler.later(segment, torch.float32) for segment in segments]
+    compiler.begin()
+    compiler.wait(kernels)
+    assert all(kernel.address for kernel in kernels)
+    return [result(compiler, segment) for segment in segments]
+
+
+@compiled
+def test_functions_that_are_compiled_together_are_found_one_by_one(tmp_path: Path) -> None:
+    compiler, _ = cached(tmp_path)
+    cold = several(compiler)
+    files = sorted(tmp_path.iterdir(), key=lambda file: file.stat().st_size)
+    assert len(files) == 4  # the code, and where each function is
+    for damaged in (False, True):
+        compiler, cache = cached(tmp_path)
+        if damaged:
+            files[-1].write_bytes(files[-1].read_bytes()[:-5])
+        alone = result(compiler, Segment((0,), frozenset(), (e.exp(x) * 0.5,)))
+        assert torch.equal(alone, cold[1])
+        for left, right in zip(several(compiler), cold):
+            assert torch.equal(left, right)
+        assert damaged or cache.misses == 0
+
+
+@compiled
+def test_a_text_that_llvm_refuses_is_an_error_for_whoever_waits_for_it() -> None:
+    class Wrong:
+        cost = 1
+
+        def module(self, name: str, kind: object, vector_bytes: int) -> str:
+            return f"define void @{name}(ptr %args) {{\nentry:\n  ret nothing\n}}\n"
+
+    compiler = Compiler()
+    good = compiler.later(SOFTMAX, torch.float32)
+    bad = compiler.later(Wrong(), torch.float32)
+    compiler.begin()
+    compiler.rest()
+    with pytest.raises(RuntimeError, match="LLVM"):
+        compiler.wait((bad,))
+    compiler.wait((good,))
+    assert torch.equal(result(compiler), result(Compiler()))
+
+
+@compiled
+def test_nothing_is_compiled_any_more_when_a_process_is_copied() -> None:
+    compiler = Compiler()
+    kernels = [compiler.later(Segment((0,), frozenset(), (e.tanh(x * k),)), torch.float32) for k in (2.0, 3.0, 4.0)]
+    compiler.begin()
+    compiler.rest()  # what a copy waits for
+    assert all(kernel.address for kernel in kernels) and not compiler._lock.locked()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from glueball.executor.native import available, why_not
 from glueball.executor.native.compile import Compiler, Kernel, parallel
-from glueball.executor.native.panels import FewRows, Panels, best_height, panel_size, turned_height
+from glueball.executor.native.panels import SIDE, FewRows, Panels, best_height, panel_size, turned_height
 
 from .test_functions import PROCESSORS
 
@@ -53,7 +53,9 @@ def product(compiler: Compiler, rows: torch.Tensor, weight: torch.Tensor, turned
     call(compiler.kernel(Panels(turned), dtype), [*shared, weight.data_ptr(), weight.stride(0), packed.data_ptr()],
          threads)  # fmt: skip
     code = compiler.kernel(FewRows(height or best_height(m, compiler.vector_bytes)), dtype)
-    call(code, [*shared, m, rows.data_ptr(), rows.stride(0), packed.data_ptr(), wide.data_ptr(), n + 3], threads)
+    step, height, group = rows.stride(0), code.source.height, 2 * compiler.vector_bytes // rows.element_size()
+    steps = [step, 1, group * step, m - height]
+    call(code, [*shared, m, rows.data_ptr(), *steps, packed.data_ptr(), wide.data_ptr(), n + 3], threads)
     assert (wide[:, n:] == -7.0).all()  # nothing is written beside it
     return wide[:, :n]
 
@@ -79,6 +81,7 @@ SIZES = st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 129, 256]))
 def test_products_equal_torch(m: int, k: int, n: int, turned: bool, dtype: torch.dtype, processor: str, threads: int,
                               each: int) -> None:  # fmt: skip
     compiler = compiler_for(processor)
+    k = max(k, SIDE) if turned else k
     rows, weight = operands(m, k, n, turned, dtype)
     found = product(compiler, rows, weight, turned, threads, each)
     expected = rows.double() @ (weight.t() if turned else weight).double()
@@ -104,8 +107,9 @@ def test_products_of_two_operands_in_panels_equal_torch(m: int, k: int, n: int, 
              threads)  # fmt: skip
     panels, _ = panel_size(k, n, lanes)
     wide = torch.full((m + 1, n + 3), -7.0, dtype=dtype)
-    code = compiler.kernel(FewRows(turned_height(compiler.vector_bytes), True), dtype)
-    call(code, [-(-panels // each), each, panels, k, n, m, packed[0].data_ptr(), 0, packed[1].data_ptr(),
+    code = compiler.kernel(FewRows(turned_height(compiler.vector_bytes)), dtype)
+    steps = [1, 2 * lanes, panel_size(k, m, lanes)[1], m - 1]
+    call(code, [-(-panels // each), each, panels, k, n, m, packed[0].data_ptr(), *steps, packed[1].data_ptr(),
                 wide.data_ptr(), n + 3], threads)  # fmt: skip
     assert (wide[:, n:] == -7.0).all() and (wide[m:] == -7.0).all()
     expected, sizes = left.double().t() @ right.double(), left.double().abs().t() @ right.double().abs()
