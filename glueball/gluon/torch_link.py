@@ -140,8 +140,9 @@ class Link:
         self._met(found)
 
     def _met(self, found: torch.Tensor) -> None:
+        if found.dtype is not self.dtype or found.device != self.device:
+            Changes.count += 1  # graphs that were traced before declare another type
         self.tensor, self.dtype, self.device = found, found.dtype, found.device
-        Changes.count += 1  # graphs that were traced before declare another type, or other inputs
 
 
 def declared(tensor: torch.Tensor) -> Any:

@@ -296,6 +296,36 @@ def test_keywords_and_named_results(compiled: bool) -> None:
     torch.testing.assert_close(only(ids).to_torch(), module(ids.to_torch()).logits.detach())
 
 
+def test_objects_among_the_results_are_for_imperative_calls() -> None:
+    """A trace does not know what they will hold."""
+    class Cache:
+        def __init__(self, held: torch.Tensor) -> None:
+            self.held = held
+
+    class Caching(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, Any]:
+            return {"out": x * 2, "cache": Cache(x)}
+
+    class Net(gluon.HybridBlock):
+        def __init__(self, reads: bool) -> None:
+            super().__init__()
+            self.inner, self.reads = from_module(Caching()), reads
+
+        def forward(self, x: Any) -> Any:
+            found = self.inner(x)
+            return found.out + found.cache.held.sum().item() if self.reads else found.out
+
+    for reads in (False, True):
+        net = Net(reads)
+        assert net(nd.ones(2)).asnumpy()[0] == 2 + 2 * reads
+        net.hybridize()
+        if reads:
+            with pytest.raises(UnsupportedError, match="'held' of an object"):
+                net(nd.ones(2))
+        else:
+            assert net(nd.ones(2)).asnumpy()[0] == 2
+
+
 def test_results_that_cannot_be_found() -> None:
     """An object of an unknown class, a module that raises, an argument that is no array, parameters not made."""
     class Odd(torch.nn.Module):

@@ -388,3 +388,18 @@ def test_distributed_data_parallel() -> None:
         np.testing.assert_allclose(net[0].weight.grad().asnumpy(), next(alone.parameters()).grad.numpy())
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_freezing_and_thawing_compiles_nothing_again() -> None:
+    """Adversarial training does so at every step: each way has its plan."""
+    net = small(True)
+    module = net.to_torch()
+    for _ in range(3):
+        for wanted in (False, True):
+            module.requires_grad_(wanted)
+            x = images().requires_grad_()
+            module(x).sum().backward()
+    assert net[0].weight.grad_req == "write"
+    entry = next(iter(net._cached.entries.values()))
+    assert entry.calls == 6
+    assert len(entry.plans) == 2

@@ -178,20 +178,22 @@ class TorchBlock(HybridBlock):
         for link in self._links:
             if link.meet() is not None:
                 link.adopt()
-        call = Call(self, structure, len(found), bool(args) and isinstance(args[-1], _Keywords))
-        trained = {link.parameter: None for link in self._links if link.tensor.requires_grad}
-        tracer = current_tracer()
-        if isinstance(tracer, Tracer):
+        tracer = current_tracer()  # what is frozen now may be thawed when a graph runs
+        trained = [link for link in self._links if link.parameter._differentiable and link.tensor.is_floating_point()
+                   and (tracer is not None or link.tensor.requires_grad)]  # fmt: skip
+        trained = list({link.parameter: link for link in trained}.values())
+        call = Call(self, structure, len(found), bool(args) and isinstance(args[-1], _Keywords), trained)
+        if tracer is not None:
             call.look(tracer, found)
-            held = [tracer_symbol(tracer, parameter) for parameter in trained]
+            held = [tracer_symbol(tracer, link.parameter) for link in trained]
         elif any(isinstance(value, Symbolic) for value in found):
             raise UnsupportedError(explain(self.name, "A torch module cannot be composed with symbols.",
                                            fix="net.hybridize() and a call with arrays make a graph of known sizes"))
         else:
-            held = [the_array(parameter) for parameter in trained]
+            held = [the_array(link.parameter) for link in trained]
         results = invoke(lookup("_torch_module"), [*found, *held], {"call": call})
-        return _named(unflatten(call.result, list(results) if isinstance(results, (list, tuple, Symbol))
-                                and call.count != 1 else [results]))
+        single = call.count == 1 or not isinstance(results, (list, tuple, Symbol))
+        return _named(unflatten(call.result, [results] if single else list(results)), tracer is not None)
 
     def run(self, args: Sequence[Any], keywords: Mapping[str, Any], training: bool) -> Any:
         """Call the module with tensors, in the given mode."""
@@ -213,8 +215,9 @@ class TorchBlock(HybridBlock):
 class Call:
     """One call of a module: how arguments and results are nested. count : number of results, once it is known"""
 
-    def __init__(self, block: TorchBlock, structure: Any, inputs: int, keywords: bool) -> None:
+    def __init__(self, block: TorchBlock, structure: Any, inputs: int, keywords: bool, links: Sequence[Link]) -> None:
         self.block, self.structure, self.inputs, self.keywords = block, structure, inputs, keywords
+        self._links = links  # of the parameters that are inputs of the operator, behind the arguments
         self.count = 0
         self.result: Any = None
         self._types: dict[Any, list[TensorType]] = {}
@@ -256,8 +259,8 @@ class Call:
             fix="arrays are float32 unless you say otherwise; indices: x.astype('int64')" if indices else None))
 
     def trained(self) -> list[torch.Tensor]:
-        """Return the tensors of the parameters that gradients are wanted for, in the order of the operator's inputs."""
-        return list({id(link.tensor): link.tensor for link in self.block._links if link.tensor.requires_grad}.values())
+        """Return the tensors of the parameters that are inputs of the operator, in their order."""
+        return [link.tensor for link in self._links]
 
     def look(self, tracer: Tracer, given: Sequence[Any]) -> None:
         """Find out what the module returns for what stands in a graph."""
@@ -298,13 +301,33 @@ def _undone(module: torch.nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _named(value: Any) -> Any:
-    """Return results with `Outputs` in the place of mappings."""
+def _named(value: Any, traced: bool) -> Any:
+    """Return results with `Outputs` in the place of mappings; in a trace nothing else but numbers and text is true of
+    the calls to come.
+    """
     if isinstance(value, dict):
-        return Outputs({str(k): _named(v) for k, v in value.items()})
+        return Outputs({str(k): _named(v, traced) for k, v in value.items()})
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)([_named(v) for v in value])
+        return type(value)([_named(v, traced) for v in value])
+    if traced and not isinstance(value, (Symbol, NDArray, tuple, str, int, float, type(None))):
+        return _Untold(type(value).__name__)
     return value
+
+
+@final
+class _Untold:
+    """Stands in a trace for an object that a module returned: what it holds differs from call to call."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise UnsupportedError(explain(
+            self._name, f"A hybridized network cannot read {attribute!r} of an object that a torch module returned.",
+            expected="tensors, and tuples, lists and mappings of tensors",
+            fix="from_module(m, call=...) can take the tensors out; or leave this network imperative"))
 
 
 def _places(module: torch.nn.Module) -> Iterator[tuple[str, dict[str, Any], str, bool]]:
