@@ -116,6 +116,10 @@ class GluonModule(torch.nn.Module):
     def forward(self, *args: Any) -> Any:
         """Run the network on tensors; nested lists, tuples and dicts of them are passed as they are."""
         others = [(link, found) for link in self._links if (found := link.meet()) is not None]
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):  # element types never mix here: see contrib.amp
+                with torch.autocast(device, enabled=False):
+                    return self.forward(*args)
         recording, training = RECORDING.set(torch.is_grad_enabled()), TRAINING.set(self.training)
         try:
             if others or torch.compiler.is_exporting():

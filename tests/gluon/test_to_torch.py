@@ -403,3 +403,30 @@ def test_freezing_and_thawing_compiles_nothing_again() -> None:
     entry = next(iter(net._cached.entries.values()))
     assert entry.calls == 6
     assert len(entry.plans) == 2
+
+
+@BOTH
+def test_autocast_and_strides_change_nothing(compiled: bool) -> None:
+    """Types are those of the arrays; tensors may lie in memory as they like."""
+    module = small(compiled, "float32").to_torch()
+    x = images(dtype=torch.float32)
+    expected = module.eval()(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert module(x).equal(expected)
+        module(x).sum().backward()
+    last = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert not last.is_contiguous()
+    torch.testing.assert_close(module(last), expected)
+    torch.testing.assert_close(module(x[:1].expand(2, 2, 5, 5)), module(x[:1]).expand(2, 3))
+    with torch.no_grad():
+        torch.testing.assert_close(module(last), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_follows_the_module() -> None:
+    """module.bfloat16() casts the network."""
+    net = nn.Dense(2, in_units=3)
+    net.initialize()
+    module = net.to_torch().bfloat16()
+    assert module(torch.ones(1, 3, dtype=torch.bfloat16)).dtype is torch.bfloat16
+    assert net.weight.dtype == "bfloat16"
+    assert net.weight.data().dtype_name == "bfloat16"

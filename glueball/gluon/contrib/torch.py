@@ -191,7 +191,8 @@ class TorchBlock(HybridBlock):
                                            fix="net.hybridize() and a call with arrays make a graph of known sizes"))
         else:
             held = [the_array(link.parameter) for link in trained]
-        results = invoke(lookup("_torch_module"), [*found, *held], {"call": call})
+        name = None if tracer is None else f"{self.name}_fwd"
+        results = invoke(lookup("_torch_module"), [*found, *held], {"call": call}, name=name)
         single = call.count == 1 or not isinstance(results, (list, tuple, Symbol))
         return _named(unflatten(call.result, [results] if single else list(results)), tracer is not None)
 
