@@ -199,6 +199,10 @@ class _Plainly:
     def before_write(self, array: Any) -> None:
         """Nothing was collected that a write could change."""
 
+    def zeros(self, shape: Any, dtype: Any, ctx: Any) -> Any:
+        """Ordinary ones will do."""
+        return None
+
 
 @contextmanager
 def _instead(others: Sequence[tuple[Link, torch.Tensor]]) -> Iterator[None]:

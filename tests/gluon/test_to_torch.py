@@ -430,3 +430,21 @@ def test_half_precision_follows_the_module() -> None:
     assert module(torch.ones(1, 3, dtype=torch.bfloat16)).dtype is torch.bfloat16
     assert net.weight.dtype == "bfloat16"
     assert net.weight.data().dtype_name == "bfloat16"
+
+
+def test_arrays_made_in_a_forward_are_ordinary_when_parameters_are_substituted() -> None:
+    """nd.zeros in a forward, under functional_call."""
+    class Padded(gluon.Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Dense(2, in_units=4)
+
+        def forward(self, x: nd.NDArray) -> nd.NDArray:
+            return self.dense(nd.concat(x, nd.zeros((x.shape[0], 1)), dim=1))
+
+    net = Padded()
+    net.initialize()
+    module = net.to_torch()
+    values = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    x = torch.ones(2, 3)
+    torch.testing.assert_close(torch.func.functional_call(module, values, (x,)), module(x))
