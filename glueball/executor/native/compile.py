@@ -265,7 +265,7 @@ def _host_features(llvm: Any) -> str:
 
 _compiler: Compiler | None = None
 _problem: str | None = None
-_prepared = False
+_preparing: threading.Thread | None = None
 _lock = threading.Lock()
 
 
@@ -294,14 +294,16 @@ def compiler() -> Compiler:
 
 def prepare() -> None:
     """Let a thread of its own find this process's compiler: loading LLVM takes as long as compiling a small network."""
-    global _prepared
-    if not _prepared and config.get("GLUEBALL_JIT"):
-        _prepared = True
-        threading.Thread(target=why_not, name="glueball compiler").start()
+    global _preparing
+    if _preparing is None and config.get("GLUEBALL_JIT"):
+        _preparing = threading.Thread(target=why_not, name="glueball compiler")
+        _preparing.start()
 
 
 def _rest() -> None:
-    """A process that is copied has no thread that compiles, and nothing locked by one."""
+    """A process that is copied has no thread that compiles or loads LLVM, and nothing locked by one."""
+    if _preparing is not None and _preparing is not threading.current_thread():
+        _preparing.join()
     if _compiler is not None:
         _compiler.rest()
 

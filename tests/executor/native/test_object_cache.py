@@ -220,3 +220,6 @@ def test_nothing_is_compiled_any_more_when_a_process_is_copied() -> None:
     compiler.begin()
     compiler.rest()  # what a copy waits for
     assert all(kernel.address for kernel in kernels) and not compiler._lock.locked()
+    compile.prepare()
+    compile._rest()
+    assert compile._preparing is None or not compile._preparing.is_alive()
