@@ -197,6 +197,12 @@ def test_other_operator_sets_are_refused(opset: int) -> None:
         import_model(_model([helper.make_node("Relu", ["x"], ["y"])], {"x": [3]}, ["y"], opset=opset))
 
 
+def test_results_that_nothing_makes_are_named() -> None:
+    split = helper.make_node("Split", ["x"], ["a", "y"], num_outputs=1)
+    with pytest.raises(UnsupportedError, match="its results y are not made"):
+        import_model(_model([split], {"x": [4]}, ["y"]))
+
+
 def test_what_is_no_model() -> None:
     good = _model([helper.make_node("Relu", ["x"], ["y"])], {"x": [3]}, ["y"]).SerializeToString()
     for data in (b"", b"\x00" * 40, b"not a model at all", good[: len(good) // 2]):

@@ -157,9 +157,10 @@ class _Walk:
             for name, held in zip(node.output, found):
                 if name:
                     scope[name] = held
-            for name in node.output[len(found):]:
-                if name:
-                    scope[name] = None
+            missing = [name for name in node.output[len(found):] if name]
+            if missing:
+                self.refusals.append(f"{node.op_type} ({node.name!r}): its results {', '.join(missing)} are not made")
+            scope.update(dict.fromkeys(missing))
         return [scope[name] for name in outputs]
 
     def node(self, node: Any, ins: Sequence[Held | None], scope: Any) -> Sequence[Held | None]:
@@ -182,7 +183,7 @@ class _Walk:
             return [found] if isinstance(found, Held) else list(found)
         except Refused as error:
             self.refusals.append(f"{where}: {error}")
-        except (Varies, Needs, UnsupportedError, FileFormatError, RecursionError, MemoryError):
+        except (Varies, Needs, UnsupportedError, FileFormatError):
             raise
         except MXNetError as error:
             raise FileFormatError(explain(where, f"Its inputs do not fit: {error}",

@@ -14,7 +14,7 @@ import numpy as np
 from ..held import Held, Refused, common
 from ..node import Step, reads
 
-TURNS = 2000  # of one loop
+TURNS = 1000  # of one loop
 
 
 @reads("If")
@@ -52,11 +52,10 @@ def _stacked(s: Step, values: Sequence[Held], axis: int) -> Held:
 def _scan(s: Step) -> Sequence[Held]:
     if s.version < 9:
         raise Refused("scans over a batch (operator set 8) are not read")
-    count = s.get("num_scan_inputs", 0)
-    given = s.all
+    count, given = s.get("num_scan_inputs", 0), s.all
+    if not 0 < count <= len(given):
+        raise Refused(f"it scans {count} of its {len(given)} inputs")
     state, data = given[: len(given) - count], given[len(given) - count :]
-    if not data:
-        raise Refused("it scans nothing")
     axes = [s.axis(axis, held.rank) for axis, held in zip(s.ints("scan_input_axes", [0] * count), data)]
     turned = s.ints("scan_input_directions", [0] * count)
     length = common([held.size(axis) for held, axis in zip(data, axes)])

@@ -95,7 +95,7 @@ def _packed(s: Step, directions: int, hidden: int) -> Held:
     for direction in range(directions):
         for half in (0, width):
             if bias is None:
-                parts.append(s.const([0.0] * width))
+                parts.append(s.call("_zeros", shape=(width,), dtype=s.x.dtype))
             else:
                 parts += [_part(s, bias, direction, half + g * hidden, half + (g + 1) * hidden) for g in order]
     return s.call("Concat", *parts, dim=0)
