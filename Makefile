@@ -4,6 +4,7 @@
 #   make lint         ruff and the import rules                       make types   pyright
 #   make test-twins   without compiled parts, for old processors      make bench-smoke   every benchmark, very short
 #   make examples     every example with --smoke                      make docs    the documentation into site/
+#   make fuzz         every reader of files under a coverage-guided fuzzer (RUNS=100000 each); KILLS=200: savers are killed
 #   make clients      an exported model in every language that is here; INSTALL=1: gets the others (apt-get as root, npm)
 #
 # `make ci` is what .ci/run runs. PYTHON=/path/to/python3 chooses the interpreter; otherwise 3.11 is preferred, then any other >= 3.10.
@@ -13,13 +14,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 WORKERS ?= 2
+RUNS ?= 100000
+KILLS ?= 200
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo install test test-twins lint types docs examples clients bench-smoke ci clean
+.PHONY: help demo install test test-twins lint types docs examples clients fuzz bench-smoke ci clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,7s/^#//p' Makefile
+	@sed -n '3,8s/^#//p' Makefile
 
 demo: $(STAMP)-package
 	@$(BIN)/python examples/demo.py $(DEMO)
@@ -52,6 +55,10 @@ examples: $(STAMP)-dev
 clients: $(STAMP)-dev
 	@$(BIN)/python clients/run.py $(if $(INSTALL),--install)
 
+fuzz: $(STAMP)-fuzz
+	$(BIN)/python fuzz/run.py --runs $(RUNS)
+	$(BIN)/python tools/kill_saves.py --kills $(KILLS)
+
 bench-smoke: $(STAMP)-dev
 	$(BIN)/python tools/bench_smoke.py
 
@@ -78,6 +85,10 @@ $(STAMP)-package: $(STAMP)-torch pyproject.toml setup.py $(wildcard glueball/fol
 $(STAMP)-dev: $(STAMP)-package
 	@echo "Installing the tools for tests and checks ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@
+
+$(STAMP)-fuzz: $(STAMP)-dev
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check atheris
 	@touch $@
 
 $(STAMP)-docs: $(STAMP)-package

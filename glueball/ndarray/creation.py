@@ -13,7 +13,7 @@ import torch
 from ..base import context as contexts
 from ..base import dtype as dtypes
 from ..base.context import Context
-from ..base.errors import ShapeError, explain
+from ..base.errors import DTypeError, ShapeError, explain
 from ..dispatch import CURRENT
 from .ndarray import NDArray, from_torch, to_array
 
@@ -89,7 +89,14 @@ def ones(shape: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray
 def full(shape: Any, val: Any, ctx: Context | None = None, dtype: Any = None, out: NDArray | None = None) -> NDArray:
     """Return an array filled with `val`."""
     context = contexts.as_context(ctx)
-    return _into(out, torch.full(_sizes(shape), val, dtype=dtypes.as_torch(dtype), device=context.check()), context)
+    try:
+        filled = torch.full(_sizes(shape), val, dtype=dtypes.as_torch(dtype), device=context.check())
+    except (OverflowError, RuntimeError) as error:
+        if "overflow" not in str(error) and not isinstance(error, OverflowError):
+            raise
+        raise DTypeError(explain("full", "The number is too large for the element type.",
+                                 expected=dtypes.name_of(dtype), received=val)) from None
+    return _into(out, filled, context)
 
 
 def empty(shape: Any, ctx: Context | None = None, dtype: Any = None, stype: str | None = None) -> NDArray:

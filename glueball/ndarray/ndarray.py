@@ -354,7 +354,10 @@ class NDArray:
                 except RuntimeError:
                     pass
         elif (type(other) is float or type(other) is int) and mine.is_floating_point() and _current() is None:
-            return _result(mine + other, self._ctx)
+            try:
+                return _result(mine + other, self._ctx)
+            except OverflowError:  # a whole number of more than 64 bits: the operator says so
+                pass
         return _arithmetic("broadcast_add", "_plus_scalar", self, other)
 
     __radd__ = __add__
@@ -369,7 +372,10 @@ class NDArray:
                 except RuntimeError:
                     pass
         elif (type(other) is float or type(other) is int) and mine.is_floating_point() and _current() is None:
-            return _result(mine - other, self._ctx)
+            try:
+                return _result(mine - other, self._ctx)
+            except OverflowError:  # a whole number of more than 64 bits: the operator says so
+                pass
         return _arithmetic("broadcast_sub", "_minus_scalar", self, other)
 
     def __mul__(self, other: Any) -> NDArray:
@@ -382,7 +388,10 @@ class NDArray:
                 except RuntimeError:
                     pass
         elif (type(other) is float or type(other) is int) and mine.is_floating_point() and _current() is None:
-            return _result(mine * other, self._ctx)
+            try:
+                return _result(mine * other, self._ctx)
+            except OverflowError:  # a whole number of more than 64 bits: the operator says so
+                pass
         return _arithmetic("broadcast_mul", "_mul_scalar", self, other)
 
     __rmul__ = __mul__
@@ -402,7 +411,10 @@ class NDArray:
                 except RuntimeError:
                     pass
         elif (type(other) is float or type(other) is int) and mine.is_floating_point() and _current() is None:
-            return _result(mine / other, self._ctx)
+            try:
+                return _result(mine / other, self._ctx)
+            except OverflowError:  # a whole number of more than 64 bits: the operator says so
+                pass
         return _arithmetic("broadcast_div", "_div_scalar", self, other)
 
     __div__ = __truediv__

@@ -206,6 +206,9 @@ def _read_node(entry: Mapping[str, Any], position: int, nodes: list[Node], versi
     op = _operator("BatchNorm" if fused else entry["op"])
     if op.name in CONTROL:
         return _read_control_node(op, entry, inputs, texts, version, where)
+    if any(spec.required and spec.annotation == "Any" for spec in op.attrs):
+        raise UnsupportedError(explain(where, f"node {name!r} ({op.name}) holds an object of Python, and no file does.",
+                                       fix="write the network down in layers and operators"))
     if entry.get("subgraphs"):
         raise _bad(where, f"node {name!r} ({op.name}) has sub-graphs, which only control flow has.")
     attrs, hints = _split(op, texts, version)

@@ -153,3 +153,12 @@ def test_iteration_and_length():
 def test_empty_arrays_pass():
     x = nd.zeros((0, 3))
     assert (x + 1).shape == (0, 3) and nd.concat(x, nd.ones((2, 3)), dim=0).shape == (2, 3) and x.sum().asscalar() == 0
+
+
+def test_numbers_that_no_element_holds_are_refused_in_our_words():
+    x = nd.ones((2,))
+    for function in (lambda: x * 2**70, lambda: x + 2**70, lambda: x - 10**400, lambda: x / 2**70, lambda: 2**70 - x,
+                     lambda: nd.full((2,), 2**70), lambda: nd.full((2,), 1e300)):
+        with pytest.raises(DTypeError, match="too (big|large)"):
+            function()
+    assert (x * 1e300).asnumpy().tolist() == [np.inf, np.inf]

@@ -26,6 +26,7 @@ from .file import Declared, Model, attribute_of, checked_nodes
 from .held import Held, Needs, Refused, Varies
 from .node import Step
 from .operators import IMPORTERS
+from .tensors import refusal
 
 __all__ = ["Reading", "read", "variables_of", "worlds_of"]
 
@@ -119,6 +120,8 @@ def read(model: Model, data: Mapping[str, Node], parameters: Mapping[str, Node],
                     model.name, "These operators cannot be expressed:\n  " + "\n  ".join(dict.fromkeys(walk.refusals)),
                     received=f"operator set {model.opsets.get('', '?')}",
                     fix="docs/onnx_operators.md lists what is read"))
+            if _incomplete(outputs):
+                raise refusal(model.name, "Nothing makes one of the outputs.", ", ".join(model.outputs))
             places = tuple(walk.builder.place(held) for held in outputs)
     finally:
         CURRENT.reset(token)
@@ -257,6 +260,11 @@ def attribute_tensor(tensor: Any, model: Model) -> Any:
     from .tensors import array_of
 
     return array_of(tensor, model.directory, f"weight {tensor.name!r}")
+
+
+def _incomplete(outputs: Sequence[Any]) -> bool:
+    """Whether a node that should make an output gives fewer results than the model says."""
+    return any(held is None for held in outputs)
 
 
 def _inputs(ins: Sequence[Held | None]) -> str:
