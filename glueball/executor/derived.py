@@ -12,9 +12,9 @@ computed from parameters as they are no longer. Which values: `derivable`. What 
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from operator import attrgetter, is_
 from typing import Any, final
 
@@ -28,7 +28,7 @@ from ..passes.program import Program
 from ..symbol.graph import Node, Value, topological
 from .interpret import interpret
 
-__all__ = ["Derived", "Store", "derivable", "MOST_ARRANGED"]
+__all__ = ["Derived", "Store", "derivable", "swallows", "MOST_ARRANGED"]
 
 Tensor = torch.Tensor
 Types = Mapping[Node, "tuple[TensorType, ...]"]
@@ -124,6 +124,16 @@ def _bits(tensor: Tensor) -> Tensor:
     return found.view(_BITS[found.element_size()])
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether a tensor holds no infinity and no NaN; large numbers may be taken for infinite."""
+    return not tensor.is_floating_point() or isfinite(tensor.detach().sum().item())
+
+
+def swallows(program: Program) -> bool:
+    """Return whether a program has calls whose activation makes a number of NaN, as the library's ReLU does."""
+    return any(n.op is not None and n.op.name in FINISHED and n.attrs["act"] != "none" for n in program.order)
+
+
 @final
 class Store:
     """What the plans of one block have derived; see the module's text."""
@@ -198,6 +208,9 @@ class Derived:
             self._keys = [store.name(value, known, names) for value in values]
             store.users.append(self)
         self._state: _State | None = None
+        self._data = [i for i, node in enumerate(inputs) if node not in parameters]
+        self._finite = True  # whether the parameters of the last call are numbers
+        self.plainly: Callable[..., Any] | None = None  # the results without what swallows NaN; None: nothing does
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the values for the parameters as they are now."""
@@ -207,6 +220,10 @@ class Derived:
             return state.values
         with self.store.lock, torch.no_grad():
             return self._compute(given)
+
+    def are_numbers(self, tensors: Sequence[Tensor]) -> bool:
+        """Return whether neither data nor parameters hold infinities or NaN; after a call for these tensors."""
+        return self._finite and all(_is_finite(tensors[i]) for i in self._data)
 
     def text(self, program: Program) -> str:
         """Return in one line what is kept, and what it is for."""
@@ -225,6 +242,7 @@ class Derived:
         self._state = None
 
     def _compute(self, given: list[Tensor]) -> list[Tensor]:
+        self._finite = self.plainly is None or all(map(_is_finite, given))
         if any(t.is_inference() for t in given):  # they do not count writes
             return self._run(self.values, given)
         total, lost = UNSEEN.total, UNSEEN.lost  # first: what happens from here on will be noticed

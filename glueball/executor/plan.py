@@ -27,7 +27,7 @@ from ..passes.sizes import with_sizes
 from ..symbol.graph import Node, Value, topological, variables
 from .affine import Different, Line
 from .codegen import Source, Step, write_function
-from .derived import MOST_ARRANGED, Derived, Store, derivable
+from .derived import MOST_ARRANGED, Derived, Store, derivable, swallows
 from .family import GraphForm, SourceForm
 from .insight.spans import enlist, spanned
 from .insight.work import bytes_of
@@ -191,6 +191,8 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     new_effects = [v for v in program.outputs[count + len(grads):] if v is not None]
     head_nodes = {h.node for h in heads}
     derived = _derived(program, inputs, fixed, store)
+    if derived is not None and swallows(program):
+        derived.plainly = partial(_plainly, list(outputs), list(inputs))
     forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects], derived)
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
     input_values = [*map(Value, inputs), *(derived.values if derived is not None else ())]
@@ -230,13 +232,28 @@ def _derived(program: Program, inputs: Sequence[Node], parameters: Mapping[Node,
     return Derived(store, values, inputs, parameters, program.constants)
 
 
+def _plainly(outputs: Sequence[Value], inputs: Sequence[Node], *tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Return the results of a graph that predicts, by one call for each operator."""
+    with torch.no_grad():
+        return interpret(outputs, dict(zip(inputs, tensors)), False)
+
+
 def _with(function: Any, derived: Derived | None) -> Any:
-    """Return the function of a plan's inputs; `function` wants the derived values after them."""
+    """Return the function of a plan's inputs; `function` wants the derived values after them.
+
+    A network that has diverged must not look healthy: where calls would make numbers of NaN, data and parameters that
+    are no numbers go another way.
+    """
     if derived is None:
         return function
 
+    plainly = derived.plainly
+    if plainly is None:
+        return lambda *tensors: function(*tensors, *derived(tensors))
+
     def forward(*tensors: torch.Tensor) -> Any:
-        return function(*tensors, *derived(tensors))
+        values = derived(tensors)
+        return function(*tensors, *values) if derived.are_numbers(tensors) else plainly(*tensors)
 
     return forward
 

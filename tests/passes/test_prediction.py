@@ -216,3 +216,27 @@ def test_explain_says_what_was_absorbed():
     text = str(net.explain())
     assert "1 normalisation(s) absorbed by weights" in text and "1 convolution(s) that finish" in text
     assert "2 value(s)" in text and "_finished_convolution" in str(net.explain(profile=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("where", ["data", "weight", "statistics"])
+def test_what_is_no_number_stays_none(bad: float, where: str) -> None:
+    """The library's ReLU makes 0 of NaN; a network that has diverged must not look healthy."""
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(16, 3, padding=1), nn.BatchNorm(), nn.Activation("relu"), nn.Conv2D(4, 1, activation="relu"))
+    net.initialize()
+    x = nd.random.normal(shape=(2, 16, 9, 9))
+    net(x)
+    net.hybridize()
+    net(x)  # the plan and what it keeps are made of numbers
+    if where == "data":
+        x[0, 3, 4, 4] = bad
+    else:
+        array = (net[0].weight if where == "weight" else net[1].running_mean).data()
+        array[:1] = bad
+    found = net(x).asnumpy()
+    net.hybridize(False)
+    wanted = net(x).asnumpy()
+    assert bad == bad or np.isnan(wanted).any()
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
