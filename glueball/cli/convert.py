@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="B", help="the file to write; its ending says the format: the same, or .pt2")
     parser.add_argument("--params", metavar="FILE", help="the parameters of a -symbol.json; otherwise those beside it")
     parser.add_argument("--shape", action="append", default=[], metavar="N,C,H,W",
-                        help="to .onnx and .pt2: the shape of an input; once per input, or NAME=N,C,H,W")
+                        help="of graphs: the shape of an input; once per input, or NAME=N,C,H,W")
     parser.add_argument("--fixed", action="store_true", help="to .onnx and .pt2: keep the batch size of --shape")
     parser.add_argument("--dtype", choices=_DTYPES, help="change the element type of floating-point arrays")
     parser.add_argument("--bare-names", action="store_true", help="leave the `arg:` and `aux:` of exported names out")
@@ -158,17 +158,44 @@ def _graph(options: argparse.Namespace) -> dict[str, Any]:
 
     prefix = re.sub(r"(-symbol)?\.json$", "", options.target)
     targets = [fresh(f"{prefix}{end}", options.force, [options.source]) for end in ("-symbol.json", "-0000.params")]
-    facts_of(options.source)
-    block = gluon.load(options.source)
+    facts = facts_of(options.source)
+    block: Any = gluon.load(options.source)
+    reading, shapes = block.general, {}
+    if reading is None:  # the graph depends on sizes: it is written for one call's
+        shapes = _sizes(facts.inputs, options.shape)
+        feeds = [nd.zeros(shapes[one.name], dtype=one.dtype) for one in facts.inputs]
+        outputs, constants = block._graph_for(feeds)
+        if block._needed:
+            raise refuse("The numbers of an input decide about the graph, so that it cannot be written once for all.",
+                         received=", ".join(sorted(block._needed)), fix="run the ONNX file itself")
+    else:
+        outputs, constants = reading.outputs, reading.constants
+    symbol = sym.Group([sym.Symbol([value]) for value in outputs])
+    auxiliary, read = set(symbol.list_auxiliary_states()), set(symbol.list_inputs())
+    arrays = {name: one.data() for name, one in block.collect_params().items() if reading is not None or name in read}
+    arrays.update({node.name: array for node, array in constants.items() if node.name in read})
     with replacing(targets[0]) as graph, replacing(targets[1]) as parameters:
-        symbol = sym.Group([sym.Symbol([value]) for value in block._values])
-        auxiliary = set(symbol.list_auxiliary_states())
         symbol.save(graph)
-        nd.save(parameters, {f"{'aux' if name in auxiliary else 'arg'}:{name}": one.data()
-                             for name, one in block.collect_params().items()})
-        compared = _answers(open_model(options.source), open_model(graph, parameters))
-        arrays, size = len(block.collect_params()), os.path.getsize(graph) + os.path.getsize(parameters)
-    return {"written": targets, "arrays": arrays, "bytes": size, "compared": compared}
+        nd.save(parameters, {f"{'aux' if name in auxiliary else 'arg'}:{name}": one for name, one in arrays.items()})
+        compared = _answers(open_model(options.source), open_model(graph, parameters), shapes)
+        size = os.path.getsize(graph) + os.path.getsize(parameters)
+    if shapes:
+        compared += f"; for {', '.join(f'{name} {list(shape)}' for name, shape in shapes.items())} only"
+    return {"written": targets, "arrays": len(arrays), "bytes": size, "compared": compared}
+
+
+def _known(declared: Any) -> dict[str, tuple[int, ...]]:
+    """Return the sizes that inputs declare, for a batch of 1."""
+    known = {one.name: [1, *one.shape[1:]] for one in declared if one.shape}
+    return {name: tuple(shape) for name, shape in known.items() if all(isinstance(n, int) and n > 0 for n in shape)}
+
+
+def _sizes(declared: Any, texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of one call: those of --shape, else the declared ones."""
+    fixed = {one.name: tuple(one.shape) for one in declared
+             if one.shape is not None and all(isinstance(size, int) for size in one.shape)}
+    known = {**_known(declared), **fixed}
+    return {**known, **named_shapes(texts, [one.name for one in declared], list(known))}
 
 
 def _program(options: argparse.Namespace, kind: str) -> dict[str, Any]:
@@ -180,10 +207,9 @@ def _program(options: argparse.Namespace, kind: str) -> dict[str, Any]:
     else:
         graph, parameters = graph_and_parameters(options.source, options.params)
         declared = symbol_file.facts(graph, parameters).inputs
-    known = {one.name: [1, *one.shape[1:]] for one in declared if one.shape}
-    known = {name: tuple(shape) for name, shape in known.items() if all(isinstance(n, int) and n > 0 for n in shape)}
     block = gluon.load(graph, parameters)
     names = [node.name for node in block._data_nodes]
+    known = _known(declared)
     shapes = {**known, **named_shapes(options.shape, names, list(known))}
     target = fresh(options.target, options.force, [options.source])
     path = block.export(target, format="pt2", inputs=[nd.ones(shapes[name]) for name in names],
@@ -192,18 +218,21 @@ def _program(options: argparse.Namespace, kind: str) -> dict[str, Any]:
             "compared": "torch's answers with the graph's"}
 
 
-def _answers(first: Model, second: Model) -> str:
-    """Run two models on the same random numbers."""
-    if any(one.shape is None or one.dtype != "float32" for one in first.inputs) or first.path == second.path:
+def _answers(first: Model, second: Model, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Run two models on the same random numbers, of these shapes where they are given."""
+    if any(one.dtype != "float32" for one in first.inputs) or first.path == second.path:
+        return "nothing (inputs that are not float32)"
+    if any(one.shape is None for one in first.inputs if one.name not in shapes):
         return "nothing (inputs of open shape)"
-    sizes = [[size if isinstance(size, int) else 2 if axis == 0 else 0 for axis, size in enumerate(one.shape or [])]
+    sizes = [list(shapes[one.name]) if one.name in shapes else
+             [size if isinstance(size, int) else 2 if axis == 0 else 0 for axis, size in enumerate(one.shape or [])]
              for one in first.inputs]
     if any(0 in one for one in sizes):
         return "nothing (inputs of open shape)"
     random = np.random.RandomState(0)
     feeds = [random.uniform(-1, 1, one).astype(np.float32) for one in sizes]
     wanted = first.answer(dict(zip([one.name for one in first.inputs], feeds)))
-    found = second.answer(dict(zip([one.name for one in second.inputs], feeds)))
+    found = second.answer(dict(zip([one.name for one in first.inputs], feeds)))
     for (name, old), (_, new) in zip(wanted, found):
         near = 1e-4 * max(float(np.abs(old).max(initial=0)), 1)
         if old.shape != new.shape or not np.allclose(old, new, rtol=1e-4, atol=near):

@@ -107,6 +107,7 @@ def _block(graph: Symbol, arrays: dict[str, Any], ctx: Any, inputs: Sequence[str
     names = list(inputs) if inputs is not None else inputs_without_value(values, arrays)
     block = SymbolBlock([Symbol(values)], [sym.Variable(name) for name in names])
     if complete:  # a file may hold more than the graph reads: a slice of a larger network, an optimiser's arrays
+        block._without_gradients(arrays)
         block.collect_params().load_dict(arrays, ctx, False, True, "", where, cast_dtype=True, dtype_source="saved")
     elif ctx is not None:
         block.collect_params().reset_ctx(ctx)

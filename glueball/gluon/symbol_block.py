@@ -108,11 +108,18 @@ class SymbolBlock(HybridBlock):
             values = predictions(values, {*names, *bare})
         block = SymbolBlock([Symbol(values)], [sym.Variable(n) for n in names])
         if param_file is not None:
+            block._without_gradients(bare)
             block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, "", param_file, cast_dtype=True,
                                              dtype_source="saved")
         elif ctx is not None:
             block.collect_params().reset_ctx(ctx)
         return block
+
+    def _without_gradients(self, arrays: Mapping[str, NDArray]) -> None:
+        """Whole numbers and truths of a file are constants: indices, sizes, masks."""
+        for name, parameter in self.collect_params().items():
+            if name in arrays and not arrays[name]._t.dtype.is_floating_point:
+                parameter.grad_req = "null"
 
     def forward(self, x: Any, *args: Any) -> Any:
         """Run the graph on arrays, or compose it onto symbols."""

@@ -128,6 +128,37 @@ def test_convert_onnx(net: str, tmp_path: Path, answer: Any, call: Any) -> None:
     assert totals == call("summary", f"{net}-symbol.json", "--shape", "1,1,8,8", "--json").facts["totals"]
 
 
+@pytest.mark.parametrize("kind", ["constants", "sizes", "numbers"])
+def test_convert_onnx_whose_graph_needs_more_than_weights(kind: str, tmp_path: Path, call: Any) -> None:
+    """Whole numbers that the graph reads are written, too; a graph that depends on sizes is that of one call."""
+    onnx = pytest.importorskip("onnx")
+    ort = pytest.importorskip("onnxruntime")
+    path, graph = str(tmp_path / "m.onnx"), str(tmp_path / "g-symbol.json")
+    make, real, whole = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    inputs = [make.make_tensor_value_info("x", real, ["b", 4, 7, 5])]
+    held = []
+    if kind == "constants":
+        nodes = [make.make_node("Gather", ["x", "rows"], ["y"], axis=1)]
+        held = [make.make_tensor("rows", whole, [2, 1], [2, 0])]
+    elif kind == "sizes":
+        nodes = [make.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)]
+    else:
+        nodes = [make.make_node("Reshape", ["x", "to"], ["y"])]
+        inputs.append(make.make_tensor_value_info("to", whole, [2]))
+    made = make.make_graph(nodes, "g", inputs, [make.make_tensor_value_info("y", real, None)], held)
+    onnx.save(make.make_model(made, opset_imports=[make.make_opsetid("", 18)], ir_version=8), path)
+    seen = call("convert", path, graph, "--shape", "x=3,4,7,5", "--json")
+    if kind == "numbers":
+        assert seen.status == 1 and "to" in seen.err and not os.path.exists(graph)
+        return
+    assert seen.status == 0, seen.err
+    assert seen.facts["compared"].startswith("the graph's answers with onnxruntime's")
+    assert seen.facts["compared"].endswith("only") == (kind == "sizes")
+    x = np.random.uniform(-1, 1, (3, 4, 7, 5)).astype(np.float32)
+    wanted = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(gluon.load(graph)(nd.array(x)).asnumpy(), wanted)
+
+
 def test_convert_to_a_program_of_torch(net: str, answer: Any, call: Any) -> None:
     """A graph becomes a `.pt2`, which torch runs, and which can be looked into."""
     assert call("convert", f"{net}-symbol.json", f"{net}.pt2").status == 2

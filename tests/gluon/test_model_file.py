@@ -238,3 +238,25 @@ def test_networks_without_parameters_have_files(tmp_path):
     net.collect_params().save(str(tmp_path / "b.params"))
     net.collect_params().load(str(tmp_path / "b.params"))
     assert net(nd.ones((2, 3, 4))).shape == (2, 12)
+
+
+def test_constants_of_whole_numbers_come_back(tmp_path):
+    """An exported network with indices loads: what has no gradient asks for none."""
+    class Chosen(gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            with self.name_scope():
+                self.rows = self.params.get_constant("rows", nd.array([2, 0], dtype="int64"))
+
+        def hybrid_forward(self, F, x, rows):
+            return F.take(x, rows, axis=1)
+
+    net, x = Chosen(), nd.array([[1, 2, 3]])
+    net.initialize()
+    net.hybridize()
+    net(x)
+    net.export(str(tmp_path / "chosen"))
+    files = str(tmp_path / "chosen-symbol.json"), str(tmp_path / "chosen-0000.params")
+    for again in (gluon.load(*files), gluon.SymbolBlock.imports(files[0], ["data"], files[1])):
+        assert again(x).asnumpy().tolist() == [[3, 1]]
+        assert [p.grad_req for p in again.collect_params().values()] == ["null"]
