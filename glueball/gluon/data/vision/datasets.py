@@ -88,7 +88,9 @@ def read_idx(path: str) -> np.ndarray:
                 fix="The file was cut short; delete it, and it is fetched again.",
             )
         )
-    return np.frombuffer(content, np.uint8, wanted, start).reshape(shape if wanted else (0,) * dimensions)
+    if not wanted and math.prod(size or 1 for size in shape) >= 1 << 31:  # NumPy has no array of such sizes
+        shape = (0,) * dimensions
+    return np.frombuffer(content, np.uint8, wanted, start).reshape(shape)
 
 
 class MNIST(InMemoryImages):
