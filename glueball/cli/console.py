@@ -58,18 +58,19 @@ def refuse(problem: str, *, received: object = None, expected: object = None, fi
 # ------------------------------------------------------------------------------------------------------------- files
 def existing(path: str, what: str = "file") -> str:
     """Return `path` if a file that is not empty can be read there; say what is there instead otherwise."""
+    wanted = f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     if os.path.isdir(path):
-        raise refuse("This is a directory.", expected=f"a {what}", received=path, fix="name a file in it")
+        raise refuse("This is a directory.", expected=wanted, received=path, fix="name a file in it")
     if not os.path.exists(path):
         folder, name = os.path.split(path)
         there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
         near = difflib.get_close_matches(name, there, 3, 0.8)
         fix = f"did you mean {' or '.join(os.path.join(folder, one) for one in near)}?" if near else (
             "check the path" if os.path.isdir(folder or ".") else f"there is no directory {folder} either")
-        raise refuse("There is no such file.", expected=f"a {what}", received=path, fix=fix)
+        raise refuse("There is no such file.", expected=wanted, received=path, fix=fix)
     with open(path, "rb") as file:
         if not file.read(1):
-            raise FileFormatError(explain("", "The file is empty.", expected=f"a {what}", received=path,
+            raise FileFormatError(explain("", "The file is empty.", expected=wanted, received=path,
                                           fix="copy or download it again").removeprefix(": "))
     return path
 

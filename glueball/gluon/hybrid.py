@@ -8,6 +8,7 @@ SymbolBlock in symbol_block.py.
 """
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -277,6 +278,9 @@ class HybridBlock(Block):
             `options`: inputs=[x] (an example; the last hybridized call's shapes otherwise), dynamic_batch=True,
             check=True, and for "onnx" metadata={...}; see `onnx_file.export_onnx`, `pt2_file.export_pt2`.
         """
+        if not os.path.basename(path):
+            raise ArgumentError(explain("export", "The path ends in no name.", expected="the beginning of file names",
+                                        received=repr(path), fix=f"for example {os.path.join(path, 'model')!r}"))
         if format == "pt2":
             from .pt2_file import export_pt2
             return export_pt2(self, path, **options)

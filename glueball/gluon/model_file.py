@@ -68,6 +68,9 @@ def load(model: str | os.PathLike[str], params: str | os.PathLike[str] | int | N
     >>> bool((again(x) == y).asnumpy().all())
     True
     """
+    if not isinstance(model, (str, os.PathLike)):
+        raise ArgumentError(explain("gluon.load", "The name of a file is expected.", expected="a str or a path",
+                                    received=type(model).__name__))
     path = os.fspath(model)
     if path.endswith(".onnx"):
         return _load_onnx(path, params, ctx, inputs)

@@ -59,6 +59,10 @@ def load(model: Source) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]
 
 
 def _refused(what: str, error: Exception) -> ExportError:
+    if "NOT_IMPLEMENTED" in str(error):
+        return ExportError(explain("export to ONNX", "onnxruntime has no kernel for a part of the model.",
+                                   received=str(error),
+                                   fix="net.cast('float32') before the export; or check=False for runtimes that do"))
     return ExportError(explain("export to ONNX", f"onnxruntime does not {what} the model.", received=str(error),
                                fix="please report this with the network; check=False writes the file all the same, "
                                    "for runtimes that do"))

@@ -1,5 +1,6 @@
 """gluon.load: one function for every model file; what is an input, which parameters are found, what is refused."""
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -260,3 +261,20 @@ def test_constants_of_whole_numbers_come_back(tmp_path):
     for again in (gluon.load(*files), gluon.SymbolBlock.imports(files[0], ["data"], files[1])):
         assert again(x).asnumpy().tolist() == [[3, 1]]
         assert [p.grad_req for p in again.collect_params().values()] == ["null"]
+
+
+@pytest.mark.parametrize("name", [None, 3, b"model"])
+def test_only_names_are_files(name: object) -> None:
+    with pytest.raises(MXNetError, match="name of a file is expected"):
+        gluon.load(name)
+
+
+@pytest.mark.parametrize("form", ["symbol", "onnx", "pt2"])
+def test_a_folder_is_no_name_to_export_to(tmp_path: pathlib.Path, form: str) -> None:
+    net = gluon.nn.Dense(2, in_units=3)
+    net.initialize()
+    net.hybridize()
+    net(nd.ones((1, 3)))
+    with pytest.raises(MXNetError, match="ends in no name"):
+        net.export(f"{tmp_path}/", format=form)
+    assert not list(tmp_path.iterdir())
