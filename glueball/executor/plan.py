@@ -190,9 +190,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     new_grads = list(program.outputs[count:count + len(grads)])
     new_effects = [v for v in program.outputs[count + len(grads):] if v is not None]
     head_nodes = {h.node for h in heads}
-    derived = _derived(program, inputs, fixed, store)
-    if derived is not None and swallows(program):
-        derived.plainly = partial(_plainly, list(outputs), list(inputs))
+    derived = _derived(program, outputs, inputs, fixed, store)
     forward_nodes, backward_nodes = _split(program, [*new_outputs, *new_effects], derived)
     saved = _saved(backward_nodes, new_grads, set(forward_nodes), set(inputs), head_nodes)
     input_values = [*map(Value, inputs), *(derived.values if derived is not None else ())]
@@ -220,16 +218,22 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
                 time.perf_counter() - start, name, native, compiled, derived, settling=kept)
 
 
-def _derived(program: Program, inputs: Sequence[Node], parameters: Mapping[Node, Hashable],
+def _derived(program: Program, outputs: Sequence[Value], inputs: Sequence[Node], parameters: Mapping[Node, Hashable],
              store: Store | None) -> Derived | None:  # fmt: skip
-    """Return what the program computes from parameters alone; None: nothing, or it may not be kept."""
+    """Return what the program computes from parameters alone; None: nothing, or it may not be kept.
+
+    outputs : of the graph that the program was made of
+    """
     if not parameters or store is None or not config.get("GLUEBALL_PASSES"):
         return None
     values = derivable(program, {**parameters, **{node: node for node in program.constants}})
     if not values:
         return None
     store.arranging += any(n.op is not None and n.op.name == "_arranged_weight" for n in program.order)
-    return Derived(store, values, inputs, parameters, program.constants)
+    derived = Derived(store, values, inputs, parameters, program.constants)
+    if swallows(program):
+        derived.plainly = partial(_plainly, list(outputs), list(inputs))
+    return derived
 
 
 def _plainly(outputs: Sequence[Value], inputs: Sequence[Node], *tensors: torch.Tensor) -> list[torch.Tensor]:

@@ -1,5 +1,5 @@
 """Rarer parts of Gluon: layers (`contrib.nn`, `contrib.cnn`), cells (`contrib.rnn`), a sampler (`contrib.data`),
-torch modules as blocks (`contrib.torch`).
+torch modules as blocks (`contrib.torch`), ONNX by MXNet's names (`contrib.onnx`).
 
 `CompiledStep` compiles a whole training step. Each is imported when first used.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["CompiledStep", "cnn", "data", "nn", "rnn", "torch"]
+__all__ = ["CompiledStep", "cnn", "data", "nn", "onnx", "rnn", "torch"]
 
 
 def __getattr__(name: str) -> Any:
