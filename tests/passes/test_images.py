@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import glueball as mx
 from glueball import autograd, gluon, nd, sym
+from glueball.base import config
 from glueball.executor.native import available, buffers
 from glueball.gluon import nn
 from glueball.passes import normalise
@@ -22,6 +23,7 @@ from glueball.passes.recompute import recompute
 from .test_passes import operators, program
 
 native = pytest.mark.skipif(not available(), reason="no llvmlite")
+compiled = pytest.mark.skipif(not available() or not config.get("GLUEBALL_JIT"), reason="no machine code here")
 
 
 class Net(gluon.HybridBlock):
@@ -217,7 +219,7 @@ def test_buffers_are_used_again_when_nobody_holds_them():
     assert order.is_contiguous() and torch.equal(order, like)
 
 
-@native
+@compiled
 def test_the_gradient_of_a_bias_before_a_normalisation_is_zero_and_costs_nothing():
     mx.random.seed(3)
     net = nn.HybridSequential()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import glueball as mx
 from glueball import autograd, gluon, nd, sym
+from glueball.base import config
 from glueball.executor import plan
 from glueball.executor.native import available
 from glueball.gluon import nn
@@ -18,7 +19,7 @@ from glueball.passes import winograd
 
 from .test_passes import program
 
-pytestmark = pytest.mark.skipif(not available(), reason="no llvmlite")
+pytestmark = pytest.mark.skipif(not available() or not config.get("GLUEBALL_JIT"), reason="no machine code here")
 
 
 class Net(gluon.HybridBlock):
