@@ -19,7 +19,7 @@ number of threads, in one process (imports, memory and everything of `jit/`: a p
 Of ratios of times (must ≤) smaller is better, of ratios of speeds (must ≥) larger. Reproduce with
 
 ```text
-for b in small_ops training_step first_call import_time peak_memory; do
+for b in small_ops training_step dropout first_call import_time peak_memory; do
     python benchmarks/$b.py --json records.json
 done
 # Pythons with DyNet, MXNet 1.9.1 and JAX, where there are any:
@@ -27,6 +27,7 @@ export GLUEBALL_DYNET_PYTHON=... GLUEBALL_ORACLE_PYTHON=... GLUEBALL_JAX_PYTHON=
 for b in mlp lenet lstm transformer resnet50_training resnet50_inference compile_time; do
     python benchmarks/jit/$b.py --json records.json      # torch.compile takes minutes; --only leaves it out
 done
+python benchmarks/portability/load_params.py --json records.json
 python benchmarks/portability/export_time.py --json records.json             # needs onnxscript for torch's side
 for b in benchmarks/folding/overhead.py benchmarks/folding/f[0-9]_*.py; do   # overhead.py: by itself on one thread
     python $b --json records.json
