@@ -81,6 +81,8 @@ class _Reader:
         return sizes, found[max(ndim, 0):]
 
     def values(self, shape: Sequence[int], flag: int) -> torch.Tensor:
+        if -1 in shape:
+            raise self.fail(f"an array has a negative size: {shape}.")
         try:
             dtype = dtypes.from_flag(flag)
         except DTypeError:
