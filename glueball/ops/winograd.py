@@ -15,7 +15,7 @@ Made by a pass, never by a user: passes/winograd.py. They have no gradients, for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,11 +27,12 @@ from .opdef import Tensor, operator, unsupported
 from .rules.check import A, S, check
 from .rules.layers import formula
 
-__all__ = ["TILE", "POINTS", "WIDE", "A_POINT", "B_POINT", "FROM_WEIGHT", "points_of", "weight_of", "convolved",
-           "activated", "weight_gradient"]  # fmt: skip
+__all__ = ["TILE", "POINTS", "SQUARE", "WIDE", "A_POINT", "B_POINT", "FROM_WEIGHT", "How", "points_of", "weight_of",
+           "convolved", "activated", "weight_gradient"]  # fmt: skip
 
 TILE = 4  # results of a tile, per axis
 POINTS = 6  # points, per axis
+SQUARE = POINTS * POINTS
 WIDE = 32  # filters side by side in memory
 A_POINT, B_POINT = 0.5**0.5, 2.0**0.5
 
@@ -50,6 +51,9 @@ _half = 0.5 / FROM_WEIGHT[1][1]
 FROM_POINTS = ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, _half, -_half, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
 """What brings them back: its product with `FROM_WEIGHT` is 1."""
 
+How: TypeAlias = "tuple[Sequence[int], str, float, float]"
+"""pad, act, low and high of `_winograd_convolution`."""
+
 _NO_GRADIENT = unsupported("passes put it into compiled plans, after differentiation")
 _NO_BATCH = unsupported("passes put it into compiled plans")
 
@@ -67,13 +71,13 @@ def points_of(weight: Tensor, turned: bool = False) -> Tensor:
     filters, channels = weight.shape[:2]
     panels = weight.reshape(filters // WIDE, WIDE, channels, 9).permute(0, 3, 2, 1).reshape(filters // WIDE, 9, -1)
     found = torch.matmul(_square(FROM_WEIGHT).to(weight), panels)
-    return found.view(filters // WIDE, POINTS * POINTS, channels, WIDE)
+    return found.view(filters // WIDE, SQUARE, channels, WIDE)
 
 
 def weight_of(points: Tensor) -> Tensor:
     """Return the weights (F, C, 3, 3) that have these values at the points."""
     panels, _, channels, wide = points.shape
-    found = torch.matmul(_square(FROM_POINTS).to(points), points.reshape(panels, POINTS * POINTS, -1))
+    found = torch.matmul(_square(FROM_POINTS).to(points), points.reshape(panels, SQUARE, -1))
     return found.view(panels, 3, 3, channels, wide).permute(0, 4, 3, 1, 2).reshape(panels * wide, channels, 3, 3)
 
 
@@ -86,17 +90,9 @@ def activated(out: Tensor, act: str, low: float, high: float) -> Tensor:
     return torch.nn.functional.leaky_relu_(out, low) if act == "leaky" else out
 
 
-def convolved(
-    data: Tensor,
-    points: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    pad: Sequence[int],
-    act: str = "none",
-    low: float = 0.0,
-    high: float = 0.0,
-) -> Tensor:
+def convolved(data: Tensor, points: Tensor, bias: Tensor | None, residual: Tensor | None, how: How) -> Tensor:
     """Do what `_winograd_convolution` says with torch."""
+    pad, act, low, high = how
     out = torch.conv2d(data, weight_of(points).to(data.dtype), bias, 1, list(pad))
     return activated(out if residual is None else out.add_(residual), act, low, high)
 
@@ -124,7 +120,7 @@ def _points_shape(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Seque
     filters, channels = shapes[0][:2]
     if attrs["turned"]:
         filters, channels = channels, filters
-    return [((filters // WIDE, POINTS * POINTS, channels, WIDE), dtypes[0])]
+    return [((filters // WIDE, SQUARE, channels, WIDE), dtypes[0])]
 
 
 def _emit_points(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
@@ -180,8 +176,8 @@ def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: b
         given.insert(2, "None")
     if not attrs["added"]:
         given.append("None")
-    rest = [attrs["pad"], attrs["act"], *([] if attrs["act"] in ("none", "relu") else [attrs["low"], attrs["high"]])]
-    return f"convolve.convolution({', '.join([*given, *map(repr, rest)])})"
+    how: How = tuple(attrs["pad"]), attrs["act"], attrs["low"], attrs["high"]
+    return f"convolve.convolution({', '.join(given)}, {how!r})"
 
 
 @operator(
@@ -214,7 +210,7 @@ def _winograd_convolution(
 
     act : none, relu, clip (between `low` and `high`), or leaky (values below 0 are multiplied by `low`)
     """
-    return convolved(data, points, bias, residual, pad, act, low, high)
+    return convolved(data, points, bias, residual, (pad, act, low, high))
 
 
 def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1)) -> np.ndarray:

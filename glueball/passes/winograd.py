@@ -17,7 +17,7 @@ from typing import Any
 from ..base import config
 from ..base.dtype import as_torch
 from ..ops.opdef import TensorType, lookup
-from ..ops.winograd import POINTS, TILE, WIDE
+from ..ops.winograd import SQUARE, TILE, WIDE
 from ..symbol.graph import Node, Value
 from .absorb import fixed_nodes
 from .normalise import is_operator
@@ -56,9 +56,8 @@ def pays(data: tuple[int, ...], filters: int, pad: tuple[int, int], again: bool 
     tiles = n * -(-high // TILE) * -(-wide // TILE)
     weights = channels * filters
     plain = 9 * n * high * wide * weights / _RATE + 36 * weights / _MEMORY
-    points = POINTS * POINTS
-    fast = points * tiles * weights / _RATE + tiles * (channels + filters) / _WAYS
-    fast += (3 if again else 1) * 4 * points * weights / _MEMORY
+    fast = SQUARE * tiles * weights / _RATE + tiles * (channels + filters) / _WAYS
+    fast += (3 if again else 1) * 4 * SQUARE * weights / _MEMORY
     return plain - fast > LEAST and plain > 1.1 * fast
 
 
@@ -93,7 +92,7 @@ def points_value(node: Node, weight: Value, turned: bool, types: Growing) -> Val
     """Return the weights of a convolution at the points."""
     kind = types[weight.node][weight.index]
     filters, channels = (kind.shape or (0, 0))[:2] if not turned else (kind.shape or (0, 0))[1::-1]
-    shape = ((filters or 0) // WIDE, POINTS * POINTS, channels or 0, WIDE)
+    shape = ((filters or 0) // WIDE, SQUARE, channels or 0, WIDE)
     return made("_winograd_weight", node, (weight,), {"turned": turned}, TensorType(shape, kind.dtype), types,
                 "_points")  # fmt: skip
 

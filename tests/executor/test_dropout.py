@@ -17,6 +17,8 @@ from glueball.executor.native import available
 from glueball.gluon import nn
 from glueball.ops import dropout as plain
 
+from ..threads import threads
+
 native = pytest.mark.skipif(not available() or not config.get("GLUEBALL_JIT"), reason="no machine code here")
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
 
@@ -77,14 +79,10 @@ def test_compiled_and_imperative_networks_drop_the_same(
 def test_decisions_depend_on_seed_and_place_alone(dtype: str) -> None:
     data = torch.ones(64, 1031, dtype=getattr(torch, dtype))
     seed = torch.tensor([12345])
-    before = torch.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
+    found = []
+    for count in (1, 2, 3):
+        with threads(count):
             found.append(plain.dropped(data, seed, 0.3))
-    finally:
-        torch.set_num_threads(before)
     assert all(torch.equal(found[0], other) for other in found[1:])
     assert torch.equal(found[0].view(-1), plain.dropped(data.view(-1), seed, 0.3))
     turned = torch.ones(1031, 64, dtype=data.dtype).t()  # places are those of reading in order

@@ -18,8 +18,9 @@ from typing import final
 
 from .emit import cost, operation
 from .expression import Expr, index_of, topological
-from .frame import fetch_blocks, function, load_arguments, splat
+from .frame import fetch_blocks, load_arguments
 from .memory import MEMORY, load, narrowed, store, widened
+from .phrases import function, splat
 from .segment import Segment
 from .vector_math import Format, Writer
 
@@ -127,13 +128,13 @@ class _Body:
         for k in moved:
             w.lines.append(f"  %o.{label}.{k} = mul i64 %g0, %stride{k}")
             w.lines.append(f"  %a.{label}.{k} = add i64 %o.{label}.{k}, {columns[0]}")
-            w.lines.append(f"  %p.{label}.{k} = {self._element(k, f'%start{k}', f'%a.{label}.{k}')}")
+            w.lines.append(f"  %p.{label}.{k} = {self._element(k, f'%start{k}.p', f'%a.{label}.{k}')}")
         sums = [[f"%s.{label}.{s}.{u}" for u in every] for s in self.summed]
         places: list[list[str]] = []
         before: list[list[str]] = []
         for k in self.summed:
             row = w.put(f"mul i64 %down, %stride{k}")
-            places.append([w.put(self._element(k, f"%start{k}", w.put(f"add i64 {row}, {c}"))) for c in columns])
+            places.append([w.put(self._element(k, f"%start{k}.p", w.put(f"add i64 {row}, {c}"))) for c in columns])
             old = [load(w, self.own, place, mask) for place in places[-1]]
             before.append([w.put(f"select {w.mask} {self.fresh}, {w.vector} zeroinitializer, {w.vector} {each}")
                            for each in old])  # fmt: skip
@@ -182,7 +183,7 @@ class _Body:
             if index is None:
                 names[node] = operation(w, node, [names[a] for a in node.args])
             else:
-                names[node] = load(w, self.own, w.put(self._element(index, f"%start{index}", column)), mask)
+                names[node] = load(w, self.own, w.put(self._element(index, f"%start{index}.p", column)), mask)
         return names
 
     def _row(self, label: str, u: int, names: dict[Expr, str], mask: str | None) -> dict[Expr, str]:

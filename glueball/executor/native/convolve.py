@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ...ops import winograd as plain
-from ...ops.winograd import POINTS, TILE, WIDE
+from ...ops.winograd import SQUARE, TILE, WIDE, How
 from .buffers import empty_images, scratch
 from .compile import Kernel, available, compiler, parallel
 from .winograd import Winograd
@@ -30,7 +30,6 @@ from .winograd_weights import Weights
 
 __all__ = ["points_of", "convolution", "weight_gradient"]
 
-_SQUARE = POINTS * POINTS
 _ALIGN = 1024  # elements: a thread's scratch memory begins on a page
 _ON_CHIP, _NEAR = 1 << 17, 1 << 21  # elements of weights at the points that a core's cache, and the chip's, may hold
 _RATES = (24, 9, 4)  # bytes per cycle that come from a core's cache, the chip's, and memory
@@ -45,7 +44,7 @@ def points_of(weight: Tensor, turned: bool = False) -> Tensor:
     if not _lies(weight, turned):
         return plain.points_of(weight, turned)
     filters, depth = weight.shape[:2] if not turned else weight.shape[1::-1]
-    points = scratch(filters * depth * _SQUARE).view(filters // WIDE, _SQUARE, depth, WIDE)
+    points = scratch(filters * depth * SQUARE).view(filters // WIDE, SQUARE, depth, WIDE)
     _between(weight, points, turned, False)
     return points
 
@@ -62,11 +61,11 @@ def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int]) -> Tensor:
     parts, part_tiles, block_tiles, block_panels = _gradient_blocks(tiles, depth, panels, threads)
     blocks_across = -(-panels // block_panels)
     threads = min(threads, parts * blocks_across)
-    gradients = _SQUARE * block_tiles * (depth + PAD)
-    patch = gradients + _SQUARE * block_tiles * WIDE
-    size = -(-(patch + max(_SQUARE * depth, TILE * TILE * WIDE)) // _ALIGN) * _ALIGN
+    gradients = SQUARE * block_tiles * (depth + PAD)
+    patch = gradients + SQUARE * block_tiles * WIDE
+    size = -(-(patch + max(SQUARE * depth, TILE * TILE * WIDE)) // _ALIGN) * _ALIGN
     room = scratch(size * threads)
-    part_size = panels * _SQUARE * depth * WIDE
+    part_size = panels * SQUARE * depth * WIDE
     sums = scratch(parts * part_size)
     arguments = array("q", [
         0, 0, tiles, part_tiles, block_tiles, block_panels, parts * blocks_across, blocks_across, panels, depth,
@@ -77,7 +76,7 @@ def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int]) -> Tensor:
     for part in range(1, parts):
         whole.add_(sums[part * part_size : (part + 1) * part_size])
     weight = torch.empty(filters, depth, 3, 3)
-    if _between(weight, whole.view(panels, _SQUARE, depth, WIDE), False, True):
+    if _between(weight, whole.view(panels, SQUARE, depth, WIDE), False, True):
         return plain.weight_gradient(grad, data, pad)
     return weight
 
@@ -104,22 +103,14 @@ def _run(kernel: Kernel, arguments: array[int], threads: int) -> None:
         team(kernel.address, arguments.buffer_info()[0], threads, 0)
 
 
-def convolution(
-    data: Tensor,
-    points: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    pad: Sequence[int],
-    act: str = "none",
-    low: float = 0.0,
-    high: float = 0.0,
-) -> Tensor:
+def convolution(data: Tensor, points: Tensor, bias: Tensor | None, residual: Tensor | None, how: How) -> Tensor:
     """Compute act(residual + convolution of data (N, C, H, W) + bias); see `_winograd_convolution`."""
+    pad, act, low, high = how
     n, depth, rows, columns = data.shape
     panels = points.shape[0]
     shape = (n, panels * WIDE, rows + 2 * pad[0] - 2, columns + 2 * pad[1] - 2)
     if not _serves(data, points, bias, residual, shape):
-        return plain.convolved(data, points, bias, residual, pad, act, low, high)
+        return plain.convolved(data, points, bias, residual, how)
     down, across = -(-shape[2] // TILE), -(-shape[3] // TILE)
     tiles = n * down * across
     threads = torch.get_num_threads()
@@ -127,9 +118,9 @@ def convolution(
     blocks_across = -(-panels // block_panels)
     blocks = -(-tiles // block_tiles) * blocks_across
     threads = min(threads, blocks)
-    products = _SQUARE * block_tiles * (depth + PAD)
-    patch = products + block_tiles * _SQUARE * WIDE
-    size = -(-(patch + _SQUARE * depth) // _ALIGN) * _ALIGN
+    products = SQUARE * block_tiles * (depth + PAD)
+    patch = products + block_tiles * SQUARE * WIDE
+    size = -(-(patch + SQUARE * depth) // _ALIGN) * _ALIGN
     room = scratch(size * threads)
     out = empty_images(shape)
     limits = _LIMITS.get(act) or ((1.0, low, high) if act == "clip" else (low, -inf, inf))
@@ -140,7 +131,7 @@ def convolution(
         room.data_ptr(), size, products, patch, 0])  # fmt: skip
     _run(compiler().kernel(Winograd(), torch.float32), arguments, threads)
     if arguments[-1]:
-        return plain.convolved(data, points, bias, residual, pad, act, low, high)
+        return plain.convolved(data, points, bias, residual, how)
     return out
 
 
@@ -188,7 +179,7 @@ def _serves_gradient(grad: Tensor, data: Tensor) -> bool:
 def _blocks(tiles: int, depth: int, panels: int, threads: int) -> tuple[int, int]:
     """Return how many tiles and panels make a block."""
     short = heights(compiler().vector_bytes // 4)[1]
-    weights = _SQUARE * panels * WIDE * depth
+    weights = SQUARE * panels * WIDE * depth
     rate = _RATES[0 if weights <= _ON_CHIP else 1 if weights <= _NEAR else 2]
 
     def whole(count: int) -> int:
@@ -197,8 +188,8 @@ def _blocks(tiles: int, depth: int, panels: int, threads: int) -> tuple[int, int
     def cost(choice: tuple[int, int]) -> float:
         rows, wide = choice
         blocks = -(-tiles // rows) * -(-panels // wide)
-        product = _SQUARE * wide * (depth * max(2 * rows, 4 * WIDE / rate) + 60)
-        spread = _SQUARE * rows * depth
+        product = SQUARE * wide * (depth * max(2 * rows, 4 * WIDE / rate) + 60)
+        spread = SQUARE * rows * depth
         far = 1.0 if spread <= _ON_CHIP else 1.05 if spread <= 2 * _ON_CHIP else 1.15
         ways = rows * (depth / 16 * _TILE_IN + wide * 2 * _TILE_OUT)
         return -(-blocks // threads) * (product * far + ways)
@@ -216,7 +207,7 @@ def _gradient_blocks(tiles: int, depth: int, panels: int, threads: int) -> tuple
     """
     rows = 32 if depth <= _DEEP else 64  # sums of more channels are further away: they are read less often
     shared = tiles / threads * depth * _TILE_IN / 16  # cycles for bringing data to the points, each thread its tiles
-    added = 3 * _SQUARE * depth * panels * WIDE * 4 * threads / _RATES[2]  # for sums of its own
+    added = 3 * SQUARE * depth * panels * WIDE * 4 * threads / _RATES[2]  # for sums of its own
     if panels >= threads and shared * (threads - 1) < added or tiles < 2 * threads:
         return 1, tiles, rows, -(-panels // threads)
     each = -(-tiles // threads)

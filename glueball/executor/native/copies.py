@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from .frame import first_lanes, function, named_arguments
 from .memory import load, store
+from .phrases import arguments, fetch, first_lanes, function
 from .vector_math import Format, Writer
 
 __all__ = ["Copies"]
@@ -41,7 +41,7 @@ class Copies:
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
-        named_arguments(w, _NAMES, ("from", "to"))
+        arguments(w, _NAMES, ("from", "to"))
         w.declared.add("declare i64 @llvm.smin.i64(i64, i64)")
         _each_block(w)
         w.lines += [
@@ -75,14 +75,9 @@ def _each_block(w: Writer) -> None:
         f"  %axes = getelementptr i64, ptr %args, i64 {_AXES}",
         f"  %whole = sdiv i64 %columns, {w.width}",
         f"  %even = mul i64 %whole, {w.width}",
-        "  br label %fetch",
-        "fetch:",
-        "  %b = atomicrmw add ptr %args, i64 1 monotonic",
-        "  %some = icmp slt i64 %b, %blocks",
-        "  br i1 %some, label %block, label %done",
-        "done:",
-        "  ret void",
-        "block:",
+    ]
+    fetch(w)
+    w.lines += [
         "  %piece = udiv i64 %b, %down",
         "  %part = urem i64 %b, %down",
         "  %r0 = mul i64 %part, %height",

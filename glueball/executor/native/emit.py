@@ -37,8 +37,9 @@ from math import inf
 from typing import final
 
 from .expression import Expr, index_of, number_of, topological
-from .frame import fetch_blocks, function, load_arguments, splat
+from .frame import fetch_blocks, load_arguments
 from .memory import MEMORY, load, narrowed, store, widened
+from .phrases import function, splat
 from .random_bits import key, uniforms
 from .segment import Phase, Schedule, Segment, cost
 from .vector_math import FUNCTIONS, Format, Writer
@@ -112,7 +113,7 @@ class _Body:
             row = "%down" if k in self.row_sums else "%i"
             self.text += [
                 f"  %offset{k} = mul i64 {row}, %stride{k}",
-                f"  %p{k} = getelementptr {MEMORY[self.formats[k]].raw}, ptr %start{k}, i64 %offset{k}",
+                f"  %p{k} = getelementptr {MEMORY[self.formats[k]].raw}, ptr %start{k}.p, i64 %offset{k}",
             ]
         if self.segment.row_sums and self.segment.fresh:
             self.text.append("  %first = icmp eq i64 %i, %r0")

@@ -25,18 +25,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from .frame import first_lanes, function, named_arguments, splat
 from .memory import load, store
+from .phrases import arguments, at, fetch, first_lanes, function
+from .products import VECTORS, product, spaced
 from .vector_math import Format, Writer
 
 __all__ = ["SIDE", "Panels", "FewRows", "best_height", "turned_height", "panel_size"]
 
 SIDE = 4
 """Of the squares in which a turned weight is put in order: numbers of 16 bytes, at most."""
-_VECTORS = 2  # side by side in a panel
 _HEIGHTS = (1, 2, 4, 6, 8, 10, 12)  # few: another number of rows should find code that is there
 _POINTERS = ("data", "panels", "result", "weight")
-_GROUP = 3  # rows that are addressed from one pointer
 
 
 def best_height(rows: int, vector_bytes: int) -> int:
@@ -68,7 +67,7 @@ def panel_size(depth: int, columns: int, lanes: int) -> tuple[int, int]:
     >>> panel_size(20, 100, 16)
     (4, 1024)
     """
-    return -(-columns // (_VECTORS * lanes)), -(-depth // lanes) * lanes * _VECTORS * lanes
+    return -(-columns // (VECTORS * lanes)), -(-depth // lanes) * lanes * VECTORS * lanes
 
 
 def _own(kind: Format) -> str:
@@ -81,15 +80,10 @@ def _each_panel(w: Writer) -> None:
     w.lines += [
         f"  %deep.1 = add i64 %depth, {lanes - 1}",
         f"  %deep = and i64 %deep.1, {-lanes}",
-        f"  %size = mul i64 %deep, {_VECTORS * lanes}",
-        "  br label %fetch",
-        "fetch:",
-        "  %b = atomicrmw add ptr %args, i64 1 monotonic",
-        "  %some = icmp slt i64 %b, %blocks",
-        "  br i1 %some, label %block, label %done",
-        "done:",
-        "  ret void",
-        "block:",
+        f"  %size = mul i64 %deep, {VECTORS * lanes}",
+    ]
+    fetch(w)
+    w.lines += [
         "  %p0 = mul i64 %b, %each",
         "  %p1.1 = add i64 %p0, %each",
         "  %p1 = call i64 @llvm.smin.i64(i64 %p1.1, i64 %many)",
@@ -104,15 +98,11 @@ def _each_panel(w: Writer) -> None:
         "begin:",
         "  %p.at = mul i64 %p, %size",
         f"  %panel = getelementptr {w.kind.name}, ptr %panels.p, i64 %p.at",
-        f"  %column = mul i64 %p, {_VECTORS * lanes}",
+        f"  %column = mul i64 %p, {VECTORS * lanes}",
         "  %there = sub i64 %columns, %column",
-        f"  %whole = icmp sge i64 %there, {_VECTORS * lanes}",
+        f"  %whole = icmp sge i64 %there, {VECTORS * lanes}",
     ]
     w.declared.add("declare i64 @llvm.smin.i64(i64, i64)")
-
-
-def _at(w: Writer, base: str, offset: str | int) -> str:
-    return w.put(f"getelementptr {w.kind.name}, ptr {base}, i64 {offset}")
 
 
 @final
@@ -129,8 +119,7 @@ class Panels:
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
-        named_arguments(w, ("blocks", "each", "many", "depth", "columns", "weight", "step", "panels"),
-                        _POINTERS)  # fmt: skip
+        arguments(w, ("blocks", "each", "many", "depth", "columns", "weight", "step", "panels"), _POINTERS)
         _each_panel(w)
         if self.turned:
             self._squares(w)
@@ -140,21 +129,21 @@ class Panels:
 
     def _rows(self, w: Writer) -> None:
         """Write the copying of a panel's rows."""
-        masks = [first_lanes(w, "%there", u * w.width) for u in range(_VECTORS)]
-        source = _at(w, "%weight.p", "%column")
+        masks = [first_lanes(w, "%there", u * w.width) for u in range(VECTORS)]
+        source = at(w, "%weight.p", "%column")
         w.lines += [
             "  br label %row",
             "row:",
             "  %k = phi i64 [ 0, %begin ], [ %k.n, %row.end ]",
             "  %k.at = mul i64 %k, %step",
             f"  %from = getelementptr {w.kind.name}, ptr {source}, i64 %k.at",
-            f"  %k.to = mul i64 %k, {_VECTORS * w.width}",
+            f"  %k.to = mul i64 %k, {VECTORS * w.width}",
             f"  %to = getelementptr {w.kind.name}, ptr %panel, i64 %k.to",
         ]
         for chosen in _cases(w, masks, "row.end", w.width * w.kind.size == 64):
             for u, mask in enumerate(chosen):
-                found = load(w, _own(w.kind), _at(w, "%from", u * w.width), mask)
-                store(w, _own(w.kind), found, _at(w, "%to", u * w.width), None)
+                found = load(w, _own(w.kind), at(w, "%from", u * w.width), mask)
+                store(w, _own(w.kind), found, at(w, "%to", u * w.width), None)
         w.lines += ["row.end:", "  %k.n = add i64 %k, 1", "  %k.more = icmp slt i64 %k.n, %depth",
                     "  br i1 %k.more, label %row, label %over"]  # fmt: skip
 
@@ -185,9 +174,9 @@ class Panels:
             step = w.put(f"select i1 {there}, i64 %step, i64 0")
             w.lines.append(f"  %row.{row + 1} = getelementptr {w.kind.name}, ptr %row.{row}, i64 {step}")
         values = [_joined(w, parts[k::side], side) for k in range(side)]
-        target = _at(w, _at(w, "%panel", "%u"), w.put(f"mul i64 %k, {_VECTORS * w.width}"))
+        target = at(w, at(w, "%panel", "%u"), w.put(f"mul i64 %k, {VECTORS * w.width}"))
         for row, value in enumerate(_turned(w, values, side)):
-            store(w, _own(w.kind), value, _at(w, target, row * _VECTORS * w.width), None)
+            store(w, _own(w.kind), value, at(w, target, row * VECTORS * w.width), None)
         w.lines += [
             "  br label %square.end",
             "square.end:",
@@ -196,7 +185,7 @@ class Panels:
             "  %k.2 = select i1 %k.more, i64 %k.1, i64 0",
             f"  %u.1 = add i64 %u, {w.width}",
             "  %u.2 = select i1 %k.more, i64 %u, i64 %u.1",
-            f"  %u.more = icmp slt i64 %u.2, {_VECTORS * w.width}",
+            f"  %u.more = icmp slt i64 %u.2, {VECTORS * w.width}",
             "  br i1 %u.more, label %square, label %over",
         ]
 
@@ -257,8 +246,8 @@ class FewRows:
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
-        named_arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "deeper", "group",
-                            "low", "panels", "result", "wide"), _POINTERS)  # fmt: skip
+        arguments(w, ("blocks", "each", "many", "depth", "columns", "rows", "data", "step", "deeper", "group",
+                      "low", "panels", "result", "wide"), _POINTERS)  # fmt: skip
         w.lines.append("  %end = sub i64 %rows, 1")
         _each_panel(w)
         w.lines += [
@@ -267,49 +256,23 @@ class FewRows:
             "  %i0 = phi i64 [ 0, %begin ], [ %i0.n, %tile.end ]",
             "  %i = call i64 @llvm.smin.i64(i64 %i0, i64 %low)",
         ]
-        panel = _VECTORS * w.width
+        panel = VECTORS * w.width
         before = w.put(f"mul i64 {w.put(f'udiv i64 %i, {panel}')}, %group")
-        first = _at(w, _at(w, "%data.p", before), w.put(f"mul i64 {w.put(f'urem i64 %i, {panel}')}, %step"))
-        pointers = {g: _at(w, first, w.put(f"mul i64 %step, {g}")) for g in range(0, self.height, _GROUP)}
-        results = self._depth(w, pointers)
-        self._keep(w, results)
+        first = at(w, at(w, "%data.p", before), w.put(f"mul i64 {w.put(f'urem i64 %i, {panel}')}, %step"))
+        rows = spaced(w, first, self.height, "%step")
+        self._keep(w, product(w, "tile", *rows, "%deeper", ("%panel", panel)))
         return function(name, w)
-
-    def _depth(self, w: Writer, pointers: dict[int, str]) -> list[list[str]]:
-        """Write the loop along the depth; return the names of the sums, by rows."""
-        sums = [[f"%s{r}.{u}" for u in range(_VECTORS)] for r in range(self.height)]
-        before, kind = "%tile", w.kind.name
-        w.lines += ["  %step.2 = mul i64 %step, 2", "  br label %along", "along:",
-                    f"  %k = phi i64 [ 0, {before} ], [ %k.n, %along ]",
-                    f"  %w = phi ptr [ %panel, {before} ], [ %w.n, %along ]"]  # fmt: skip
-        w.lines += [f"  %x{g} = phi ptr [ {p}, {before} ], [ %x{g}.n, %along ]" for g, p in pointers.items()]
-        w.lines += [f"  {s} = phi {w.vector} [ zeroinitializer, {before} ], [ {s}.n, %along ]"
-                    for row in sums for s in row]  # fmt: skip
-        weight = [load(w, _own(w.kind), _at(w, "%w", u * w.width), None) for u in range(_VECTORS)]
-        for r, row in enumerate(sums):
-            group, rest = r - r % _GROUP, r % _GROUP
-            steps = "%step" if rest == 1 else "%step.2"
-            place = f"%x{group}" if not rest else _at(w, f"%x{group}", steps)
-            number = splat(w, w.put(f"load {kind}, ptr {place}, align {w.kind.size}"), kind)
-            for s, part in zip(row, weight):
-                found = w.fma(number, part, s)
-                w.lines.append(f"  {s}.n = bitcast {w.vector} {found} to {w.vector}")
-        w.lines += [f"  %x{g}.n = getelementptr {kind}, ptr %x{g}, i64 %deeper" for g in pointers]
-        w.lines += [f"  %w.n = getelementptr {kind}, ptr %w, i64 {_VECTORS * w.width}", "  %k.n = add i64 %k, 1",
-                    "  %k.more = icmp slt i64 %k.n, %depth", "  br i1 %k.more, label %along, label %keep",
-                    "keep:"]  # fmt: skip
-        return [[f"{s}.n" for s in row] for row in sums]
 
     def _keep(self, w: Writer, sums: list[list[str]]) -> None:
         """Write the storing of a tile, and the end of the loop over tiles."""
-        target = _at(w, "%result.p", "%column")
+        target = at(w, "%result.p", "%column")
         each = [w.put(f"add i64 %i, {r}") for r in range(self.height)]
         rows = [w.put(f"call i64 @llvm.smin.i64(i64 {row}, i64 %end)") for row in each]
-        masks = [first_lanes(w, "%there", u * w.width) for u in range(_VECTORS)]
+        masks = [first_lanes(w, "%there", u * w.width) for u in range(VECTORS)]
         for chosen in _cases(w, masks, "tile.end", False):
             for number, row in reversed(list(zip(rows, sums))):  # what lies beyond the last row is written over by it
-                place = _at(w, target, w.put(f"mul i64 %wide, {number}"))
+                place = at(w, target, w.put(f"mul i64 %wide, {number}"))
                 for u, (value, mask) in enumerate(zip(row, chosen)):
-                    store(w, _own(w.kind), value, _at(w, place, u * w.width), mask)
+                    store(w, _own(w.kind), value, at(w, place, u * w.width), mask)
         w.lines += ["tile.end:", f"  %i0.n = add i64 %i0, {self.height}", "  %i0.more = icmp slt i64 %i0.n, %rows",
                     "  br i1 %i0.more, label %tile, label %over"]  # fmt: skip

@@ -1,9 +1,10 @@
-"""Phrases of LLVM's language that functions with loops are made of: loops, addresses, loads and stores of vectors.
+"""Phrases of LLVM's language that all compiled functions are made of: arguments, loops, addresses, loads and stores.
 
 The one idea: a loop is a `with` statement, and what is written inside is its body; labels and counters have the loop's
 name, so names differ within a function. Sizes are 64-bit integers.
 
-Not here: arithmetic of vectors (vector_math.py), element types that are converted on the way (memory.py).
+Not here: arithmetic of vectors (vector_math.py), element types that are converted on the way (memory.py), what the
+arguments of segments are (frame.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TypeAlias
 
 from .vector_math import Writer
 
-__all__ = ["Part", "loop", "define", "module", "arguments", "fetch", "at", "load", "store", "mul", "add", "least"]
+__all__ = ["Part", "loop", "define", "module", "function", "arguments", "fetch", "at", "load", "store", "mul", "add",
+           "least", "splat", "first_lanes"]  # fmt: skip
 
 Part: TypeAlias = "tuple[str, set[str]]"  # the text of a function, and what it declares
 
@@ -53,6 +55,11 @@ def module(parts: Sequence[Part]) -> str:
     return "\n".join([text for text, _ in parts] + declared) + "\n"
 
 
+def function(name: str, w: Writer) -> str:
+    """Return the text of a module with one function, called like a segment (emit.py), of what was written."""
+    return module([define(f"void @{name}(ptr %args)", w)])
+
+
 def arguments(w: Writer, names: Sequence[str], addresses: Sequence[str]) -> None:
     """Write the loading of 64-bit arguments, the second and further ones at %args. %name : one of them; %name.a : where
     it lies; %name.p : as a pointer, of those that are `addresses`
@@ -64,17 +71,18 @@ def arguments(w: Writer, names: Sequence[str], addresses: Sequence[str]) -> None
             w.lines.append(f"  %{name}.p = inttoptr i64 %{name} to ptr")
 
 
-def fetch(w: Writer) -> None:
+def fetch(w: Writer, at_end: Sequence[str] = ()) -> None:
     """Write the loop over blocks, whose counter is the first argument: %b is a block's number, of %blocks. What follows
-    ends in a jump to "fetch".
+    ends in a jump to "fetch". at_end : what is done when there are no more
     """
     w.lines += [
         "  br label %fetch",
         "fetch:",
         "  %b = atomicrmw add ptr %args, i64 1 monotonic",
         "  %some = icmp slt i64 %b, %blocks",
-        "  br i1 %some, label %block, label %finish",
-        "finish:",
+        "  br i1 %some, label %block, label %done",
+        "done:",
+        *at_end,
         "  ret void",
         "block:",
     ]
@@ -109,3 +117,17 @@ def least(w: Writer, a: str, b: str) -> str:
     """Write the lesser of two integers."""
     w.declared.add("declare i64 @llvm.smin.i64(i64, i64)")
     return w.put(f"call i64 @llvm.smin.i64(i64 {a}, i64 {b})")
+
+
+def splat(w: Writer, scalar: str, kind: str) -> str:
+    """Write a vector of one number of an LLVM type; return its name."""
+    vector = f"<{w.width} x {kind}>"
+    one = w.put(f"insertelement {vector} poison, {kind} {scalar}, i32 0")
+    return w.put(f"shufflevector {vector} {one}, {vector} poison, <{w.width} x i32> zeroinitializer")
+
+
+def first_lanes(w: Writer, count: str, skip: int = 0) -> str:
+    """Return the mask of as many lanes as `count` says, without the first `skip` of them."""
+    few = splat(w, count, "i64")
+    lanes = ", ".join(f"i64 {lane + skip}" for lane in range(w.width))
+    return w.put(f"icmp slt <{w.width} x i64> <{lanes}>, {few}")

@@ -20,11 +20,11 @@ from typing import final
 
 from ...ops.winograd import A_POINT as A
 from ...ops.winograd import B_POINT as B
-from ...ops.winograd import POINTS, TILE, WIDE
-from .frame import splat
-from .phrases import Part, add, arguments, at, define, fetch, least, load, loop, module, mul, store
+from ...ops.winograd import POINTS, SQUARE, TILE, WIDE
+from .phrases import Part, add, arguments, at, define, fetch, least, load, loop, module, mul, splat, store
+from .products import product, spaced
 from .vector_math import Format, Writer
-from .winograd_tiles import DATA, PAD, SQUARE, heights, patch, place_of, tile_of_data, to_points
+from .winograd_tiles import DATA, PAD, heights, note_lost, patch, place_of, tile_of_data, to_points
 
 __all__ = ["Winograd", "ARGUMENTS"]
 
@@ -82,7 +82,7 @@ def _tile_out(kind: Format, lanes: int) -> Part:
             w.lines += [f"  %row{i} = icmp sgt i64 %rows, {i}", f"  br i1 %row{i}, label %do{i}, label %done",
                         f"do{i}:"]  # fmt: skip
             values = _gather(w, [column[i] for column in columns])
-            _look(w, i, values)
+            note_lost(w, str(i), values, "%lost")
             offset = mul(w, "%down", i)
             places = at(w, target, offset), at(w, more, offset)
             for j, value in enumerate(values):
@@ -94,18 +94,6 @@ def _tile_out(kind: Format, lanes: int) -> Part:
     return define(f"internal void @tile_out(ptr %products, ptr %out, ptr %residual, i64 %down, i64 %columns, "
                      f"i64 %rows, i64 %cols, ptr %bias, i1 %biased, i1 %added, {one} %slope, {one} %low, {one} %top, "
                      f"ptr %lost)", w)  # fmt: skip
-
-
-def _look(w: Writer, i: int, values: Sequence[str]) -> None:
-    """Write the setting of the flag where one of the values of row i is not finite."""
-    total = w.binary("fmul", values[0], w.number(0.0))
-    for value in values[1:]:
-        total = w.fma(value, w.number(0.0), total)
-    some = w.put(f"fcmp uno {w.vector} {total}, {total}")
-    bits = w.put(f"bitcast {w.mask} {some} to i{w.width}")
-    any_ = w.put(f"icmp ne i{w.width} {bits}, 0")
-    w.lines += [f"  br i1 {any_}, label %lost{i}, label %kept{i}", f"lost{i}:", "  store i64 1, ptr %lost",
-                f"  br label %kept{i}", f"kept{i}:"]  # fmt: skip
 
 
 def _finish(w: Writer, name: str, out: str, value: str, places: tuple[str, str], limits: Sequence[str], j: int) -> None:
@@ -126,29 +114,9 @@ def _finish(w: Writer, name: str, out: str, value: str, places: tuple[str, str],
 def _rows(kind: Format, lanes: int, height: int) -> Part:
     """The product of some rows and a panel."""
     w = Writer(kind, lanes)
-    groups = {0: "%data"}
-    for g in range(3, height, 3):
-        groups[g] = at(w, groups[g - 3], mul(w, "%step", 3))
-    w.lines += ["  %step.2 = mul i64 %step, 2", "  br label %along", "along:",
-                "  %k = phi i64 [ 0, %entry ], [ %k.n, %along ]",
-                "  %w = phi ptr [ %panel, %entry ], [ %w.n, %along ]"]  # fmt: skip
-    w.lines += [f"  %x{g} = phi ptr [ {p}, %entry ], [ %x{g}.n, %along ]" for g, p in groups.items()]
-    sums = [[f"%s{r}.{u}" for u in range(2)] for r in range(height)]
-    w.lines += [f"  {s} = phi {w.vector} [ zeroinitializer, %entry ], [ {s}.n, %along ]" for row in sums for s in row]
-    weight = [load(w, at(w, "%w", u * lanes)) for u in range(2)]
-    for r, row in enumerate(sums):
-        step = ("0", "%step", "%step.2")[r % 3]
-        place = at(w, f"%x{r - r % 3}", step) if r % 3 else f"%x{r}"
-        number = splat(w, w.put(f"load {kind.name}, ptr {place}, align {kind.size}"), kind.name)
-        for s, part in zip(row, weight):
-            w.lines.append(f"  {s}.n = bitcast {w.vector} {w.fma(number, part, s)} to {w.vector}")
-    w.lines += [f"  %x{g}.n = getelementptr {kind.name}, ptr %x{g}, i64 1" for g in groups]
-    w.lines += [f"  %w.n = getelementptr {kind.name}, ptr %w, i64 {WIDE}", "  %k.n = add i64 %k, 1",
-                "  %k.more = icmp slt i64 %k.n, %depth", "  br i1 %k.more, label %along, label %keep",
-                "keep:"]  # fmt: skip
-    for r, row in enumerate(sums):
+    for r, row in enumerate(product(w, "entry", *spaced(w, "%data", height, "%step"), "1", ("%panel", WIDE))):
         for u, s in enumerate(row):
-            store(w, f"{s}.n", at(w, "%result", r * SQUARE * WIDE + u * lanes))
+            store(w, s, at(w, "%result", r * SQUARE * WIDE + u * lanes))
     w.lines.append("  ret void")
     return define(f"internal void @rows{height}(ptr %data, i64 %step, ptr %panel, i64 %depth, ptr %result)", w)
 

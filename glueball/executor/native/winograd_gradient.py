@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ...ops.winograd import TILE, WIDE
-from .frame import splat
+from ...ops.winograd import SQUARE, TILE, WIDE
 from .phrases import Part, add, arguments, at, define, fetch, least, load, loop, module, mul, store
+from .products import product
 from .vector_math import Format, Writer
-from .winograd_tiles import DATA, PAD, SQUARE, Image, heights, patch, tile_of_data, tile_of_gradient, to_points
+from .winograd_tiles import DATA, PAD, Image, heights, patch, tile_of_data, tile_of_gradient, to_points
 
 __all__ = ["WinogradGradient", "ARGUMENTS"]
 
@@ -52,26 +52,15 @@ class WinogradGradient:
 def _sums(kind: Format, lanes: int, height: int) -> Part:
     """Some rows of a product, added to what is there but at first."""
     w = Writer(kind, lanes)
-    sums = [[f"%s{r}.{u}" for u in range(2)] for r in range(height)]
-    w.lines += ["  br label %along", "along:", "  %k = phi i64 [ 0, %entry ], [ %k.n, %along ]",
-                "  %x = phi ptr [ %data, %entry ], [ %x.n, %along ]",
-                "  %g = phi ptr [ %grad, %entry ], [ %g.n, %along ]"]  # fmt: skip
-    w.lines += [f"  {s} = phi {w.vector} [ zeroinitializer, %entry ], [ {s}.n, %along ]" for row in sums for s in row]
-    gradient = [load(w, at(w, "%g", u * lanes)) for u in range(2)]
-    for r, row in enumerate(sums):
-        number = splat(w, w.put(f"load {kind.name}, ptr {at(w, '%x', r)}, align {kind.size}"), kind.name)
-        for s, part in zip(row, gradient):
-            w.lines.append(f"  {s}.n = bitcast {w.vector} {w.fma(number, part, s)} to {w.vector}")
-    w.lines += [f"  %x.n = getelementptr {kind.name}, ptr %x, i64 %step",
-                f"  %g.n = getelementptr {kind.name}, ptr %g, i64 {WIDE}", "  %k.n = add i64 %k, 1",
-                "  %k.more = icmp slt i64 %k.n, %depth", "  br i1 %k.more, label %along, label %keep",
-                "keep:", "  br i1 %fresh, label %first, label %later"]  # fmt: skip
+    rows = [("x", str(r or "")) for r in range(height)]
+    sums = product(w, "entry", {"x": "%data"}, rows, "%step", ("%grad", WIDE))
+    w.lines.append("  br i1 %fresh, label %first, label %later")
     for label in ("first", "later"):
         w.lines.append(f"{label}:")
         for r, row in enumerate(sums):
             for u, s in enumerate(row):
                 place = at(w, "%result", r * WIDE + u * lanes)
-                store(w, f"{s}.n" if label == "first" else w.binary("fadd", f"{s}.n", load(w, place)), place)
+                store(w, s if label == "first" else w.binary("fadd", s, load(w, place)), place)
         w.lines.append("  ret void")
     return define(f"internal void @sums{height}(ptr %data, i64 %step, ptr %grad, i64 %depth, ptr %result, i1 %fresh)",
                   w)  # fmt: skip

@@ -18,11 +18,10 @@ from ...ops.winograd import POINTS, TILE
 from .phrases import Part, add, at, define, load, loop, mul, store
 from .vector_math import Format, Writer
 
-__all__ = ["PAD", "SQUARE", "heights", "patch", "tile_of_data", "tile_of_gradient", "place_of", "Image", "DATA",
-           "to_points"]  # fmt: skip
+__all__ = ["PAD", "heights", "patch", "tile_of_data", "tile_of_gradient", "place_of", "Image", "DATA",
+           "to_points", "note_lost"]  # fmt: skip
 
 PAD = 16  # numbers between rows of spread data, so that they do not all meet in one set of the cache
-SQUARE = POINTS * POINTS
 
 
 def heights(lanes: int) -> tuple[int, int]:
@@ -170,3 +169,14 @@ def to_points(w: Writer, name: str, tile: str, image: Image, to: str, far: str) 
     across = either("i64", image.step, image.channels)
     w.lines.append(f"  call void @{image.function}(ptr {pixels}, i64 {down}, i64 {across}, i64 {image.channels}, "
                    f"ptr {to}, i64 {far})")  # fmt: skip
+
+
+def note_lost(w: Writer, name: str, values: Sequence[str], flag: str) -> None:
+    """Write the setting of a flag where one of some vectors is not finite. name : for labels"""
+    total = w.binary("fmul", values[0], w.number(0.0))
+    for value in values[1:]:
+        total = w.fma(value, w.number(0.0), total)
+    some = w.put(f"fcmp uno {w.vector} {total}, {total}")
+    any_ = w.put(f"icmp ne i{w.width} {w.put(f'bitcast {w.mask} {some} to i{w.width}')}, 0")
+    w.lines += [f"  br i1 {any_}, label %lost{name}, label %kept{name}", f"lost{name}:", f"  store i64 1, ptr {flag}",
+                f"  br label %kept{name}", f"kept{name}:"]  # fmt: skip

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from ...ops.winograd import FROM_WEIGHT, POINTS, WIDE
-from .frame import splat
-from .phrases import add, arguments, at, define, fetch, least, load, loop, module, mul, store
+from ...ops.winograd import FROM_WEIGHT, POINTS, SQUARE, WIDE
+from .phrases import add, arguments, at, fetch, function, least, load, loop, mul, splat, store
 from .vector_math import Format, Writer
+from .winograd_tiles import note_lost
 
 __all__ = ["Weights", "ARGUMENTS"]
 
@@ -50,7 +50,7 @@ class Weights:
         start = mul(w, chunk, "%block_depth")
         end = least(w, add(w, start, "%block_depth"), "%depth")
         filters = mul(w, panel, WIDE)
-        block = at(w, "%points.p", mul(w, mul(w, panel, POINTS * POINTS), far))
+        block = at(w, "%points.p", mul(w, mul(w, panel, SQUARE), far))
         with loop(w, "u", 0, str(WIDE), w.width) as u:
             column = at(w, "%weight.p", mul(w, add(w, filters, u), "%next_filter"))
             there = at(w, block, u)
@@ -60,14 +60,14 @@ class Weights:
                                  f"{lanes} {apart}") for k in range(9)]  # fmt: skip
                 values = at(w, there, mul(w, d, WIDE))
                 places = [values]
-                for _ in range(POINTS * POINTS - 1):
+                for _ in range(SQUARE - 1):
                     places.append(at(w, places[-1], far))
                 if self.back:
                     _back(w, numbers, places)
                 else:
                     _forth(w, numbers, places)
         w.lines.append("  br label %fetch")
-        return module([define(f"void @{name}(ptr %args)", w)])
+        return function(name, w)
 
 
 def _forth(w: Writer, numbers: Sequence[str], places: Sequence[str]) -> None:
@@ -96,13 +96,7 @@ def _back(w: Writer, numbers: Sequence[str], places: Sequence[str]) -> None:
     """Write the way of sums at the points to the gradient of a kernel."""
     columns = [_from_points(w, [load(w, place) for place in places[j::POINTS]]) for j in range(POINTS)]
     found = [value for i in range(3) for value in _from_points(w, [column[i] for column in columns])]
-    total = w.binary("fmul", found[0], w.number(0.0))
-    for value in found[1:]:
-        total = w.fma(value, w.number(0.0), total)
-    some = w.put(f"fcmp uno {w.vector} {total}, {total}")
-    any_ = w.put(f"icmp ne i{w.width} {w.put(f'bitcast {w.mask} {some} to i{w.width}')}, 0")
-    w.lines += [f"  br i1 {any_}, label %lost.set, label %kept", "lost.set:", "  store i64 1, ptr %lost.a",
-                "  br label %kept", "kept:"]  # fmt: skip
+    note_lost(w, ".any", found, "%lost.a")
     suffix = f"{w.suffix}.v{w.width}p0"
     w.declared.add(f"declare void @llvm.masked.scatter.{suffix}({w.vector}, <{w.width} x ptr>, i32, {w.mask})")
     for value, place in zip(found, numbers):

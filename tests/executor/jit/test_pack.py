@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,8 @@ from glueball.base import config
 from glueball.executor.jit.pack import pack
 from glueball.executor.jit.partition import usable
 from glueball.executor.jit.units import Buffer, Pack, Product, Stored
+
+from ...threads import threads
 
 pytestmark = pytest.mark.skipif(not usable() or not config.get("GLUEBALL_JIT"), reason="no regions here")
 
@@ -69,14 +70,9 @@ def trained(cell: str, rows: int, wide: int, units: int, length: int, dtype: str
        st.sampled_from(["NTC", "TNC"]), st.sampled_from([1, 2]))  # fmt: skip
 @settings(max_examples=40, deadline=None)
 def test_unrolled_cells_equal_aten(cell: str, rows: int, wide: int, units: int, length: int, dtype: str, layout: str,
-                                   threads: int) -> None:  # fmt: skip
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            ours, atens = (trained(cell, rows, wide, units, length, dtype, jit, layout, patch) for jit in (True, False))
-    finally:
-        torch.set_num_threads(before)
+                                   count: int) -> None:  # fmt: skip
+    with threads(count), pytest.MonkeyPatch.context() as patch:
+        ours, atens = (trained(cell, rows, wide, units, length, dtype, jit, layout, patch) for jit in (True, False))
     tolerance = 1e-10 if dtype == "float64" else 2e-4
     for a, b in zip(ours, atens, strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,8 @@ from glueball.base import config
 from glueball.base.errors import ArgumentError
 from glueball.executor import plan
 from glueball.executor.jit.partition import usable
+
+from ...threads import threads
 
 pytestmark = pytest.mark.skipif(not usable() or not config.get("GLUEBALL_JIT"), reason="no regions here")
 
@@ -130,10 +131,8 @@ def test_many_rows_are_shared_out_to_threads_with_the_same_sums():
 
     x, b = nd.random.normal(shape=(5000, 300)), nd.random.normal(shape=(1, 300))
     found = []
-    for threads in (1, 2):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
+    for count in (1, 2):
+        with threads(count):
             net = gluon.nn.HybridSequential()
             net.add(gluon.nn.Dense(300, activation="tanh", in_units=300))
             mx.random.seed(1)
@@ -142,8 +141,6 @@ def test_many_rows_are_shared_out_to_threads_with_the_same_sums():
             with autograd.record():
                 net(x).sum().backward()
             found.append([p.grad().asnumpy() for p in net.collect_params().values()])
-        finally:
-            torch.set_num_threads(before)
     for a, c in zip(*found):
         np.testing.assert_allclose(a, c, rtol=1e-4, atol=1e-3)
     assert b.shape == (1, 300)

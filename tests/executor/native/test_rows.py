@@ -13,6 +13,8 @@ from glueball.executor.native import expression as e
 from glueball.executor.native.evaluate import evaluate
 from glueball.executor.native.expression import Expr
 
+from ...threads import threads
+
 DOUBLE = torch.float64
 a, b, c, d = (input(k) for k in range(4))
 
@@ -142,8 +144,8 @@ def test_writing_is_seen_by_the_tape(way: str) -> None:
         result.sum().backward()
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_threads(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number of threads gives the same bits: whole arrays, slices, sums over rows and over columns."""
     if not compile.available():
         pytest.skip(compile.why_not() or "")
@@ -153,20 +155,16 @@ def test_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = numbers(3000, 300, dtype=torch.float32)
     tensors = [wide[:, 100:200], numbers(100, dtype=torch.float32), numbers(3000, 1, dtype=torch.float32)]
     heads = [wide[:, :100], wide[:, 200:]]
-    before = torch.get_num_threads()
     teams: list[int] = []
     team = compile.parallel()
     if team is not None:
         monkeypatch.setattr(places, "parallel", lambda: lambda f, x, n, flags: (teams.append(n), team(f, x, n, flags)))
     results = []
-    try:
-        for count in (1, threads):
-            torch.set_num_threads(count)
+    for many in (1, count):
+        with threads(many):
             results.append([*segment.forward(tensors), *segment.backward(tensors, heads, [True] * 3),
                             *flat.forward([wide, wide])])  # fmt: skip
-    finally:
-        torch.set_num_threads(before)
-    assert teams == ([threads] * 3 if team is not None and threads > 1 else [])
+    assert teams == ([count] * 3 if team is not None and count > 1 else [])
     for alone, together in zip(*results):
         assert torch.equal(alone, together)
     torch.testing.assert_close(results[0][3], by_torch(tuple(made), [t.double() for t in tensors],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from glueball.executor.native import available, convolve, why_not
 from glueball.ops import winograd as plain
 
+from ...threads import threads
 from .test_panels import KINDS, compiler_for
 
 pytestmark = pytest.mark.skipif(not available(), reason=why_not() or "")
@@ -24,9 +25,16 @@ CASES = st.fixed_dictionaries({
     "seed": st.integers(0, 99),
 }).filter(lambda c: c["high"] + 2 * c["pad"][0] > 2 and c["wide"] + 2 * c["pad"][1] > 2)  # fmt: skip
 
+SAME = ((1, 1), "none", 0.0, 0.0)
+
 
 def images(*shape):
     return torch.randn(shape).contiguous(memory_format=torch.channels_last)
+
+
+def data_of(case):
+    torch.manual_seed(case["seed"])
+    return images(case["n"], case["channels"], case["high"], case["wide"])
 
 
 @pytest.fixture(params=list(KINDS))
@@ -42,23 +50,17 @@ def test_is_the_sum(processor):
     @given(CASES)
     @settings(max_examples=40)
     def check(case):
-        torch.manual_seed(case["seed"])
-        threads = torch.get_num_threads()
-        torch.set_num_threads(case["threads"])
-        try:
-            data = images(case["n"], case["channels"], case["high"], case["wide"])
-            weight = torch.randn(case["filters"], case["channels"], 3, 3)
-            bias = torch.randn(case["filters"]) if case["bias"] else None
+        data, bias = data_of(case), torch.randn(case["filters"]) if case["bias"] else None
+        weight = torch.randn(case["filters"], case["channels"], 3, 3)
+        with threads(case["threads"]):
             sums = torch.conv2d(data.double(), weight.double(), bias if bias is None else bias.double(), 1, case["pad"])
             residual = images(*sums.shape) if case["residual"] else None
-            limits = (-1.0, 2.0) if case["act"] == "clip" else (0.2, 0.0)
+            how = (case["act"], -1.0, 2.0) if case["act"] == "clip" else (case["act"], 0.2, 0.0)
             wanted = sums if residual is None else sums + residual
-            wanted = plain.activated(wanted.clone(), case["act"], *limits)
-            rest = (plain.points_of(weight), bias, residual, case["pad"], case["act"], *limits)
+            wanted = plain.activated(wanted.clone(), *how)
+            rest = (plain.points_of(weight), bias, residual, (case["pad"], *how))
             found = convolve.convolution(data, *rest)
             twin = plain.convolved(data, *rest)
-        finally:
-            torch.set_num_threads(threads)
         assert found.is_contiguous(memory_format=torch.channels_last) or found.numel() == max(found.shape)
         for each in (found, twin):
             torch.testing.assert_close(each.double(), wanted, rtol=0, atol=1e-5 * float(sums.abs().max()))
@@ -72,7 +74,7 @@ def test_error_stays_near_that_of_the_plain_sum():
     for channels in (64, 256, 512):
         data, weight = images(1, channels, 14, 14), torch.randn(64, channels, 3, 3)
         exact = torch.conv2d(data.double(), weight.double(), padding=1)
-        found = convolve.convolution(data, plain.points_of(weight), None, None, (1, 1))
+        found = convolve.convolution(data, plain.points_of(weight), None, None, SAME)
         size = exact.square().mean().sqrt()
         assert (found - exact).square().mean().sqrt() / size < 3e-6
         assert (found - exact).abs().max() / exact.abs().max() < 5e-6
@@ -86,7 +88,7 @@ def test_what_is_not_finite_stays_where_it_was(value, act):
     data[0, 3, 5, 6] = value
     data[0, 3, 5, 7] = -value
     wanted = plain.activated(torch.conv2d(data, weight, padding=1), act, 0, 0)
-    found = convolve.convolution(data, plain.points_of(weight), None, None, (1, 1), act)
+    found = convolve.convolution(data, plain.points_of(weight), None, None, ((1, 1), act, 0.0, 0.0))
     assert not torch.isfinite(wanted).all() or value == 1e38
     assert torch.equal(found.isfinite(), wanted.isfinite()) and torch.equal(found.isnan(), wanted.isnan())
 
@@ -96,7 +98,7 @@ def test_a_residual_may_be_anything():
     data, weight, residual = images(1, 16, 8, 8), torch.randn(32, 16, 3, 3), images(1, 32, 8, 8)
     residual[0, :, 2, 2] = float("nan")
     residual[0, :, 3, 3] = float("inf")
-    found = convolve.convolution(data, plain.points_of(weight), None, residual, (1, 1), "relu")
+    found = convolve.convolution(data, plain.points_of(weight), None, residual, ((1, 1), "relu", 0.0, 0.0))
     wanted = torch.relu(torch.conv2d(data, weight, padding=1) + residual)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
 
@@ -117,52 +119,42 @@ def test_what_is_not_served_goes_to_torch():
     points = plain.points_of(weight)
     data = torch.randn(2, 16, 6, 6)
     wanted = torch.conv2d(data, weight, padding=1)
-    torch.testing.assert_close(convolve.convolution(data, points, None, None, (1, 1)), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(convolve.convolution(data, points, None, None, SAME), wanted, rtol=1e-4, atol=1e-4)
     odd = torch.randn(32, 3, 3, 3)
     given_ = images(1, 3, 6, 6)
-    found = convolve.convolution(given_, plain.points_of(odd), None, None, (1, 1))
+    found = convolve.convolution(given_, plain.points_of(odd), None, None, SAME)
     torch.testing.assert_close(found, torch.conv2d(given_, odd, padding=1), rtol=1e-4, atol=1e-4)
     taped = images(1, 16, 6, 6).requires_grad_()
-    assert convolve.convolution(taped, points, None, None, (1, 1)).requires_grad
-    assert convolve.convolution(images(0, 16, 6, 6), points, None, None, (1, 1)).shape == (0, 32, 6, 6)
+    assert convolve.convolution(taped, points, None, None, SAME).requires_grad
+    assert convolve.convolution(images(0, 16, 6, 6), points, None, None, SAME).shape == (0, 32, 6, 6)
 
 
 def test_gradients_of_weights(processor):
     @given(CASES)
     @settings(max_examples=30)
     def check(case):
-        torch.manual_seed(case["seed"])
-        threads = torch.get_num_threads()
-        torch.set_num_threads(case["threads"])
-        try:
-            data = images(case["n"], case["channels"], case["high"], case["wide"])
-            shape = (case["n"], case["filters"], *(data.shape[k + 2] + 2 * case["pad"][k] - 2 for k in (0, 1)))
-            grad = images(*shape)
-            wanted = plain.weight_gradient(grad.double(), data.double(), case["pad"])
-            found = convolve.weight_gradient(grad, data, case["pad"])
-        finally:
-            torch.set_num_threads(threads)
-        assert found.is_contiguous()
-        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * max(1, float(wanted.abs().max())))
+        data = data_of(case)
+        grad = images(case["n"], case["filters"], *(data.shape[k + 2] + 2 * case["pad"][k] - 2 for k in (0, 1)))
+        is_gradient_of_weights(grad, data, case["pad"], case["threads"])
 
     check()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("sizes", [(4, 32, 32, 28), (1, 272, 64, 40), (2, 16, 128, 9)])
-def test_gradients_of_weights_in_parts(sizes, threads):
+def test_gradients_of_weights_in_parts(sizes, count):
     """Many tiles, so that threads have parts of them, and parts several steps; many channels; many panels."""
     n, channels, filters, side = sizes
     torch.manual_seed(0)
-    data, grad = images(n, channels, side, side), images(n, filters, side, side)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = convolve.weight_gradient(grad, data, (1, 1))
-    finally:
-        torch.set_num_threads(before)
-    wanted = plain.weight_gradient(grad.double(), data.double(), (1, 1))
-    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    is_gradient_of_weights(images(n, filters, side, side), images(n, channels, side, side), (1, 1), count)
+
+
+def is_gradient_of_weights(grad, data, pad, count):
+    with threads(count):
+        found = convolve.weight_gradient(grad, data, pad)
+    wanted = plain.weight_gradient(grad.double(), data.double(), pad)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * max(1, float(wanted.abs().max())))
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e38])
