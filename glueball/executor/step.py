@@ -173,14 +173,13 @@ def make_step(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
     head = Value(Node(lookup("ones_like"), "_ones", (loss,), {}))
     kind = types[loss.node][loss.index]
     grads, all_types = differentiate(outputs[:1], order, types, wrt, [head], [kind], True)
-    # the last layers' gradients first: what backward has read can then be given up on the way
-    program = Program((*outputs, *effects, *reversed(grads)), all_types, True)
+    program = Program((*outputs, *effects, *grads), all_types, True)
     if config.get("GLUEBALL_PASSES"):
         program, _ = optimise(program, _run, native, native=native and available())
         program = recompute(program, [v for v in program.outputs[: len(outputs) + len(effects)] if v is not None])
     made = list(program.outputs)
     results = [v for v in made[: len(outputs)] if v is not None]
-    found_grads = list(reversed(made[len(made) - len(grads) :]))
+    found_grads = made[len(made) - len(grads) :]
     nodes: list[Any] = [n for n in program.order if not n.is_variable]
     arguments = [Value(n) for n in inputs]
     all_types = dict(program.types)

@@ -14,9 +14,9 @@ from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, topological
 from .program import Growing, Program, rebuild
 
-__all__ = ["recompute", "DEPTH", "AGAIN"]
+__all__ = ["recompute", "DEPTH", "LATE"]
 
-AGAIN = "__again__"  # the hint of a node that computes something again
+LATE = "__late__"  # the hint of a node that runs when its result is needed, not when it could: it saves memory
 DEPTH = 2  # so many cheap nodes may follow each other
 
 
@@ -39,7 +39,7 @@ def recompute(program: Program, results: Sequence[Value]) -> Program:
         made = copies.get(node)
         if made is None:
             made = copies[node] = Node(node.op, f"{node.name}_again", tuple(copy(v, types) for v in node.inputs),
-                                       node.attrs, {**node.hints, AGAIN: "1"}, node.origin, node.serial)  # fmt: skip
+                                       node.attrs, {**node.hints, LATE: "1"}, node.origin, node.serial)  # fmt: skip
             kinds: tuple[TensorType, ...] = types[node]
             types[made] = kinds
         return Value(made, value.index)

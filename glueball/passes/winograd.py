@@ -22,6 +22,7 @@ from ..symbol.graph import Node, Value
 from .absorb import fixed_nodes
 from .normalise import is_operator
 from .program import Growing, Program, rebuild
+from .recompute import LATE
 
 __all__ = ["winograd_predictions", "winograd_convolutions", "fits", "pays", "LEAST"]
 
@@ -62,10 +63,11 @@ def pays(data: tuple[int, ...], filters: int, pad: tuple[int, int], again: bool 
 
 
 def made(name: str, node: Node, inputs: tuple[Value, ...], attrs: Mapping[str, Any], kind: TensorType, types: Growing,
-         suffix: str = "") -> Value:  # fmt: skip
-    """Return the only result of a new node that stands for another."""
+         suffix: str = "", hints: Mapping[str, str] | None = None) -> Value:  # fmt: skip
+    """Return the only result of a new node that stands for another. hints : further ones than the other's"""
     op = lookup(name)
-    new = Node(op, node.name + suffix, inputs, op.typed(attrs), node.hints, node.origin, node.serial)
+    new = Node(op, node.name + suffix, inputs, op.typed(attrs), {**node.hints, **(hints or {})}, node.origin,
+               node.serial)  # fmt: skip
     types[new] = (kind,)
     return Value(new)
 
@@ -94,7 +96,7 @@ def points_value(node: Node, weight: Value, turned: bool, types: Growing) -> Val
     filters, channels = (kind.shape or (0, 0))[:2] if not turned else (kind.shape or (0, 0))[1::-1]
     shape = ((filters or 0) // WIDE, SQUARE, channels or 0, WIDE)
     return made("_winograd_weight", node, (weight,), {"turned": turned}, TensorType(shape, kind.dtype), types,
-                "_points")  # fmt: skip
+                "_points", {LATE: "1"})  # weights are there from the start, and so would points be, four times as large
 
 
 def _sizes(kind: TensorType) -> tuple[int, ...]:

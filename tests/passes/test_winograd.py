@@ -16,6 +16,7 @@ from glueball.executor import plan
 from glueball.executor.native import available
 from glueball.gluon import nn
 from glueball.passes import winograd
+from glueball.symbol.graph import Node
 
 from .test_passes import program
 
@@ -159,6 +160,20 @@ def test_training(case):
     plain = 1 + (case["stride"] == case["groups"] == 1) + (case["dilation"] == 1) - (case["channels"] == 20)
     assert made.count("_winograd_weight_gradient") == plain
     assert made.count("_winograd_convolution") == 2 * plain - (case["channels"] == 16)  # data's: filters of 32
+    (entry,) = net._cached.entries.values()
+    (compiled,) = entry.plans.values()
+    assert all(most_points(source) <= 1 for source in compiled.sources.values())
+
+
+def most_points(source):
+    """Return how many arrays of weights at the points are there at a time."""
+    waiting, most = set(), 0
+    for step in source.steps:
+        if isinstance(step, Node) and step.op.name == "_winograd_weight":
+            waiting.add(step)
+        most = max(most, len(waiting))
+        waiting -= {v.node for v in step.inputs}
+    return most
 
 
 def test_a_compiled_step():
@@ -171,7 +186,7 @@ def test_a_compiled_step():
             nn.Conv2D(32, 3, padding=1, in_channels=16),
             nn.BatchNorm(),
             nn.Activation("relu"),
-            nn.Conv2D(32, 3, padding=1, in_channels=32),
+            *(nn.Conv2D(32, 3, padding=1, in_channels=32) for _ in range(2)),
             nn.GlobalAvgPool2D(),
             nn.Dense(4),
         )
@@ -193,6 +208,8 @@ def test_a_compiled_step():
         losses.append(np.array(own))
         if compiled:
             assert "gradient of 3×3 weights by Winograd's way" in str(step.explain())
+            (entry,) = step._entries.values()
+            assert most_points(entry.plan.source) == 1
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3, atol=1e-4)
 
 

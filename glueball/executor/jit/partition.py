@@ -17,7 +17,7 @@ import torch
 
 from ...ops.opdef import TensorType
 from ...passes.layout import ORDER
-from ...passes.recompute import AGAIN
+from ...passes.recompute import LATE
 from ...symbol.graph import Node, Value
 from ..native import available, machine
 from .region import Region
@@ -91,8 +91,8 @@ def _worth(run: Sequence[Node]) -> bool:
 
 def _needs(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
     """Return what has to run before each node: what it reads. What draws random numbers, changes a state or runs a
-    user's code keeps its order. What is computed again to save memory is computed late: after everything else that its
-    first reader reads.
+    user's code keeps its order. What is marked to run late, to save memory, runs after everything else that its first
+    reader reads.
     """
     inside = set(nodes)
     needs = {node: {v.node for v in node.inputs if v.node in inside} for node in nodes}
@@ -105,8 +105,8 @@ def _needs(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
         for source in needs[node]:
             first.setdefault(source, node)
     for node in reversed(nodes):  # readers before what they read
-        if AGAIN in node.hints and node in first:
-            needs[node] |= {source for source in needs[first[node]] if source is not node and AGAIN not in source.hints}
+        if LATE in node.hints and node in first:
+            needs[node] |= {source for source in needs[first[node]] if source is not node and LATE not in source.hints}
     return needs
 
 
