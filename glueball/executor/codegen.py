@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf, nan
 from typing import Any, TypeAlias, final
 
 import torch
@@ -127,7 +128,7 @@ class _Writer:
         self.types, self.training = types, training
         self.names: dict[Value, str] = {}
         self.constants: dict[str, Any] = {"torch": torch, "aten": aten, "normalise": normalise, "buffers": buffers,
-                                         "convolve": convolve}
+                                         "convolve": convolve, "inf": inf, "nan": nan}  # as repr writes them
         self.lines: list[str] = []
         self._interned: dict[int, str] = {}
 

@@ -130,6 +130,10 @@ def _np_finished(
     **attrs: Any,
 ) -> np.ndarray:  # fmt: skip
     out = _np_convolution(x, w, b, kernel=w.shape[2:], num_filter=w.shape[0], **attrs)
+    return _np_activated(out, act, low, high)
+
+
+def _np_activated(out: np.ndarray, act: str, low: float, high: float) -> np.ndarray:
     if act == "relu":
         return np.maximum(out, 0)
     if act == "clip":

@@ -24,6 +24,7 @@ from ..base import aten
 from .attributes import Shape
 from .convolution import _np_convolution
 from .opdef import Tensor, operator, unsupported
+from .prediction import _np_activated
 from .rules.check import A, S, check
 from .rules.layers import formula
 
@@ -156,12 +157,7 @@ def _np_winograd(
 ) -> np.ndarray:
     w = np.einsum("qp,apcw->awcq", _np_square(FROM_POINTS), points).reshape(-1, x.shape[1], 3, 3)
     out = _np_convolution(x, w, bias, kernel=(3, 3), num_filter=len(w), pad=tuple(pad))
-    out = out if residual is None else out + residual
-    if act == "relu":
-        return np.maximum(out, 0)
-    if act == "clip":
-        return np.clip(out, low, high)
-    return np.where(out > 0, out, out * low) if act == "leaky" else out
+    return _np_activated(out if residual is None else out + residual, act, low, high)
 
 
 def _result_shape(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:

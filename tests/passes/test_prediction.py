@@ -43,7 +43,8 @@ class Net(gluon.HybridBlock):
     def active(self, F, x):
         name = self.case["act"]
         acts = {"none": lambda: x, "relu": lambda: F.relu(x), "relu layer": lambda: F.Activation(x, act_type="relu"),
-                "clip": lambda: F.clip(x, 0, 6), "leaky": lambda: F.LeakyReLU(x, slope=0.1),
+                "clip": lambda: F.clip(x, 0, 6),
+                "half": lambda: F.clip(x, -float("inf"), 1), "leaky": lambda: F.LeakyReLU(x, slope=0.1),
                 "tanh": lambda: F.tanh(x)}  # fmt: skip
         return acts[name]()
 
@@ -72,7 +73,7 @@ CASES = st.fixed_dictionaries({
     "dilation": st.sampled_from([1, 2]), "groups": st.sampled_from([1, 2, 4]), "bias": st.booleans(),
     "scale": st.booleans(), "center": st.booleans(), "global_stats": st.booleans(),
     "axis": st.sampled_from([1, 1, 1, -3, 2]), "before": st.booleans(),
-    "act": st.sampled_from(["none", "relu", "relu layer", "clip", "leaky", "tanh"]), "pool": st.booleans(),
+    "act": st.sampled_from(["none", "relu", "relu layer", "clip", "half", "leaky", "tanh"]), "pool": st.booleans(),
     "residual": st.sampled_from(["none", "left", "right", "self", "conv"]), "shared": st.booleans(),
     "up": st.booleans(), "dtype": st.sampled_from(["float32", "float32", "float64"]), "least": st.booleans(),
 })  # fmt: skip

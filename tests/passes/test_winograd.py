@@ -37,6 +37,7 @@ class Net(gluon.HybridBlock):
 
     def hybrid_forward(self, F, x):
         act = {"none": lambda x: x, "relu": F.relu, "clip": lambda x: F.clip(x, -1, 1),
+               "half": lambda x: F.clip(x, -1, float("inf")),
                "leaky": lambda x: F.LeakyReLU(x, slope=0.1)}[self.case["act"]]  # fmt: skip
         x = act(self.norm(self.one(x)))
         y = self.two(x)
@@ -49,7 +50,7 @@ CASES = st.fixed_dictionaries({
     "pad": st.sampled_from([0, 1, 2]),
     "channels": st.sampled_from([16, 20, 32]), "bias": st.booleans(), "stride": st.sampled_from([1, 1, 2]),
     "groups": st.sampled_from([1, 1, 2]), "dilation": st.sampled_from([1, 1, 2]),
-    "act": st.sampled_from(["none", "relu", "clip", "leaky"]), "residual": st.booleans(),
+    "act": st.sampled_from(["none", "relu", "clip", "half", "leaky"]), "residual": st.booleans(),
 })  # fmt: skip
 
 
