@@ -16,10 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mxnet_rows import GROUPS, ROWS, WAYS, load, write  # noqa: E402
+from mxnet_rows import GROUPS, ROWS, WAYS, load, write
 
 TOLERANCE = 1e-4
 ORACLE = os.environ.get("GLUEBALL_ORACLE_PYTHON")
@@ -63,7 +62,6 @@ class Other:
         stdin.flush()
         line = stdout.readline()
         return (json.loads(line) or {}) if line else {"error": "MXNet's process ended"}
-
 
     def close(self) -> None:
         """End the process."""

@@ -145,7 +145,7 @@ class Executor:
             types = infer(self._symbol._outputs, known, False, self._order)
             found = [types[v.node][v.index] for v in self._symbol._outputs]
             self._results = [NDArray(torch.zeros(t.shape or (), dtype=t.dtype, device=self._ctx.torch_device),
-                                     self._ctx) for t in found]  # type: ignore[arg-type]  # known
+                                     self._ctx) for t in found]
         return self._results
 
     @property

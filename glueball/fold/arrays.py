@@ -183,7 +183,7 @@ def unit_of(block: HybridBlock) -> Unit:
     known = held.get("_fold_whole")
     if known is None or len(known[0]) != len(look) or not all(map(_same, known[0], look)):
         known = held["_fold_whole"] = (look, Unit(block))
-    return known[1]  # type: ignore[no-any-return]
+    return known[1]
 
 
 _PASSING = frozenset({"_counter", "_init_counter", "_cached", "_fold_unit", "_fold_whole", "_prev_output", "_masks"})

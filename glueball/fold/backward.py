@@ -117,7 +117,7 @@ class Tape:
         aten.set_grad_mode(True)
         try:
             flush = _FlushState(self, self.flushes, self._begin, len(self.entries), len(self._new), sources)
-            made: Tensor = _Flush.apply(flush, token, *inputs)  # type: ignore[assignment]  # apply is untyped
+            made: Tensor = _Flush.apply(flush, token, *inputs)
         finally:
             aten.set_grad_mode(before)
         self.flushes += 1
@@ -308,6 +308,6 @@ def attach(token: Tensor | None, tape: Tape, value: Tensor, pool: Pool, place: A
     before = torch.is_grad_enabled()
     aten.set_grad_mode(True)
     try:
-        return _Read.apply(token, value, tape, pool, place, number)  # type: ignore[no-any-return]  # apply is untyped
+        return _Read.apply(token, value, tape, pool, place, number)
     finally:
         aten.set_grad_mode(before)

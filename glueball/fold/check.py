@@ -181,7 +181,7 @@ class Checker:
                 kept.add(tensor, own.whole[id(tensor)])
         for ours, all_ in ((own.uses, kept.uses), (own.biases, kept.biases)):
             for key, items in ours.items():
-                all_.setdefault(key, []).extend(items)  # type: ignore[arg-type]  # of one kind each
+                all_.setdefault(key, []).extend(items)
         if not _random(work.signature):
             token = CURRENT.set(None)
             try:

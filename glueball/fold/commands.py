@@ -208,7 +208,7 @@ class Writer(ABC):
 
     def size(self, slot: int) -> int:
         """Return the bytes of an element of a slot."""
-        return self.program.types[slot].dtype.itemsize  # type: ignore[union-attr]  # types are complete
+        return self.program.types[slot].dtype.itemsize
 
     def double(self, slot: int) -> int:
         """Return 1 for slots of double precision."""

@@ -502,4 +502,4 @@ def _compute(tape: Tape, signature: Signature, body: Body, gathered: Sequence[_G
 def tensor_of(shared: Any, ctx: Any) -> Tensor:
     """Return the tensor of a shared array, or of a Parameter on a device."""
     held = getattr(shared, "_data", None)
-    return (shared if held is None else held[ctx])._t  # type: ignore[no-any-return]
+    return (shared if held is None else held[ctx])._t

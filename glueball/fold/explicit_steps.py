@@ -150,8 +150,8 @@ class MoveStep:
 
     def _apply(self, function: Any, value: Tensor, count: int) -> Tensor:
         if self.shape is None:
-            return function(value)  # type: ignore[no-any-return]
-        return function(value.reshape(count, *self.shape)).flatten(0, 1)  # type: ignore[no-any-return]
+            return function(value)
+        return function(value.reshape(count, *self.shape)).flatten(0, 1)
 
     def __call__(self, values: list[Any], run: Any) -> None:
         segments, word = run.segments, self.word

@@ -41,8 +41,8 @@ class Folder(Recorder):
         self.statistics, self.check = statistics, check
         self.origins: dict[int, str] = {}  # with check: the user's line that made a value
         if check:
-            self.invoke = self._noting(Folder.invoke)  # type: ignore[method-assign]  # nobody else pays for it
-            self.call = self._noting(Folder.call)  # type: ignore[method-assign]
+            self.invoke = self._noting(Folder.invoke)  # nobody else pays for it
+            self.call = self._noting(Folder.call)
             self.direct = False
         self.engine = Engine(self)
         self.memories: dict[int, list[tuple[dict[int, Any], int]]] = {}  # external arrays by what they lie in

@@ -259,7 +259,7 @@ class _MaxEdges(torch.autograd.Function):
 
 def spread(nodes: torch.Tensor, segments: Segments) -> torch.Tensor:
     """Return, per edge, the value of its node: (N, …) -> (E, …)."""
-    return nodes if segments.uniform == 1 else _Spread.apply(nodes, segments)  # type: ignore[no-any-return]
+    return nodes if segments.uniform == 1 else _Spread.apply(nodes, segments)
 
 
 def reduce_edges(word: str, edges: torch.Tensor, segments: Segments, first: bool = False) -> torch.Tensor:
@@ -267,8 +267,8 @@ def reduce_edges(word: str, edges: torch.Tensor, segments: Segments, first: bool
     if segments.uniform == 1:
         return edges
     if word == "max":
-        return _MaxEdges.apply(edges, segments, first)  # type: ignore[no-any-return]
-    total: torch.Tensor = _SumEdges.apply(edges, segments)  # type: ignore[assignment]  # apply is untyped
+        return _MaxEdges.apply(edges, segments, first)
+    total: torch.Tensor = _SumEdges.apply(edges, segments)
     if word == "mean":
         counts = torch.from_numpy(segments.counts).to(edges.device, edges.dtype)
         return total / counts.view(-1, *(1,) * (edges.dim() - 1))

@@ -57,7 +57,7 @@ class Future(NDArray):
 
     # -- the value -----------------------------------------------------------------------------------------------------
     @property
-    def _t(self) -> Any:  # type: ignore[override]  # a slot of arrays; here it is computed when it is asked for
+    def _t(self) -> Any:  # a slot of arrays; here it is computed when it is asked for
         value = self._value
         if not isinstance(value, Tensor):
             value = self._value = self.folder.read(self)

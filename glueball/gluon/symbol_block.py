@@ -13,7 +13,7 @@ from .. import initializer
 from .. import symbol as sym
 from ..base import dtype as dtypes
 from ..base.errors import MXNetError, explain
-from ..dispatch import Symbolic, invoke
+from ..dispatch import invoke
 from ..ndarray import NDArray, serialize
 from ..ops.opdef import TensorType
 from ..passes.sizes import has_open_size, with_sizes
@@ -22,7 +22,8 @@ from ..symbol.infer import infer
 from ..symbol.prediction import predictions
 from ..symbol.rewrite import substitute
 from ..symbol.symbol import Symbol, declared_type
-from ..symbol.tracer import current_tracer
+from ..symbol.tracer import Tracer, current_tracer
+from .block import as_arrays
 from .hybrid import HybridBlock
 from .parameter import tracer_symbol
 from .parameter_dict import ParameterDict
@@ -97,12 +98,16 @@ class SymbolBlock(HybridBlock):
         for name in names:
             if name not in known:
                 raise MXNetError(explain("SymbolBlock.imports", f"The graph has no input {name!r}.",
-                                         expected=", ".join(known[:5]), received=symbol_file))
+                                         expected=", ".join(known[:5]), received=symbol_file,
+                                         fix="give the names of the variables that are data"))
         values = list(graph._outputs)
         # a network without parameters has an empty file
         arrays = {} if param_file is None else serialize.load(param_file) or {}
         if isinstance(arrays, list):
-            raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.", received=param_file))
+            raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.",
+                                     expected="arrays by name, as export writes them",
+                                     received=f"{len(arrays)} arrays without names in {param_file}",
+                                     fix='nd.save(file, {"arg:name": array, ...})'))
         bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
         if param_file is not None:
             values = predictions(values, {*names, *bare})
@@ -126,19 +131,19 @@ class SymbolBlock(HybridBlock):
         given = [v for a in (x, *args) for v in (a if isinstance(a, (list, tuple)) else [a])]
         if len(given) != len(self._data_nodes):
             raise MXNetError(explain("SymbolBlock", "The number of inputs does not fit.",
-                                     expected=", ".join(n.name for n in self._data_nodes), received=len(given)))
+                                     expected=", ".join(n.name for n in self._data_nodes), received=len(given),
+                                     fix="give one array per input, in this order"))
         tracer = current_tracer()
-        if tracer is not None or any(isinstance(v, Symbolic) for v in given):
-            given = [v if isinstance(v, Symbol) else Symbol._of(tracer.constant(v))  # type: ignore[union-attr]  # as above
-                     for v in given]
-            outputs, constants = self._graph_for(given)
-            mapping = {node: value._outputs[0] for node, value in zip(self._data_nodes, given)}
-            for node, parameter in self._nodes.items():
-                mapping[node] = (tracer_symbol(tracer, parameter) if tracer is not None
-                                 else parameter.var())._outputs[0]
-            if tracer is not None:
-                mapping.update({node: Value(tracer.constant(array)) for node, array in constants.items()})
-            return _grouped([Symbol([v]) for v in substitute(outputs, mapping)])
+        if tracer is not None:
+            symbols = [v if isinstance(v, Symbol) else Symbol._of(tracer.constant(v)) for v in given]
+            return self._composed(symbols, tracer)
+        if given and all(isinstance(v, Symbol) for v in given):
+            return self._composed(given, None)
+        given = as_arrays(tuple(given))
+        if not all(isinstance(v, NDArray) for v in given):
+            raise MXNetError(explain("SymbolBlock", "It is called with arrays, or with symbols.",
+                                     expected="all of one kind", received=", ".join(type(v).__name__ for v in given),
+                                     fix="convert data with nd.array(data); beside symbols, use sym.Variable(name)"))
         outputs, constants = self._graph_for(given)
         values: dict[Node, list[Any]] = {node: [value] for node, value in zip(self._data_nodes, given)}
         params = self._ready_params(given[0], tuple(given[1:]), given[0]._ctx) if self._nodes else {}
@@ -152,6 +157,16 @@ class SymbolBlock(HybridBlock):
             if node not in values:
                 values[node] = _run(node, [values[v.node][v.index] for v in node.inputs])
         return _grouped([values[v.node][v.index] for v in outputs])
+
+    def _composed(self, given: Sequence[Symbol], tracer: Tracer | None) -> Any:
+        """Return the graph on symbols; its parameters are variables, or what a tracer has for them."""
+        outputs, constants = self._graph_for(given)
+        mapping = {node: value._outputs[0] for node, value in zip(self._data_nodes, given)}
+        for node, parameter in self._nodes.items():
+            mapping[node] = (parameter.var() if tracer is None else tracer_symbol(tracer, parameter))._outputs[0]
+        if tracer is not None:
+            mapping.update({node: Value(tracer.constant(array)) for node, array in constants.items()})
+        return _grouped([Symbol([v]) for v in substitute(outputs, mapping)])
 
     def _graph_for(self, given: Sequence[Any]) -> tuple[Sequence[Value], Mapping[Node, NDArray]]:
         """Return the outputs to compute for these inputs, and the arrays of the constants that they read."""
@@ -189,7 +204,8 @@ def _hinted(node: Node) -> dict[str, Any]:
         try:
             options[key] = float(text)
         except ValueError:
-            raise MXNetError(explain(f"variable {node.name!r}", f"Its {key} is not a number.", received=text)) from None
+            raise MXNetError(explain(f"variable {node.name!r}", f"Its {key} is not a number.", expected="a number",
+                                     received=repr(text), fix=f"sym.Variable(name, {key}=1.0)")) from None
     if "__init__" in node.hints:
         try:
             options["init"] = initializer.create(node.hints["__init__"])

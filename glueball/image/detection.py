@@ -109,7 +109,7 @@ class DetHorizontalFlipAug(DetAugmenter):
 
 
 def _pair(value: Any, other: float) -> Pair:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, other)  # type: ignore[return-value]
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, other)
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
@@ -462,7 +462,7 @@ class ImageDetIter(ImageIter):
             self.data_shape = tuple(data_shape)
         if label_shape is not None:
             self.check_label_shape(label_shape)
-            self.label_shape = tuple(label_shape)  # type: ignore[assignment]
+            self.label_shape = tuple(label_shape)
         self._describe()
 
     def check_label_shape(self, label_shape: Sequence[int]) -> None:

@@ -209,7 +209,7 @@ class CSRNDArray(BaseSparseNDArray):
     def asscipy(self) -> Any:
         """Return a scipy.sparse.csr_matrix."""
         try:
-            import scipy.sparse  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]  # optional
+            import scipy.sparse  # optional
         except ImportError:
             raise UnsupportedError(explain("asscipy", "SciPy is not installed.", fix="pip install scipy")) from None
         parts = tuple(t.cpu().numpy() for t in (self._values, self._indices, self._indptr))

@@ -11,7 +11,7 @@ them from a generator of their own. The mask between the layers of the RNN opera
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from .rules.check import A, S, check
 from .rules.layers import formula
 from .rules.shapes import like_first
 
-Native = Callable[[Tensor, Tensor, float], "Tensor | None"]
+Native: TypeAlias = Callable[[Tensor, Tensor, float], "Tensor | None"]
 
-_native: Native = lambda data, seed, p: None  # noqa: E731  (until somebody serves)
+_native: Native | None = None  # until somebody serves
 
 
 def serve(native: Native) -> None:
@@ -46,14 +46,14 @@ def dropped(data: Tensor, seed: Tensor, p: float, axes: Sequence[int] = ()) -> T
         alone = [1 if i in axes or i - data.dim() in axes else n for i, n in enumerate(data.shape)]
         return data * _values(data.new_ones(alone), seed, p)
     if torch.is_grad_enabled() and data.requires_grad:
-        return _Dropped.apply(data, seed, p)  # type: ignore[no-any-return, no-untyped-call]
+        return _Dropped.apply(data, seed, p)
     return _values(data, seed, p)
 
 
 def _values(data: Tensor, seed: Tensor, p: float) -> Tensor:
     if p >= 1:
         return torch.zeros_like(data)
-    found = _native(data, seed, p)
+    found = None if _native is None else _native(data, seed, p)
     if found is not None:
         return found
     generator = torch.Generator(data.device)

@@ -163,7 +163,7 @@ class Rows:
             rows, columns, _, _ = self.places(tensors)
             return [value.contiguous() for value in self.evaluated(self.outputs, parts(tensors), (rows, columns))]
         sizes = tuple([item.sizes if isinstance(item, Split) else None for item in tensors])
-        return list(Node.apply(self, sizes, *whole))  # type: ignore[no-untyped-call]
+        return list(Node.apply(self, sizes, *whole))
 
     # -- parts -----------------------------------------------------------------------------------------------------
 

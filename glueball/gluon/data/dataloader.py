@@ -179,7 +179,7 @@ class DataLoader:
         shuffling).
         """
         _, keys, position, *_ = np.random.get_state(legacy=True)
-        return zlib.crc32(np.asarray(keys).tobytes(), int(position) * 65537 + self._epoch)  # type: ignore[arg-type]
+        return zlib.crc32(np.asarray(keys).tobytes(), int(position) * 65537 + self._epoch)
 
     def _pinned(self, batch: Any) -> Any:
         return _pin(batch) if self._pin_memory else batch

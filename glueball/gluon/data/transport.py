@@ -104,7 +104,7 @@ def send(connection: Connection, head: Message, value: Any) -> None:
         for offset, chunk in zip(offsets, chunks):
             _write(descriptor, chunk, offset)  # twice as fast as copying into a fresh mapping, page fault by page fault
         connection.send_bytes(pickle.dumps((head, None, sizes)))
-        reduction.send_handle(connection, descriptor, None)  # type: ignore[arg-type]  (the pid is for Windows)
+        reduction.send_handle(connection, descriptor, None)  # the pid is for Windows
     finally:
         os.close(descriptor)
 

@@ -286,10 +286,10 @@ class WorkerPool:
         ready = mp_connection.wait([*by_socket, *by_process], patience)
         for key in ready:
             if key in by_socket:  # what a worker sent before it died is still read
-                self._read(by_socket[key])  # type: ignore[index]
+                self._read(by_socket[key])
         for key in ready:
-            if key in by_process and not by_process[key].connection.poll():  # type: ignore[index]
-                self._died(by_process[key])  # type: ignore[index]
+            if key in by_process and not by_process[key].connection.poll():
+                self._died(by_process[key])
 
     def _read(self, worker: _Worker) -> None:
         try:

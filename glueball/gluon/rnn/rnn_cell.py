@@ -383,7 +383,7 @@ class RNNCell(_GatedCell):
     def _sizes(self) -> str:
         return f"{super()._sizes()}, {self._activation}"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:
         """Run one step."""
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
         total = F.elemwise_add(i2h, h2h, name=prefix + "plus0")
@@ -445,7 +445,7 @@ class LSTMCell(_GatedCell):
     def _alias(self) -> str:
         return "lstm"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:
         """Run one step."""
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
         total = F.elemwise_add(i2h, h2h, name=prefix + "plus0")
@@ -508,7 +508,7 @@ class GRUCell(_GatedCell):
     def _alias(self) -> str:
         return "gru"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:
         """Run one step."""
         i2h, h2h, prefix = self._maps(F, x, states[0], params)
         left = F.SliceChannel(i2h, num_outputs=3, name=prefix + "i2h_slice")

@@ -200,7 +200,7 @@ class _RNNLayer(HybridBlock):
             return super().__call__(inputs, states, sequence_length)
         return super().__call__(inputs) if states is None else super().__call__(inputs, states)
 
-    def forward(self, inputs: Any, states: Any = None, sequence_length: Any = None) -> Any:  # type: ignore[override]
+    def forward(self, inputs: Any, states: Any = None, sequence_length: Any = None) -> Any:
         """Fill in the input size, then run."""
         if self.l0_i2h_weight.shape[1] == 0:
             features = (
@@ -216,7 +216,7 @@ class _RNNLayer(HybridBlock):
             self._verify(inputs, states, self._layout.find("N"))
         return super().forward(inputs, states, sequence_length)
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any = None, sequence_length: Any = None, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any = None, sequence_length: Any = None, **params: Any) -> Any:
         """Join the parameters and run the operator."""
         returns_states = states is not None
         batch_axis = self._layout.find("N")

@@ -162,7 +162,7 @@ class DropoutCell(HybridRecurrentCell):
     def _alias(self) -> str:
         return "dropout"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any = ()) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any = ()) -> Any:
         """Drop elements."""
         if self._rate > 0:
             x = F.Dropout(x, p=self._rate, axes=self._axes, name=f"t{self._counter}_fwd")
@@ -248,7 +248,7 @@ class ZoneoutCell(ModifierCell):
         super().reset()
         self._prev_output: Any = None
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:
         """Run one step of the base cell, then put back what stays as it was."""
         output, ends = self.base_cell(x, states)
 
@@ -271,7 +271,7 @@ class ZoneoutCell(ModifierCell):
 class ResidualCell(ModifierCell):
     """Adds the input to the output of the base cell, which must have the input's size."""
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:
         """Run one step of the base cell and add the input."""
         output, states = self.base_cell(x, states)
         return F.elemwise_add(output, x, name=f"t{self._counter}_fwd"), states

@@ -160,7 +160,7 @@ class _ConvRNN(_ConvCell):
     def _alias(self) -> str:
         return "conv_rnn"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:
         """Run one step."""
         i2h, h2h = self._maps(F, x, states[0], params)
         output = activated(F, i2h + h2h, self._activation)
@@ -174,7 +174,7 @@ class _ConvLSTM(_ConvCell):
     def _alias(self) -> str:
         return "conv_lstm"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:
         """Run one step."""
         i2h, h2h = self._maps(F, x, states[0], params)
         gates = F.SliceChannel(i2h + h2h, num_outputs=4, axis=self._channel_axis)
@@ -189,7 +189,7 @@ class _ConvGRU(_ConvCell):
     def _alias(self) -> str:
         return "conv_gru"
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any, **params: Any) -> Any:
         """Run one step."""
         i2h, h2h = self._maps(F, x, states[0], params)
         left = F.SliceChannel(i2h, num_outputs=3, axis=self._channel_axis)

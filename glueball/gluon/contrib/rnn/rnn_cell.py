@@ -62,7 +62,7 @@ class VariationalDropoutCell(ModifierCell):
             self._masks[name] = F.Dropout(F.ones_like(value), p=rate)
         return value * self._masks[name]
 
-    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:  # type: ignore[override]
+    def hybrid_forward(self, F: Any, x: Any, states: Any) -> Any:
         """Run one step of the base cell between the masks."""
         states = [self._dropped(F, "states", self.drop_states, states[0]), *states[1:]] if states else list(states)
         output, states = self.base_cell(self._dropped(F, "inputs", self.drop_inputs, x), states)
@@ -135,7 +135,7 @@ class LSTMPCell(HybridRecurrentCell):
         states: Any,
         i2h_weight: Any,
         h2h_weight: Any,
-        h2r_weight: Any,  # type: ignore[override]
+        h2r_weight: Any,
         i2h_bias: Any,
         h2h_bias: Any,
     ) -> Any:

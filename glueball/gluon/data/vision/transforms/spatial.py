@@ -34,7 +34,7 @@ def _width_height(size: int | Sequence[int], where: str) -> tuple[int, int]:
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or any(side < 1 for side in pair):
         raise ArgumentError(explain(where, "A size is a positive number or (width, height).", received=repr(size)))
-    return pair  # type: ignore[return-value]
+    return pair
 
 
 class Resize(HybridBlock):
