@@ -1,14 +1,24 @@
 """Names: automatic ones, prefixes of name scopes, and attributes that a scope gives to the symbols made in it.
 
 The one idea: the current NameManager (a ContextVar) turns a hint such as "fullyconnected" into "fullyconnected0";
-`Prefix` puts a block's prefix before every name; `AttrScope` adds textual attributes.
+`Prefix` puts a block's prefix before every name; `AttrScope` adds textual attributes. `bare_name` undoes what files of
+parameters put before names.
 """
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from typing import Any
 
-__all__ = ["Hint", "NameManager", "Prefix", "AttrScope", "current_names", "current_attrs"]
+__all__ = ["Hint", "NameManager", "Prefix", "AttrScope", "current_names", "current_attrs", "bare_name"]
+
+
+def bare_name(name: str) -> str:
+    """Return the name in the graph of an array in a file: without the `arg:` or `aux:` of exported ones.
+
+    >>> bare_name("arg:weight"), bare_name("aux:mean"), bare_name("bias")
+    ('weight', 'mean', 'bias')
+    """
+    return name[4:] if name.startswith(("arg:", "aux:")) else name
 
 
 class Hint(str):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.naming import bare_name
 from .console import amount, count, existing, fresh, print_json, refuse, replacing
 from .export import write_onnx
 from .formats import facts_of, kind_of
@@ -97,7 +98,7 @@ def _arrays(options: argparse.Namespace, kind: str, ending: str) -> dict[str, An
     named = isinstance(loaded, Mapping)
     held: dict[str, Any] = dict(loaded) if named else {str(i): one for i, one in enumerate(loaded)}
     if options.bare_names:
-        bare = {re.sub("^(arg|aux):", "", name): one for name, one in held.items()}
+        bare = {bare_name(name): one for name, one in held.items()}
         if len(bare) < len(held):
             raise refuse("Two arrays would have the same name.", received=source, fix="leave --bare-names out")
         held = bare

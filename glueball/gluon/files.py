@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..base import dtype as dtypes
 from ..base.errors import FileFormatError, MXNetError, explain
 from ..base.files import write_atomically
+from ..base.naming import bare_name
 from ..ndarray import serialize
 from .parameter_dict import reduced
 
@@ -46,7 +47,7 @@ def load_parameters(block: Block, filename: str, ctx: Any = None, allow_missing:
         block.collect_params().load_dict(bare, ctx, allow_missing, ignore_extra, prefix, filename, cast_dtype,
                                          dtype_source)
         return
-    loaded = {(k[4:] if k.startswith(("arg:", "aux:")) else k): v for k, v in loaded.items()}
+    loaded = {bare_name(k): v for k, v in loaded.items()}
     aliases: dict[Any, list[str]] = {}
     for name, parameter in named.items():
         aliases.setdefault(parameter, []).append(name)
@@ -72,7 +73,7 @@ def _with_prefix(block: Block, loaded: dict[str, Any]) -> tuple[dict[str, Any], 
     """Return arrays of old files by name, and what is to be put before the names: nothing for full names, the block's
     prefix where it was stripped, or where it was another: `resnetv10_conv0_weight` in a block called `resnetv13_`.
     """
-    bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in loaded.items()}
+    bare = {bare_name(k): v for k, v in loaded.items()}
     wanted = set(block.collect_params())
     if any(name in wanted for name in bare):
         return bare, ""

@@ -13,11 +13,10 @@ from importlib import import_module
 from typing import Any
 
 from .. import symbol as sym
-from ..base.errors import ArgumentError, FileFormatError, explain
-from ..ndarray import serialize
+from ..base.errors import ArgumentError, explain
 from ..symbol.prediction import inputs_without_value, predictions
 from ..symbol.symbol import Symbol
-from .symbol_block import SymbolBlock
+from .symbol_block import SymbolBlock, arrays_by_name, check_inputs
 
 __all__ = ["load"]
 
@@ -87,24 +86,16 @@ def load(model: str | os.PathLike[str], params: str | os.PathLike[str] | int | N
         raise ArgumentError(explain("gluon.load", f"There are no parameters beside {path!r}.",
                                     expected=f"{name}-NNNN.params", received=", ".join(graph.list_inputs()[:5]),
                                     fix="give the file of parameters, or inputs=[...] for a network without values"))
-    arrays = {} if file is None else serialize.load(file) or {}
-    if isinstance(arrays, list):
-        raise FileFormatError(explain("gluon.load", "The file of parameters has no names.", received=file,
-                                      expected="names as net.export writes them"))
-    bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
-    return _block(graph, bare, ctx, inputs, path if file is None else file, file is not None)
+    if inputs is not None:
+        check_inputs("gluon.load", graph, inputs, path)
+    arrays = {} if file is None else arrays_by_name("gluon.load", file)
+    return _block(graph, arrays, ctx, inputs, path if file is None else file, file is not None)
 
 
 def _block(graph: Symbol, arrays: dict[str, Any], ctx: Any, inputs: Sequence[str] | None, where: str,
            complete: bool) -> SymbolBlock:
     """Return the block of a graph: what `arrays` does not name is an input."""
     values = list(graph._outputs)
-    if inputs is not None:
-        known = graph.list_inputs()
-        for name in inputs:
-            if name not in known:
-                raise ArgumentError(explain("gluon.load", f"The graph has no input {name!r}.",
-                                            expected=", ".join(n for n in known if n not in arrays), received=where))
     if complete:
         values = predictions(values, {*arrays, *(inputs or ())})
     names = list(inputs) if inputs is not None else inputs_without_value(values, arrays)

@@ -11,6 +11,7 @@ from typing import Any
 from .. import initializer
 from ..base.context import Context
 from ..base.errors import MXNetError, explain
+from ..base.naming import bare_name
 from ..base.registry import closest
 from ..ndarray import serialize
 from .parameter import Constant, Parameter
@@ -195,7 +196,7 @@ class ParameterDict:
                   dtype_source: str = "current") -> None:
         """Take values from a dictionary of arrays; nothing is changed when a name is missing or unknown."""
         where = f"file {filename!r}" if filename else "the dictionary"
-        given = {restore_prefix + (k[4:] if k.startswith(("arg:", "aux:")) else k): v for k, v in param_dict.items()}
+        given = {restore_prefix + bare_name(k): v for k, v in param_dict.items()}
         missing = [name for name in self.keys() if name not in given]
         if missing and not allow_missing:
             raise MXNetError(explain("load",

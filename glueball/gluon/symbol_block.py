@@ -12,7 +12,8 @@ from typing import Any
 from .. import initializer
 from .. import symbol as sym
 from ..base import dtype as dtypes
-from ..base.errors import MXNetError, explain
+from ..base.errors import ArgumentError, FileFormatError, MXNetError, explain
+from ..base.naming import bare_name
 from ..dispatch import invoke
 from ..ndarray import NDArray, serialize
 from ..ops.opdef import TensorType
@@ -28,7 +29,7 @@ from .hybrid import HybridBlock
 from .parameter import tracer_symbol
 from .parameter_dict import ParameterDict
 
-__all__ = ["SymbolBlock"]
+__all__ = ["SymbolBlock", "arrays_by_name", "check_inputs"]
 
 
 class SymbolBlock(HybridBlock):
@@ -94,21 +95,9 @@ class SymbolBlock(HybridBlock):
         """
         graph = sym.load(symbol_file)
         names = [input_names] if isinstance(input_names, str) else list(input_names)
-        known = graph.list_inputs()
-        for name in names:
-            if name not in known:
-                raise MXNetError(explain("SymbolBlock.imports", f"The graph has no input {name!r}.",
-                                         expected=", ".join(known[:5]), received=symbol_file,
-                                         fix="give the names of the variables that are data"))
+        check_inputs("SymbolBlock.imports", graph, names, symbol_file)
         values = list(graph._outputs)
-        # a network without parameters has an empty file
-        arrays = {} if param_file is None else serialize.load(param_file) or {}
-        if isinstance(arrays, list):
-            raise MXNetError(explain("SymbolBlock.imports", "The parameter file has no names.",
-                                     expected="arrays by name, as export writes them",
-                                     received=f"{len(arrays)} arrays without names in {param_file}",
-                                     fix='nd.save(file, {"arg:name": array, ...})'))
-        bare = {k[4:] if k.startswith(("arg:", "aux:")) else k: v for k, v in arrays.items()}
+        bare = {} if param_file is None else arrays_by_name("SymbolBlock.imports", param_file)
         if param_file is not None:
             values = predictions(values, {*names, *bare})
         block = SymbolBlock([Symbol(values)], [sym.Variable(n) for n in names])
@@ -194,6 +183,26 @@ class SymbolBlock(HybridBlock):
                 and node.name.endswith(("gamma", "beta", "mean", "var"))
             ):
                 parameter.cast(dtype)
+
+
+def check_inputs(who: str, graph: Symbol, names: Sequence[str], file: str) -> None:
+    """Refuse names of inputs that the graph in a file does not have."""
+    known = graph.list_inputs()
+    for name in names:
+        if name not in known:
+            raise ArgumentError(explain(who, f"The graph has no input {name!r}.", expected=", ".join(known[:5]),
+                                        received=file, fix="give the names of the variables that are data"))
+
+
+def arrays_by_name(who: str, file: str) -> dict[str, NDArray]:
+    """Return the arrays of a file of parameters, under their names in the graph."""
+    arrays = serialize.load(file) or {}  # a network without parameters has an empty file
+    if isinstance(arrays, list):
+        raise FileFormatError(explain(who, "The file of parameters has no names.",
+                                      expected="arrays by name, as net.export writes them",
+                                      received=f"{len(arrays)} arrays without names in {file}",
+                                      fix='nd.save(file, {"arg:name": array, ...})'))
+    return {bare_name(name): array for name, array in arrays.items()}
 
 
 def _hinted(node: Node) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..base import dtype as dtypes
 from ..base.context import cpu
 from ..base.errors import ArgumentError, explain
 from ..base.files import draft_folder, write_atomically
+from ..base.naming import bare_name
 from ..ndarray import NDArray, array, serialize, zeros
 from ..ops.opdef import TensorType
 from ..symbol import load as load_symbol
@@ -148,7 +149,7 @@ def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shap
         if not isinstance(loaded, dict):
             raise ArgumentError(explain("onnx.export_model", f"{params} holds no names.", expected="named parameters"))
         params = loaded
-    by_name = {name[4:] if name.startswith(("arg:", "aux:")) else name: value for name, value in params.items()}
+    by_name = {bare_name(name): value for name, value in params.items()}
     outputs = list(sym._outputs)
     variables = [node for node in topological(outputs) if node.is_variable]
     data = [node for node in variables if node.name not in by_name]

@@ -11,6 +11,7 @@ import os
 import re
 from typing import Any
 
+from ...base.naming import bare_name
 from . import Array, Facts, Layer, damaged, facts_of, kind_of
 
 __all__ = ["facts", "parameters_beside"]
@@ -57,7 +58,7 @@ def _parameters(found: Facts, variables: dict[str, Any], beside: str | None) -> 
         if weights:
             found.notes.append("No file of parameters lies beside it: what is an input is told by the names.")
         return set()
-    held = {re.sub("^(arg|aux):", "", one.name): one for one in facts_of(beside).parameters}
+    held = {bare_name(one.name): one for one in facts_of(beside).parameters}
     found.metadata["parameters"] = os.path.basename(beside)
     found.parameters = [Array(name, held[name].shape, held[name].dtype, held[name].bytes)
                         for name in variables if name in held]
