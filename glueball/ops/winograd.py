@@ -1,13 +1,12 @@
 """Convolutions of 3×3 kernels by Winograd's way, in compiled plans: weights at the points, and the convolution itself.
 
-The one idea: four results next to each other, from three weights, are the coefficients of a product of two polynomials,
-which is known from its values at six points: six multiplications in place of twelve, and 36 in place of 144 for 4 × 4
-results. The points 0, ±√½, ±√2, ∞ keep rounding small, two to three times that of the plain sum; the usual 0, ±1, ±2, ∞
-have five times theirs. In a plan this is machine code (executor/native/winograd.py); the kernels here take the weights
-back out of their values at the points and call torch: for other devices, and for data with infinities or NaN, which
-would spread over whole tiles.
+The one idea: tiles of 4 × 4 or 7 × 7 results are products at 6 × 6 or 9 × 9 points (base/tilings.py): 36
+multiplications in place of 144, 81 in place of 441. In a plan this is machine code (executor/native/winograd.py), which
+computes in float32 whatever the arrays are; the kernels here take the weights back out of their values at the points
+and call torch: for other devices, and for data with infinities or NaN, which would spread over whole tiles.
 
-    weights at the points: (filters / WIDE, 36, C, WIDE), the order in which products read them
+    weights at the points: (filters / WIDE, points², C, WIDE), the order in which products read them; never bfloat16 or
+    float16, for there rounding at the points would be felt
 
 Made by a pass, never by a user: passes/winograd.py. They have no gradients, for gradients are taken before.
 """
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from ..base import aten
+from ..base.tilings import FOUR, TILINGS, Rows, Tiling
 from .attributes import Shape
 from .convolution import _np_convolution
 from .opdef import Tensor, operator, unsupported
@@ -28,57 +28,47 @@ from .prediction import _np_activated
 from .rules.check import A, S, check
 from .rules.layers import formula
 
-__all__ = ["TILE", "POINTS", "SQUARE", "WIDE", "A_POINT", "B_POINT", "FROM_WEIGHT", "How", "points_of", "weight_of",
-           "convolved", "activated", "weight_gradient"]  # fmt: skip
+__all__ = ["WIDE", "How", "points_of", "weight_of", "tiling_of", "convolved", "activated", "weight_gradient"]
 
-TILE = 4  # results of a tile, per axis
-POINTS = 6  # points, per axis
-SQUARE = POINTS * POINTS
 WIDE = 32  # filters side by side in memory
-A_POINT, B_POINT = 0.5**0.5, 2.0**0.5
-
-
-def _row(point: float, other: float) -> tuple[float, float, float]:
-    """Return the values of 1, x, x² at a point, divided by Π (point − q) over the other finite points q."""
-    product = 2 * point * point * (point * point - other * other)
-    return 1 / product, point / product, point * point / product
-
-
-FROM_WEIGHT = ((1.0, 0.0, 0.0), _row(A_POINT, B_POINT), _row(-A_POINT, B_POINT), _row(B_POINT, A_POINT),
-               _row(-B_POINT, A_POINT), (0.0, 0.0, 1.0))  # fmt: skip
-"""What brings three weights to the six points, for each axis."""
-
-_half = 0.5 / FROM_WEIGHT[1][1]
-FROM_POINTS = ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, _half, -_half, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
-"""What brings them back: its product with `FROM_WEIGHT` is 1."""
 
 How: TypeAlias = "tuple[Sequence[int], str, float, float]"
 """pad, act, low and high of `_winograd_convolution`."""
 
+_HALVES = (torch.bfloat16, torch.float16)
 _NO_GRADIENT = unsupported("passes put it into compiled plans, after differentiation")
 _NO_BATCH = unsupported("passes put it into compiled plans")
 
 
-def _square(rows: Sequence[Sequence[float]]) -> Tensor:
+def _square(rows: Rows) -> Tensor:
     """Return the matrix that applies `rows` to both axes."""
     one = torch.tensor(rows, dtype=torch.float64)
     return torch.kron(one, one)
 
 
-def points_of(weight: Tensor, turned: bool = False) -> Tensor:
+def points_of(weight: Tensor, turned: bool = False, tile: int = FOUR.tile) -> Tensor:
     """Return weights (F, C, 3, 3) at the points; `turned`: of the kernel that the gradient of the data is made with."""
+    tiling = TILINGS[tile]
+    if weight.dtype in _HALVES:
+        weight = weight.float()
     if turned:
         weight = weight.flip(2, 3).transpose(0, 1)
     filters, channels = weight.shape[:2]
     panels = weight.reshape(filters // WIDE, WIDE, channels, 9).permute(0, 3, 2, 1).reshape(filters // WIDE, 9, -1)
-    found = torch.matmul(_square(FROM_WEIGHT).to(weight), panels)
-    return found.view(filters // WIDE, SQUARE, channels, WIDE)
+    found = torch.matmul(_square(tiling.weights).to(weight), panels)
+    return found.view(filters // WIDE, tiling.square, channels, WIDE)
+
+
+def tiling_of(points: Tensor) -> Tiling:
+    """Return the way that weights at the points were made for."""
+    return next(tiling for tiling in TILINGS.values() if tiling.square == points.shape[1])
 
 
 def weight_of(points: Tensor) -> Tensor:
     """Return the weights (F, C, 3, 3) that have these values at the points."""
-    panels, _, channels, wide = points.shape
-    found = torch.matmul(_square(FROM_POINTS).to(points), points.reshape(panels, SQUARE, -1))
+    panels, square, channels, wide = points.shape
+    back = _square(tiling_of(points).unweights).to(points)
+    found = torch.matmul(back, points.reshape(panels, square, -1))
     return found.view(panels, 3, 3, channels, wide).permute(0, 4, 3, 1, 2).reshape(panels * wide, channels, 3, 3)
 
 
@@ -106,14 +96,14 @@ def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int]) -> Tensor:
     return weight if found is None else found.contiguous()
 
 
-def _np_square(rows: Sequence[Sequence[float]]) -> np.ndarray:
+def _np_square(rows: Rows) -> np.ndarray:
     return np.kron(np.array(rows), np.array(rows))
 
 
-def _np_points(w: np.ndarray, turned: bool = False) -> np.ndarray:
+def _np_points(w: np.ndarray, turned: bool = False, tile: int = FOUR.tile) -> np.ndarray:
     if turned:
         w = w[:, :, ::-1, ::-1].swapaxes(0, 1)
-    found = np.einsum("pq,fcq->fpc", _np_square(FROM_WEIGHT), w.reshape(*w.shape[:2], 9))
+    found = np.einsum("pq,fcq->fpc", _np_square(TILINGS[tile].weights), w.reshape(*w.shape[:2], 9))
     return found.reshape(-1, WIDE, *found.shape[1:]).transpose(0, 2, 3, 1)
 
 
@@ -121,11 +111,12 @@ def _points_shape(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Seque
     filters, channels = shapes[0][:2]
     if attrs["turned"]:
         filters, channels = channels, filters
-    return [((filters // WIDE, SQUARE, channels, WIDE), dtypes[0])]
+    kind = torch.float32 if dtypes[0] in _HALVES else dtypes[0]
+    return [((filters // WIDE, TILINGS[attrs["tile"]].square, channels, WIDE), kind)]
 
 
 def _emit_points(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
-    return f"convolve.points_of({args[0]}, {attrs['turned']})"
+    return f"convolve.points_of({args[0]}, {attrs['turned']}, {attrs['tile']})"
 
 
 @operator(
@@ -133,15 +124,16 @@ def _emit_points(args: Sequence[str], attrs: Mapping[str, Any], training: bool) 
     infer=formula(_points_shape),
     gradient=_NO_GRADIENT,
     batch=_NO_BATCH,
-    check=check(S(A(32, 3, 3, 3), grad=False), S(A(2, 64, 3, 3), turned=True, grad=False), ref=_np_points),
-)
-def _winograd_weight(weight: Tensor, turned: bool = False) -> Tensor:
+    check=check(S(A(32, 3, 3, 3), grad=False), S(A(2, 64, 3, 3), turned=True, grad=False),
+                S(A(32, 2, 3, 3), tile=7, grad=False), ref=_np_points),
+)  # fmt: skip
+def _winograd_weight(weight: Tensor, turned: bool = False, tile: int = 4) -> Tensor:
     """Bring weights (F, C, 3, 3) to Winograd's points.
 
     turned : they are those of the convolution that makes the data's gradient. F, or where `turned` C, is a multiple of
-    32.
+    32. tile : results of a tile, per axis, 4 or 7
     """
-    return points_of(weight, turned)
+    return points_of(weight, turned, tile)
 
 
 def _np_winograd(
@@ -155,7 +147,8 @@ def _np_winograd(
     high: float = 0.0,
     **_: Any,
 ) -> np.ndarray:
-    w = np.einsum("qp,apcw->awcq", _np_square(FROM_POINTS), points).reshape(-1, x.shape[1], 3, 3)
+    tiling = next(t for t in TILINGS.values() if t.square == points.shape[1])
+    w = np.einsum("qp,apcw->awcq", _np_square(tiling.unweights), points).reshape(-1, x.shape[1], 3, 3)
     out = _np_convolution(x, w, bias, kernel=(3, 3), num_filter=len(w), pad=tuple(pad))
     return _np_activated(out if residual is None else out + residual, act, low, high)
 
@@ -185,6 +178,7 @@ def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: b
     check=check(
         S(A(2, 2, 5, 4), A(1, 36, 2, 32), A(32), act="relu", grad=False),
         S(A(1, 1, 3, 6), A(2, 36, 1, 32), None, A(1, 64, 1, 4), pad=(0, 0), no_bias=True, added=True, grad=False),
+        S(A(1, 1, 5, 9), A(1, 81, 1, 32), A(32), grad=False),
         S(A(1, 1, 3, 3), A(1, 36, 1, 32), A(32), act="clip", low=-0.5, high=0.5, grad=False),
         S(A(1, 1, 3, 3), A(1, 36, 1, 32), A(32), act="leaky", low=0.1, pad=(2, 0), grad=False),
         ref=_np_winograd,
@@ -209,7 +203,7 @@ def _winograd_convolution(
     return convolved(data, points, bias, residual, (pad, act, low, high))
 
 
-def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1)) -> np.ndarray:
+def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1), tile: int = 4) -> np.ndarray:
     x = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
     high, wide = g.shape[2:]
     found = [[np.einsum("nfyx,ncyx->fc", g, x[:, :, i : i + high, j : j + wide]) for j in range(3)] for i in range(3)]
@@ -217,7 +211,7 @@ def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1
 
 
 def _emit_gradient(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
-    return f"convolve.weight_gradient({args[0]}, {args[1]}, {attrs['pad']!r})"
+    return f"convolve.weight_gradient({args[0]}, {args[1]}, {attrs['pad']!r}, {attrs['tile']})"
 
 
 @operator(
@@ -231,6 +225,9 @@ def _emit_gradient(args: Sequence[str], attrs: Mapping[str, Any], training: bool
         ref=_np_weight_gradient,
     ),
 )
-def _winograd_weight_gradient(grad: Tensor, data: Tensor, pad: Shape = (1, 1)) -> Tensor:
-    """Compute the gradient (F, C, 3, 3) of a convolution's weights from its result's gradient and its data."""
+def _winograd_weight_gradient(grad: Tensor, data: Tensor, pad: Shape = (1, 1), tile: int = 4) -> Tensor:
+    """Compute the gradient (F, C, 3, 3) of a convolution's weights from its result's gradient and its data.
+
+    tile : results of a tile, per axis, 4 or 7
+    """
     return weight_gradient(grad, data, pad)

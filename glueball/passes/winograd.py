@@ -3,10 +3,11 @@
 Law: the values are the same to rounding, infinities and NaN too; a second run changes nothing. The one idea: the plain
 sum is bound by its multiplications; here there are a quarter as many (more where results do not fill tiles of 4 × 4),
 but four times as many weights are read, and data go to the points and back. So it pays for all but few tiles of many
-channels: `pays` says so in units of time.
+channels: `best_tile` says so in units of time. Images of bfloat16 and float16 may have tiles of 7 × 7: their own
+rounding hides that of these.
 
-For float32 images with channels first on a CPU, stride 1, no dilation, no groups, channels in multiples of 16 and
-filters of 32. GLUEBALL_WINOGRAD=0 leaves it out. Not here: what it computes (ops/winograd.py).
+For images of float32, bfloat16 or float16 with channels first on a CPU, stride 1, no dilation, no groups, channels in
+multiples of 16 and filters of 32. GLUEBALL_WINOGRAD=0 leaves it out. Not here: what it computes (ops/winograd.py).
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..base import config
+from ..base import aten, config
 from ..base.dtype import as_torch
+from ..base.tilings import FOUR, SEVEN, TILINGS, Tiling
 from ..ops.opdef import TensorType, lookup
-from ..ops.winograd import SQUARE, TILE, WIDE
+from ..ops.winograd import WIDE
 from ..symbol.graph import Node, Value
 from .absorb import fixed_nodes
 from .normalise import is_operator
 from .program import Growing, Program, rebuild
 from .recompute import LATE
 
-__all__ = ["winograd_predictions", "winograd_convolutions", "fits", "pays", "LEAST"]
+__all__ = ["winograd_predictions", "winograd_convolutions", "fits", "best_tile", "LEAST"]
 
-_FLOAT32 = as_torch("float32")
+_FLOAT32, _BFLOAT16, _FLOAT16 = (as_torch(name) for name in ("float32", "bfloat16", "float16"))
+_TILINGS: Mapping[Any, tuple[Tiling, ...]] = {_FLOAT32: (FOUR,), _BFLOAT16: (FOUR, SEVEN), _FLOAT16: (FOUR, SEVEN)}
 _DEPTH = 16  # channels are a multiple of
 _RATE = 1e11  # multiplications a second, on two cores
 _MEMORY = 3e10  # bytes a second
-_WAYS = 1.5e9  # channels of a tile that go to the points, or back, a second
+_WAYS = 3.5e8  # channels of a tile of 4 × 4 that go to the points, or back, a second
 LEAST = 1e-6  # seconds to be gained
 
 
@@ -42,24 +45,34 @@ def fits(data: tuple[int, ...], filters: int, pad: tuple[int, int]) -> bool:
     return channels % _DEPTH == 0 and filters % WIDE == 0
 
 
-def pays(data: tuple[int, ...], filters: int, pad: tuple[int, int], again: bool = False) -> bool:
-    """Whether Winograd's way is expected to take less time for data (N, C, H, W).
+def best_tile(data: tuple[int, ...], filters: int, pad: tuple[int, int], dtype: Any = _FLOAT32,
+              again: bool = False) -> int:  # fmt: skip
+    """Return the tile with which data (N, C, H, W) are expected to take least time; 0: the plain sum takes less.
 
     again : whether weights are brought to the points, or gradients back from there, in each call
 
-    >>> pays((1, 64, 56, 56), 64, (1, 1)), pays((1, 512, 7, 7), 512, (1, 1)), pays((4, 512, 7, 7), 512, (1, 1))
-    (True, False, True)
+    >>> best_tile((1, 64, 56, 56), 64, (1, 1)), best_tile((1, 512, 7, 7), 512, (1, 1))
+    (4, 0)
     """
-    if not fits(data, filters, pad):
-        return False
+    if dtype not in _TILINGS or not fits(data, filters, pad):
+        return 0
     n, channels, high, wide = data
     high, wide = high + 2 * pad[0] - 2, wide + 2 * pad[1] - 2
-    tiles = n * -(-high // TILE) * -(-wide // TILE)
     weights = channels * filters
-    plain = 9 * n * high * wide * weights / _RATE + 36 * weights / _MEMORY
-    fast = SQUARE * tiles * weights / _RATE + tiles * (channels + filters) / _WAYS
-    fast += (3 if again else 1) * 4 * SQUARE * weights / _MEMORY
-    return plain - fast > LEAST and plain > 1.1 * fast
+    plain = 9 * n * high * wide * weights / _plain_rate(dtype) + 36 * weights / _MEMORY
+    times: dict[int, float] = {}
+    for tiling in _TILINGS[dtype]:
+        tiles = n * -(-high // tiling.tile) * -(-wide // tiling.tile)
+        ways = tiles * (channels + filters) * tiling.square / FOUR.square / _WAYS
+        moved = (3 if again else 1) * 4 * tiling.square * weights / _MEMORY
+        times[tiling.tile] = tiling.square * tiles * weights / _RATE + ways + moved
+    best = min(times, key=lambda tile: times[tile])
+    return best if plain - times[best] > LEAST and plain > 1.1 * times[best] else 0
+
+
+def _plain_rate(dtype: Any) -> float:
+    """Return multiplications a second of the library's convolutions."""
+    return _RATE * aten.bfloat16_speed() if dtype == _BFLOAT16 else _RATE
 
 
 def made(name: str, node: Node, inputs: tuple[Value, ...], attrs: Mapping[str, Any], kind: TensorType, types: Growing,
@@ -79,7 +92,9 @@ def form_of(node: Node, inputs: tuple[Value, ...], types: Growing) -> tuple[int,
     """
     attrs = node.attrs
     kinds = [types[v.node][v.index] for v in inputs]
-    if any(k.dtype != _FLOAT32 or not k.known for k in kinds) or attrs.get("transposed") or attrs.get("adj"):
+    if any(k.dtype != kinds[0].dtype or not k.known for k in kinds) or kinds[0].dtype not in _TILINGS:
+        return None
+    if attrs.get("transposed") or attrs.get("adj"):
         return None
     shape = kinds[-1].shape or ()  # of the weights
     if len(shape) != 4 or tuple(shape[2:]) != (3, 3) or attrs["layout"] not in (None, "None", "NCHW"):
@@ -90,12 +105,13 @@ def form_of(node: Node, inputs: tuple[Value, ...], types: Growing) -> tuple[int,
     return up, side
 
 
-def points_value(node: Node, weight: Value, turned: bool, types: Growing) -> Value:
+def points_value(node: Node, weight: Value, turned: bool, tile: int, types: Growing) -> Value:
     """Return the weights of a convolution at the points."""
     kind = types[weight.node][weight.index]
     filters, channels = (kind.shape or (0, 0))[:2] if not turned else (kind.shape or (0, 0))[1::-1]
-    shape = ((filters or 0) // WIDE, SQUARE, channels or 0, WIDE)
-    return made("_winograd_weight", node, (weight,), {"turned": turned}, TensorType(shape, kind.dtype), types,
+    shape = ((filters or 0) // WIDE, TILINGS[tile].square, channels or 0, WIDE)
+    attrs = {"turned": turned, "tile": tile}
+    return made("_winograd_weight", node, (weight,), attrs, TensorType(shape, _FLOAT32), types,
                 "_points", {LATE: "1"})  # weights are there from the start, and so would points be, four times as large
 
 
@@ -133,10 +149,11 @@ def winograd_convolutions(program: Program) -> Program:
 def _forward(node: Node, inputs: tuple[Value, ...], types: Growing) -> Value | None:
     pad = form_of(node, inputs[:2], types)
     data, weight, *bias = inputs
-    shapes = [_sizes(types[v.node][v.index]) for v in (data, weight)]
-    if pad is None or not pays(shapes[0], shapes[1][0], pad, True):
+    kinds = [types[v.node][v.index] for v in (data, weight)]
+    tile = 0 if pad is None else best_tile(_sizes(kinds[0]), _sizes(kinds[1])[0], pad, kinds[0].dtype, True)
+    if not tile:
         return None
-    points = points_value(node, weight, False, types)
+    points = points_value(node, weight, False, tile, types)
     return made("_winograd_convolution", node, (data, points, *bias), {"pad": pad, "no_bias": not bias}, types[node][0],
                 types)  # fmt: skip
 
@@ -150,15 +167,17 @@ def _backward(node: Node, inputs: tuple[Value, ...], types: Growing, instead: di
         return kept
     grad, data, weight = inputs
     given, shape = (_sizes(types[v.node][v.index]) for v in (grad, data))
+    dtype = types[data.node][data.index].dtype
     mask, kinds = list(node.attrs["output_mask"]), list(types[node])
     back = (2 - pad[0], 2 - pad[1])
     found: dict[int, Value] = {}
-    if mask[0] and min(back) >= 0 and pays(given, shape[1], back, True):
-        points = points_value(node, weight, True, types)
+    if mask[0] and min(back) >= 0 and (tile := best_tile(given, shape[1], back, dtype, True)):
+        points = points_value(node, weight, True, tile, types)
         attrs = {"pad": back, "no_bias": True}
         found[0] = made("_winograd_convolution", node, (grad, points), attrs, kinds[0], types, "_data")
-    if mask[1] and pays(shape, given[1], pad, True):
-        found[1] = made("_winograd_weight_gradient", node, (grad, data), {"pad": pad}, kinds[1], types, "_weight")
+    if mask[1] and (tile := best_tile(shape, given[1], pad, dtype, True)):
+        attrs = {"pad": pad, "tile": tile}
+        found[1] = made("_winograd_weight_gradient", node, (grad, data), attrs, kinds[1], types, "_weight")
     if not found:
         return kept
     for index in found:
@@ -181,9 +200,11 @@ def winograd_predictions(program: Program, fixed: Collection[Node]) -> Program:
         if pad is None or any(v.node not in known for v in node.inputs[1:]):
             return None
         data, weight, *bias = inputs
-        if not pays(_sizes(types[data.node][data.index]), _sizes(types[weight.node][weight.index])[0], pad):
+        kind, filters = types[data.node][data.index], _sizes(types[weight.node][weight.index])[0]
+        tile = best_tile(_sizes(kind), filters, pad, kind.dtype)
+        if not tile:
             return None
-        points = points_value(node, weight, False, types)
+        points = points_value(node, weight, False, tile, types)
         return made("_winograd_convolution", node, (data, points, *bias), {"pad": pad, "no_bias": not bias},
                     types[node][0], types)  # fmt: skip
 

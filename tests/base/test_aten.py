@@ -389,3 +389,16 @@ def test_what_is_left_uncompiled_runs_as_it_is() -> None:
     compiled = torch.compile(lambda x: double(x + 1), backend="eager")
     assert compiled(torch.ones(2)).tolist() == [4, 4] == double(torch.full((2,), 2.0)).tolist()
     assert seen == [False, False]
+
+
+def test_the_speed_of_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the processor says, and what an older torch can say of it."""
+    assert aten.bfloat16_speed() in (1, 2, 8)
+    ask = aten.bfloat16_speed.__wrapped__
+    for known, speed in (({"avx2": True, "avx512_bf16": False}, 1), ({"avx512_bf16": True}, 2),
+                         ({"avx512_bf16": True, "amx_bf16": True}, 8)):  # fmt: skip
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        assert ask() == speed
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert ask() == 2

@@ -61,7 +61,7 @@ def close(found, wanted, rtol=1e-4):
 @pytest.fixture(autouse=True)
 def _however_small(monkeypatch):
     monkeypatch.setattr(plan, "SMALL", 0)
-    monkeypatch.setattr(winograd, "pays", lambda data, filters, pad, again=False: winograd.fits(data, filters, pad))
+    monkeypatch.setattr(winograd, "best_tile", lambda data, filters, pad, *_: 4 * winograd.fits(data, filters, pad))
 
 
 def operators(net):
@@ -175,6 +175,39 @@ def most_points(source):
         most = max(most, len(waiting))
         waiting -= {v.node for v in step.inputs}
     return most
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_small_types(dtype, monkeypatch):
+    """Arrays of bfloat16 and float16 have tiles of 7 × 7; values and gradients are the imperative ones to rounding."""
+    monkeypatch.setattr(winograd, "best_tile", lambda data, filters, pad, *_: 7 * winograd.fits(data, filters, pad))
+    mx.random.seed(1)
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(32, 3, padding=1, in_channels=32), nn.LeakyReLU(0.1), nn.Conv2D(32, 3, in_channels=32))
+    net.initialize(mx.init.Normal(0.1))
+    net.cast(dtype)
+    x = nd.random.normal(shape=(2, 32, 11, 9)).astype(dtype)
+    x.attach_grad()
+    asked = lambda: gradients(net, x, lambda out: (out.astype("float32") ** 2).mean())
+    wanted, slopes = asked()
+    net.hybridize()
+    found, own = asked()
+    rounding = 0.02 if dtype == "bfloat16" else 0.003
+    close(found, wanted, rounding)
+    for name, slope in slopes.items():
+        close(own[name].astype("float32"), slope.astype("float32"), rounding)
+    made = operators(net)
+    assert made.count("_winograd_weight_gradient") == 2 and made.count("_winograd_convolution") == 4
+
+
+@pytest.mark.parametrize(("speed", "tile"), [(1, 7), (2, 7), (8, 0)])
+def test_bfloat16_depends_on_the_processor(speed, tile, monkeypatch):
+    """Where the library multiplies bfloat16 eight times as fast as float32, it is left to it."""
+    monkeypatch.undo()  # the model itself
+    monkeypatch.setattr(winograd.aten, "bfloat16_speed", lambda: speed)
+    bfloat16 = winograd.as_torch("bfloat16")
+    assert winograd.best_tile((16, 64, 56, 56), 64, (1, 1), bfloat16, True) == tile
+    assert winograd.best_tile((16, 64, 56, 56), 64, (1, 1), again=True) == 4
 
 
 def test_a_compiled_step():

@@ -92,13 +92,13 @@ def empty_like(tensor: Tensor) -> Tensor:
     return _pool.take(size)[:size].view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
 
-def empty_images(shape: tuple[int, ...]) -> Tensor:
-    """Return an array of float32 (N, C, H, W) whose channels lie side by side."""
+def empty_images(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return an array (N, C, H, W) whose channels lie side by side."""
     n, channels, high, wide = shape
-    size = n * channels * high * wide * 4
+    size = n * channels * high * wide * dtype.itemsize
     if size < LEAST or not aten.counts_holders:
-        return torch.empty(shape, memory_format=torch.channels_last)
-    whole = _pool.take(size)[:size].view(torch.float32)
+        return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+    whole = _pool.take(size)[:size].view(dtype)
     return whole.as_strided(shape, (channels * high * wide, 1, channels * wide, channels))
 
 

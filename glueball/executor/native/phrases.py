@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from .memory import MEMORY
 from .vector_math import Writer
 
 __all__ = ["Part", "loop", "define", "module", "function", "arguments", "fetch", "at", "load", "store", "mul", "add",
@@ -88,9 +89,9 @@ def fetch(w: Writer, at_end: Sequence[str] = ()) -> None:
     ]
 
 
-def at(w: Writer, base: str, offset: str | int) -> str:
-    """Write an address, so many elements after another."""
-    return w.put(f"getelementptr {w.kind.name}, ptr {base}, i64 {offset}")
+def at(w: Writer, base: str, offset: str | int, kind: str = "") -> str:
+    """Write an address, so many elements after another. kind : of the elements; "": those that are computed in"""
+    return w.put(f"getelementptr {MEMORY[kind].raw if kind else w.kind.name}, ptr {base}, i64 {offset}")
 
 
 def load(w: Writer, place: str) -> str:

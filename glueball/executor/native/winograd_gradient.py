@@ -1,14 +1,15 @@
 """The gradient of 3×3 kernels by Winograd's way: sums over all tiles of data and results' gradients at the points.
 
-The one idea: what the convolution multiplies at a point, its gradient multiplies there, too: 36 products
+The one idea: what the convolution multiplies at a point, its gradient multiplies there, too: products
 (channels × tiles)·(tiles × filters), with data brought to the points as before and gradients by the transpose of the
 way back. Rows of a product are channels, which lie side by side in spread data, so nothing has to be put in order. The
 sums then go from the points to the weights (winograd_weights.py). Called like segments (emit.py), with `ARGUMENTS`; in
 a thread's scratch memory are
 
-    spread data (36, tiles of a block, C + 16) · spread gradients of one panel (36, tiles of a block, WIDE) · a patch
+    spread data (points², tiles of a block, C + 16) · spread gradients of a panel (points², tiles of a block, WIDE)
+    · a patch
 
-    sums: (parts, panels, 36, C, WIDE): threads share tiles or panels out, and a part of the tiles has sums of its own
+    sums: (parts, panels, points², C, WIDE): threads share tiles or panels out, and a part of the tiles has its own
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from ...ops.winograd import SQUARE, TILE, WIDE
+from ...base.tilings import FOUR, TILINGS, Tiling
+from ...ops.winograd import WIDE
+from .memory import MEMORY
 from .phrases import Part, add, arguments, at, define, fetch, least, load, loop, module, mul, store
 from .products import product
 from .vector_math import Format, Writer
@@ -32,21 +35,27 @@ ARGUMENTS = (
 """Names of the arguments after the counter of blocks; see winograd.py. part_tiles : tiles that a block adds up, in
 steps of block_tiles; part_size : of sums, in elements; gradients : where in scratch memory spread gradients begin."""
 
-_GRADIENT = Image("tile_of_gradient", TILE, "%panel.grad", "%out_high", "%out_wide", "%columns", str(WIDE), None)
+_GRADIENT = Image("tile_of_gradient", "%panel.grad", "%out_high", "%out_wide", "%columns", str(WIDE), None)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class WinogradGradient:
-    """The function of the sums."""
+    """The function of the sums. tile : results of a tile, per axis; data : type of data and gradients in memory"""
+
+    tile: int = FOUR.tile
+    data: str = "float32"
 
     cost = 1
 
     def module(self, name: str, kind: Format, vector_bytes: int) -> str:
         """Return the text of the function and of its parts."""
         lanes = vector_bytes // kind.size
-        tiles = [make(kind, lanes) for make in (patch, tile_of_data, tile_of_gradient)]
-        return module([_driver(name, kind, lanes), *tiles, *(_sums(kind, lanes, height) for height in heights(lanes))])
+        tiling = TILINGS[self.tile]
+        tiles = [make(kind, lanes, self.data, tiling) for make in (tile_of_data, tile_of_gradient)]
+        tiles.append(patch(kind, lanes, self.data))
+        tiles += [_sums(kind, lanes, height) for height in heights(lanes)]
+        return module([_driver(name, Writer(kind, lanes), self.data, tiling), *tiles])
 
 
 def _sums(kind: Format, lanes: int, height: int) -> Part:
@@ -66,16 +75,15 @@ def _sums(kind: Format, lanes: int, height: int) -> Part:
                   w)  # fmt: skip
 
 
-def _driver(name: str, kind: Format, lanes: int) -> Part:
+def _driver(name: str, w: Writer, data: str, tiling: Tiling) -> Part:
     """The loop over blocks, and in each over tiles and panels."""
-    w = Writer(kind, lanes)
     arguments(w, ARGUMENTS, ("data", "grad", "sums", "scratch"))
     w.lines += [
         "  %own = atomicrmw add ptr %taken.a, i64 1 monotonic",
         "  %own.at = mul i64 %own, %scratch_size",
-        f"  %spread = getelementptr {kind.name}, ptr %scratch.p, i64 %own.at",
-        f"  %spread.grad = getelementptr {kind.name}, ptr %spread, i64 %gradients",
-        f"  %piece = getelementptr {kind.name}, ptr %spread, i64 %patch",
+        f"  %spread = getelementptr {w.kind.name}, ptr %scratch.p, i64 %own.at",
+        f"  %spread.grad = getelementptr {w.kind.name}, ptr %spread, i64 %gradients",
+        f"  %piece = getelementptr {w.kind.name}, ptr %spread, i64 %patch",
         f"  %row = add i64 %depth, {PAD}",
         "  %far = mul i64 %row, %block_tiles",
         f"  %far.grad = mul i64 %block_tiles, {WIDE}",
@@ -92,21 +100,22 @@ def _driver(name: str, kind: Format, lanes: int) -> Part:
                 f"  %fresh = icmp eq i64 %t0, {start}"]  # fmt: skip
     count = w.put(f"sub i64 {least(w, '%t0.n', end)}, %t0")
     with loop(w, "in", 0, count) as t:
-        to_points(w, "in", add(w, "%t0", t), DATA, at(w, "%spread", mul(w, t, "%row")), "%far")
+        to_points(w, "in", add(w, "%t0", t), DATA, at(w, "%spread", mul(w, t, "%row")), "%far", data, tiling)
     with loop(w, "p", first, last) as p:
-        w.lines.append(f"  %panel.grad = getelementptr {kind.name}, ptr %grad.p, i64 {mul(w, p, WIDE)}")
+        w.lines.append(f"  %panel.grad = getelementptr {MEMORY[data].raw}, ptr %grad.p, i64 {mul(w, p, WIDE)}")
         with loop(w, "grads", 0, count) as t:
-            to_points(w, "grads", add(w, "%t0", t), _GRADIENT, at(w, "%spread.grad", mul(w, t, WIDE)), "%far.grad")
-        _products(w, p, count, sums)
+            to = at(w, "%spread.grad", mul(w, t, WIDE))
+            to_points(w, "grads", add(w, "%t0", t), _GRADIENT, to, "%far.grad", data, tiling)
+        _products(w, p, count, sums, tiling.square)
     w.lines.append("  br label %steps")
     return define(f"void @{name}(ptr %args)", w)
 
 
-def _products(w: Writer, p: str, count: str, sums: str) -> None:
+def _products(w: Writer, p: str, count: str, sums: str, square: int) -> None:
     """Write the products at the points for one panel, two vectors of it at a time."""
     tall, short = heights(w.width)
-    first = mul(w, p, SQUARE)
-    with loop(w, "point", 0, str(SQUARE)) as point, loop(w, "part", 0, str(WIDE), 2 * w.width) as part:
+    first = mul(w, p, square)
+    with loop(w, "point", 0, str(square)) as point, loop(w, "part", 0, str(WIDE), 2 * w.width) as part:
         rows = at(w, "%spread", mul(w, point, "%far"))
         panel = at(w, at(w, "%spread.grad", mul(w, point, "%far.grad")), part)
         to = at(w, at(w, sums, mul(w, mul(w, add(w, first, point), "%depth"), WIDE)), part)

@@ -10,14 +10,15 @@ winograd_gradient.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from ...ops.winograd import FROM_WEIGHT, POINTS, SQUARE, WIDE
+from ...base.tilings import FOUR, TILINGS
+from ...ops.winograd import WIDE
 from .phrases import add, arguments, at, fetch, function, least, load, loop, mul, splat, store
+from .points import at_points, from_points
 from .vector_math import Format, Writer
-from .winograd_tiles import note_lost
+from .winograd_tiles import held, note_lost
 
 __all__ = ["Weights", "ARGUMENTS"]
 
@@ -31,9 +32,10 @@ address; lost : is made 1 where a gradient is not finite."""
 @final
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The function between weights and points. back : from sums at the points to gradients."""
+    """The function between weights and points. back : from sums at the points to gradients; tile : of results"""
 
     back: bool
+    tile: int = FOUR.tile
 
     cost = 1
 
@@ -41,6 +43,7 @@ class Weights:
         """Return the text of the function."""
         w = Writer(kind, vector_bytes // kind.size)
         arguments(w, ARGUMENTS, ("weight", "points"))
+        held(w, 3 * TILINGS[self.tile].points)
         lanes = f"<{w.width} x i64>"
         each = ", ".join(f"i64 {lane}" for lane in range(w.width))
         apart = w.put(f"mul {lanes} <{each}>, {splat(w, '%next_filter', 'i64')}")
@@ -50,65 +53,51 @@ class Weights:
         start = mul(w, chunk, "%block_depth")
         end = least(w, add(w, start, "%block_depth"), "%depth")
         filters = mul(w, panel, WIDE)
-        block = at(w, "%points.p", mul(w, mul(w, panel, SQUARE), far))
-        with loop(w, "u", 0, str(WIDE), w.width) as u:
+        block = at(w, "%points.p", mul(w, mul(w, panel, TILINGS[self.tile].square), far))
+        with loop(w, "d", start, end) as d, loop(w, "u", 0, str(WIDE), w.width) as u:
             column = at(w, "%weight.p", mul(w, add(w, filters, u), "%next_filter"))
-            there = at(w, block, u)
-            with loop(w, "d", start, end) as d:
-                kernel = at(w, column, mul(w, d, "%next_channel"))
-                numbers = [w.put(f"getelementptr {kind.name}, ptr {at(w, kernel, mul(w, '%next_number', k))}, "
-                                 f"{lanes} {apart}") for k in range(9)]  # fmt: skip
-                values = at(w, there, mul(w, d, WIDE))
-                places = [values]
-                for _ in range(SQUARE - 1):
-                    places.append(at(w, places[-1], far))
-                if self.back:
-                    _back(w, numbers, places)
-                else:
-                    _forth(w, numbers, places)
+            kernel = at(w, column, mul(w, d, "%next_channel"))
+            values = at(w, at(w, block, u), mul(w, d, WIDE))
+            numbers = [w.put(f"getelementptr {kind.name}, ptr {at(w, kernel, mul(w, '%next_number', k))}, "
+                             f"{lanes} {apart}") for k in range(9)]  # fmt: skip
+            if self.back:
+                self._back(w, numbers, values, far)
+            else:
+                self._forth(w, numbers, values, far)
         w.lines.append("  br label %fetch")
         return function(name, w)
 
+    def _forth(self, w: Writer, numbers: list[str], values: str, far: str) -> None:
+        """Write the way of a kernel to the points."""
+        tiling, suffix = TILINGS[self.tile], f"{w.suffix}.v{w.width}p0"
+        w.declared.add(f"declare {w.vector} @llvm.masked.gather.{suffix}(<{w.width} x ptr>, i32, {w.mask}, {w.vector})")
+        given = [w.put(f"call {w.vector} @llvm.masked.gather.{suffix}(<{w.width} x ptr> {place}, i32 {w.kind.size}, "
+                       f"{w.mask} splat (i1 true), {w.vector} zeroinitializer)") for place in numbers]  # fmt: skip
+        for j in range(3):
+            for i, value in enumerate(at_points(w, tiling.weights, given[j::3])):
+                store(w, value, at(w, "%held", (3 * i + j) * w.width))
+        with loop(w, "i", 0, str(tiling.points)) as i:
+            line = at(w, "%held", mul(w, i, 3 * w.width))
+            place = at(w, values, mul(w, mul(w, i, tiling.points), far))
+            for value in at_points(w, tiling.weights, [load(w, at(w, line, j * w.width)) for j in range(3)]):
+                store(w, value, place)
+                place = at(w, place, far)
 
-def _forth(w: Writer, numbers: Sequence[str], places: Sequence[str]) -> None:
-    """Write the way of a kernel to the points."""
-    suffix = f"{w.suffix}.v{w.width}p0"
-    w.declared.add(f"declare {w.vector} @llvm.masked.gather.{suffix}(<{w.width} x ptr>, i32, {w.mask}, {w.vector})")
-    given = [w.put(f"call {w.vector} @llvm.masked.gather.{suffix}(<{w.width} x ptr> {place}, i32 {w.kind.size}, "
-                   f"{w.mask} splat (i1 true), {w.vector} zeroinitializer)") for place in numbers]  # fmt: skip
-    columns = [_at_points(w, given[j::3]) for j in range(3)]
-    for i in range(POINTS):
-        for j, value in enumerate(_at_points(w, [column[i] for column in columns])):
-            store(w, value, places[POINTS * i + j])
-
-
-def _at_points(w: Writer, g: Sequence[str]) -> list[str]:
-    """Write the values at the points of a polynomial with three coefficients, as `FROM_WEIGHT` says."""
-    found = [g[0]]
-    for one, point, square in FROM_WEIGHT[1:5:2]:
-        even = w.fma(w.number(square), g[2], w.binary("fmul", w.number(one), g[0]))
-        odd = w.binary("fmul", w.number(point), g[1])
-        found += [w.binary("fadd", even, odd), w.binary("fsub", even, odd)]
-    return [*found, g[2]]
-
-
-def _back(w: Writer, numbers: Sequence[str], places: Sequence[str]) -> None:
-    """Write the way of sums at the points to the gradient of a kernel."""
-    columns = [_from_points(w, [load(w, place) for place in places[j::POINTS]]) for j in range(POINTS)]
-    found = [value for i in range(3) for value in _from_points(w, [column[i] for column in columns])]
-    note_lost(w, ".any", found, "%lost.a")
-    suffix = f"{w.suffix}.v{w.width}p0"
-    w.declared.add(f"declare void @llvm.masked.scatter.{suffix}({w.vector}, <{w.width} x ptr>, i32, {w.mask})")
-    for value, place in zip(found, numbers):
-        w.lines.append(f"  call void @llvm.masked.scatter.{suffix}({w.vector} {value}, <{w.width} x ptr> {place}, "
-                       f"i32 {w.kind.size}, {w.mask} splat (i1 true))")  # fmt: skip
-
-
-def _from_points(w: Writer, m: Sequence[str]) -> list[str]:
-    """Write the transpose of `_at_points`."""
-    found = [m[0], w.number(0.0), m[5]]
-    for k, (one, point, square) in zip((1, 3), FROM_WEIGHT[1:5:2]):
-        even, odd = w.binary("fadd", m[k], m[k + 1]), w.binary("fsub", m[k], m[k + 1])
-        found = [w.fma(w.number(factor), value, total)
-                 for factor, value, total in zip((one, point, square), (even, odd, even), found)]  # fmt: skip
-    return found
+    def _back(self, w: Writer, numbers: list[str], values: str, far: str) -> None:
+        """Write the way of sums at the points to the gradient of a kernel."""
+        tiling, suffix = TILINGS[self.tile], f"{w.suffix}.v{w.width}p0"
+        downs = [mul(w, far, tiling.points * i) for i in range(tiling.points)]
+        with loop(w, "j", 0, str(tiling.points)) as j:
+            column = at(w, values, mul(w, j, far))
+            line = at(w, "%held", mul(w, j, w.width))
+            for i, value in enumerate(from_points(w, tiling.weights, [load(w, at(w, column, d)) for d in downs])):
+                store(w, value, at(w, line, i * tiling.points * w.width))
+        found: list[str] = []
+        for i in range(3):
+            line = [load(w, at(w, "%held", (i * tiling.points + j) * w.width)) for j in range(tiling.points)]
+            found += from_points(w, tiling.weights, line)
+        note_lost(w, found, "%lost.a")
+        w.declared.add(f"declare void @llvm.masked.scatter.{suffix}({w.vector}, <{w.width} x ptr>, i32, {w.mask})")
+        for value, place in zip(found, numbers):
+            w.lines.append(f"  call void @llvm.masked.scatter.{suffix}({w.vector} {value}, <{w.width} x ptr> {place}, "
+                           f"i32 {w.kind.size}, {w.mask} splat (i1 true))")  # fmt: skip
