@@ -112,6 +112,25 @@ def test_a_step_between_two_backward_passes_of_a_graph_is_refused(name: str) -> 
         second.backward()
 
 
+def test_a_parameter_that_changes_while_recording_is_used_as_a_copy() -> None:
+    """Spectral normalisation keeps a vector that each forward pass renews: the error's own advice is a way out."""
+    weight, state = parameter(), parameter()
+    before = state.data().asnumpy()
+
+    def loss(read: Any) -> Any:
+        with autograd.record():
+            out = (weight.data() * read(state.data())).sum()
+            with autograd.pause():
+                state.set_data(nd.full((2,), 7.0))
+        return out
+
+    with pytest.raises(AutogradError, match=r"record with a copy \(x\.copy\(\)\)"):
+        loss(lambda x: x).backward()
+    state.set_data(nd.array(before))
+    loss(lambda x: x.copy()).backward()
+    np.testing.assert_array_equal(weight.grad().asnumpy(), before)
+
+
 def test_a_network_with_unknown_sizes_trains() -> None:
     net = gluon.nn.Dense(1, use_bias=False)
     net.initialize(init="ones")
