@@ -3,7 +3,6 @@
 The one idea: the tape is torch's, so a backward pass is one call into it; what is ours is the meaning: ones as
 default head gradients, one backward per recording unless `retain_graph`, and errors that say what to do.
 """
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -34,42 +33,25 @@ def _heads(
     grads: list[torch.Tensor] = []
     given = [None] * len(heads) if head_grads is None else list(head_grads)
     if len(given) != len(heads):
-        raise MXNetError(
-            explain(where, "There must be one head gradient per head.", expected=len(heads), received=len(given))
-        )
+        raise MXNetError(explain(where, "There must be one head gradient per head.", expected=len(heads),
+                                 received=len(given)))
     for head, head_grad in zip(heads, given):
         if not isinstance(head, NDArray):
             raise MXNetError(explain(where, "Only NDArrays can be differentiated.", received=type(head).__name__))
         if not head._t.requires_grad:
-            raise AutogradError(
-                explain(
-                    where,
-                    "This array was not recorded, so there is nothing to differentiate.",
-                    fix="compute it inside `with autograd.record():`, from arrays with "
-                    "attach_grad() or from parameters "
-                    "of an initialised network",
-                )
-            )
+            raise AutogradError(explain(where, "This array was not recorded, so there is nothing to differentiate.",
+                                        fix="compute it inside `with autograd.record():`, from arrays with "
+                                            "attach_grad() or from parameters "
+                                            "of an initialised network"))
         if head._ag == _SPENT:
-            raise AutogradError(
-                explain(
-                    where,
-                    "The tape of this array has been used up by an earlier backward().",
-                    fix="pass retain_graph=True to the first backward(), or record again",
-                )
-            )
+            raise AutogradError(explain(where, "The tape of this array has been used up by an earlier backward().",
+                                        fix="pass retain_graph=True to the first backward(), or record again"))
         if head_grad is None:
             grads.append(torch.ones_like(head._t))
         else:
             if head_grad.shape != head.shape:
-                raise ShapeError(
-                    explain(
-                        where,
-                        "A head gradient must have its head's shape.",
-                        expected=head.shape,
-                        received=head_grad.shape,
-                    )
-                )
+                raise ShapeError(explain(where, "A head gradient must have its head's shape.", expected=head.shape,
+                                         received=head_grad.shape))
             grads.append(head_grad._t)
         tensors.append(head._t)
     return tensors, grads
@@ -78,13 +60,9 @@ def _heads(
 def _failed(where: str, error: RuntimeError) -> MXNetError:
     text = str(error).splitlines()[0]
     if "second time" in text:
-        return AutogradError(
-            explain(
-                where,
-                "Part of this tape has been used up by an earlier backward().",
-                fix="pass retain_graph=True to the first backward(), or add the losses up and call backward() once",
-            )
-        )
+        return AutogradError(explain(where, "Part of this tape has been used up by an earlier backward().",
+                                     fix="pass retain_graph=True to the first backward(), or add the losses up and "
+                                         "call backward() once"))
     if "modified by an inplace" in text:
         return AutogradError(
             explain(
@@ -132,14 +110,8 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
                 head._ag = _SPENT
 
 
-def grad(
-    heads: Any,
-    variables: Any,
-    head_grads: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    train_mode: bool = True,
-) -> Any:
+def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, train_mode: bool = True) -> Any:
     """Return the list of gradients of `heads` with respect to `variables`, without touching attached gradient arrays.
 
     A single variable gives a list of one, as in Gluon 1.x.
@@ -152,23 +124,14 @@ def grad(
     tensors, grads = _heads(_list(heads), None if head_grads is None else _list(head_grads), "autograd.grad")
     for variable in wanted:
         if not variable._t.requires_grad:
-            raise AutogradError(
-                explain(
-                    "autograd.grad",
-                    "A variable takes no part in the tape.",
-                    received=f"shape {variable.shape}",
-                    fix="call variable.attach_grad() before autograd.record()",
-                )
-            )
+            raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.",
+                                        received=f"shape {variable.shape}",
+                                        fix="call variable.attach_grad() before autograd.record()"))
         if getattr(variable, "ref", -1) >= 0:  # a future of a folding scope: who uses it does so behind torch's back
-            raise UnsupportedError(
-                explain(
-                    "autograd.grad",
-                    "Gradients of what a folded batch computed half-way are not kept.",
-                    received=f"a folded array of shape {variable.shape}",
-                    fix="call variable.attach_grad() as soon as it is computed, or use fold.batching(mode='off')",
-                )
-            )
+            raise UnsupportedError(explain("autograd.grad", "Gradients of what a folded batch computed half-way are "
+                                           "not kept.", received=f"a folded array of shape {variable.shape}",
+                                           fix="call variable.attach_grad() as soon as it is computed, or use "
+                                               "fold.batching(mode='off')"))
     keep = create_graph if retain_graph is None else retain_graph
     try:
         found = aten.run_gradients(tensors, [v._t for v in wanted], grads, bool(keep), create_graph)
@@ -208,10 +171,8 @@ def mark_variables(variables: Any, gradients: Any, grad_reqs: Any = "write") -> 
 
 def get_symbol(x: NDArray) -> Any:
     """Refuse: the tape keeps no symbols."""
-    raise UnsupportedError(
-        explain(
-            "autograd.get_symbol",
-            "A recorded computation has no symbol here: the tape is not a graph of operators.",
-            fix="hybridize() the block and use net(sym.Variable('data')), or net.export(path)",
-        )
-    )
+    raise UnsupportedError(explain("autograd.get_symbol",
+                                   "A recorded computation has no symbol here: the tape is not a graph of operators.",
+                                   fix="hybridize() the block and use net(sym.Variable('data')), or net.export(path)"))
+
+
