@@ -184,7 +184,8 @@ class GraphForm:
         self.types: dict[Node, Any] = {}
         self.attrs: dict[Node, Any] = {}
         self.pairs = dict(zip(left, right))
-        self._checks: dict[Any, tuple[Node, Any, Any, Any]] = {}
+        self._kinds: dict[TensorType, int] = {}  # types, those that depend on the size with forms in their shapes
+        self._checks: dict[Any, tuple[Node, Any, list[int], list[int]]] = {}
         places = ({node: place for place, node in enumerate(order)} for order in (left, right))
         self._places: list[dict[Node, int]] = list(places)
         for a, b in zip(left, right):
@@ -216,11 +217,14 @@ class GraphForm:
             self.attrs[a] = attrs
         ins = tuple(self.types.get(v.node, one[v.node])[v.index] for v in a.inputs)
         if a in self.types or a in self.attrs or any(v.node in self.types for v in a.inputs):
+            check = a, self.attrs.get(a), self._numbered(ins), self._numbered(types)
             try:
-                key = (a.op, tuple(attrs.values()), ins, types, a.hints.get("__inputs__"))
-                self._checks.setdefault(key, (a, attrs, ins, types))
+                self._checks.setdefault((a.op, tuple(attrs.values()), ins, types, a.hints.get("__inputs__")), check)
             except TypeError:  # an attribute that cannot be hashed
-                self._checks[a] = a, attrs, ins, types
+                self._checks[a] = check
+
+    def _numbered(self, kinds: Sequence[TensorType]) -> list[int]:
+        return [self._kinds.setdefault(kind, len(self._kinds)) for kind in kinds]
 
     def check(self, size: int) -> None:
         """See whether inference says the same for a size.
@@ -230,16 +234,19 @@ class GraphForm:
         Different : it does not
         MXNetError : it says that there cannot be such a graph
         """
+        kinds: list[TensorType] = []
+        for form in self._kinds:
+            shape = value(form.shape, size)
+            for grows, now in zip(form.shape or (), shape or ()):
+                if isinstance(grows, Affine) and now < 2:
+                    raise Different("a size below 2")
+            kinds.append(TensorType(shape, form.dtype))
         training = self.program.training
         for node, attrs, ins, outs in self._checks.values():
-            given = [TensorType(*value(tuple(kind), size)) for kind in ins]
-            wanted = [TensorType(*value(tuple(kind), size)) for kind in outs]
-            for form, kind in zip((*ins, *outs), (*given, *wanted)):
-                for grows, now in zip(form.shape or (), kind.shape or ()):
-                    if isinstance(grows, Affine) and (now or 0) < 2:
-                        raise Different("a size below 2")
-            made = Node(node.op, node.name, node.inputs, value(attrs, size), node.hints, node.origin, 0)
-            new_ins, new_outs = infer_node(made, given, wanted, training)
+            given, wanted = [kinds[number] for number in ins], [kinds[number] for number in outs]
+            if attrs is not None:
+                node = Node(node.op, node.name, node.inputs, value(attrs, size), node.hints, node.origin, 0)
+            new_ins, new_outs = infer_node(node, given, wanted, training)
             if list(new_ins) != given or list(new_outs) != wanted:
                 raise Different(f"{node.name}: {new_outs} where {wanted} was foretold")
 
@@ -276,9 +283,11 @@ class SourceForm:
         if one.constants.keys() != two.constants.keys():
             raise Different("constants")
         self.base, self._graph, self._line = one, graph, line
-        self._text = line.text(one.text, two.text)
+        self._code, self._sizes = self._named(line.text(one.text, two.text))
         self._regions: dict[str, RegionForm] = {}
-        self._others: dict[str, Any] = {}
+        self._others: dict[str, Any] = {}  # constants that depend on the size
+        self._names: dict[Region, str] = {}
+        self._varying: dict[str, list[Node]] = {}  # nodes of a region with attributes that depend on the size
         self._made: dict[str, tuple[Node, Node]] = {}
         own, its = ({id(t): node for node, t in p.constants.items()} for p in (graph.program, other))
         for name, a in one.constants.items():
@@ -287,17 +296,42 @@ class SourceForm:
                 continue
             if isinstance(a, Region) and isinstance(b, Region):
                 self._regions[name] = RegionForm(a, b, line)
+                self._names[a] = name
+                self._varying[name] = [node for node in a.nodes if node in graph.attrs]
             elif isinstance(a, torch.Tensor) and id(a) in own and id(b) in its:
                 self._constant(name, own[id(a)], its[id(b)], a, b)
             else:
-                self._others[name] = line.lift(a, b)
+                self._other(name, a, b)
+
+    def _other(self, name: str, a: Any, b: Any) -> None:
+        form = self._line.lift(a, b)
+        if varies(form):
+            self._others[name] = form
+
+    def _named(self, text: Sequence[Any]) -> tuple[Any, dict[str, Affine]]:
+        """Return the code of a function that finds its sizes under names, and the sizes."""
+        parts = [f"size_{place}" if isinstance(part, Affine) else str(part) for place, part in enumerate(text)]
+        sizes = {name: part for name, part in zip(parts, text) if isinstance(part, Affine)}
+        self._text: list[Any] = [
+            part
+            for grows, run in itertools.groupby(text, lambda part: isinstance(part, Affine))
+            for part in (run if grows else ["".join(map(str, run))])
+        ]
+        if not sizes:
+            return self.base.function.__code__, sizes
+        function = compile_source(
+            "".join(parts), f"plan for sizes {next(_serial)} {self.base.name}", {}, self.base.name
+        )
+        if not sizes.keys() <= set(function.__code__.co_names):
+            raise Different("a size in a text")
+        return function.__code__, sizes
 
     def _constant(self, name: str, a: Node, b: Node, one: torch.Tensor, two: torch.Tensor) -> None:
         """Keep a constant that is the same for all sizes; else how it was made."""
         if RECIPE in a.attrs and RECIPE in b.attrs and self._recipe(a, b):
             self._made[name] = a, b
         else:
-            self._others[name] = self._line.lift(one, two)
+            self._other(name, one, two)
 
     def _recipe(self, a: Node, b: Node) -> bool:
         """Return whether a constant depends on the size."""
@@ -324,24 +358,17 @@ class SourceForm:
         base = self.base
         names = dict(base.constants)
         for name, form in self._others.items():
-            if varies(form):
-                names[name] = value(form, size)
-        attrs = self._graph.attrs
+            names[name] = value(form, size)
         for name, region in self._regions.items():
             made = names[name] = region.at(size)
-            made.attrs = {node: value(attrs[node], size) for node in made.nodes if node in attrs}
+            made.attrs = {node: value(self._graph.attrs[node], size) for node in self._varying[name]}
         for name, (a, b) in self._made.items():
             names[name] = self._cooked(a, b, size)
         text = "".join(str(value(part, size)) for part in self._text)
-        if text == base.text:
-            names[base.name] = function = FunctionType(base.function.__code__, names, base.name)
-        else:
-            function = compile_source(text, f"plan for size {size}, {next(_serial)} {base.name}", names, base.name)
-        steps = tuple(names[self._name(step)] if isinstance(step, Region) else step for step in base.steps)
+        names.update({name: value(form, size) for name, form in self._sizes.items()})
+        names[base.name] = function = FunctionType(self._code, names, base.name)
+        steps = tuple(names[self._names[step]] if isinstance(step, Region) else step for step in base.steps)
         return replace(base, text=text, function=function, steps=steps, constants=names)
-
-    def _name(self, region: Region) -> str:
-        return next(name for name, form in self._regions.items() if form.base is region)
 
 
 @final

@@ -4,18 +4,20 @@ The one idea: a buffer lives from the first unit that writes it to the last that
 the other in the order of their birth, each in the smallest gap that is free for all its life. A kernel may write its
 result over an operand that it reads for the last time, element by element.
 
+Who lives when does not depend on sizes (`Lives`), so it is found once for all sizes of a region (derive.py).
+
 Not here: who needs which buffer (build.py).
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
-from typing import final
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar, final
 
 from .units import Buffer, Copy, Kernel, Pack, Product, Unit
 
-__all__ = ["Layout", "lay_out"]
+__all__ = ["Layout", "Lives", "Writing", "lay_out", "touched", "writing"]
 
 _ALIGNED = 64  # bytes: a cache line, and a vector of the widest kind
 
@@ -28,74 +30,99 @@ class Layout:
         self.offsets, self.size, self.naive = offsets, size, naive
 
 
-def _touched(unit: Unit) -> Iterator[tuple[Buffer, bool]]:
-    """Yield the buffers of a unit and whether they are written."""
+def touched(unit: Unit) -> list[Buffer]:
+    """Return the buffers of a unit, in order."""
     if isinstance(unit, Kernel):
-        for buffer, *_ in unit.inputs:
-            yield buffer, False
-        for results in (unit.outputs, unit.row_outputs, unit.sums):
-            for _, place in results:
-                yield place.buffer, True
-    elif isinstance(unit, Product):
-        yield (unit.packed_left or unit.left).buffer, False
-        yield (unit.packed or unit.right).buffer, False
-        yield unit.result.buffer, True
-    elif isinstance(unit, (Copy, Pack)):
-        yield unit.source.buffer, False
-        yield unit.result.buffer, True
-    else:
-        yield unit.flag.buffer, False
+        results = (*unit.outputs, *unit.row_outputs, *unit.sums)
+        return [*(buffer for buffer, *_ in unit.inputs), *(place.buffer for _, place in results)]
+    if isinstance(unit, Product):
+        return [(unit.packed_left or unit.left).buffer, (unit.packed or unit.right).buffer, unit.result.buffer]
+    return [unit.source.buffer, unit.result.buffer] if isinstance(unit, (Copy, Pack)) else [unit.flag.buffer]
 
 
-def _lives(units: Sequence[Unit]) -> dict[Buffer, tuple[int, int]]:
-    found: dict[Buffer, tuple[int, int]] = {}
-    for unit in units:
-        for buffer, _ in _touched(unit):
-            if buffer.role == "scratch":
-                first, _last = found.get(buffer, (unit.number, 0))
-                found[buffer] = first, unit.number
-    return found
+K = TypeVar("K", bound=Hashable)
 
 
-def _overwritten(units: Sequence[Unit], lives: dict[Buffer, tuple[int, int]]) -> dict[Buffer, Buffer]:
-    """Return for results the operand that they may lie over."""
-    found: dict[Buffer, Buffer] = {}
-    taken: set[Buffer] = set()
-    for unit in units:
-        if not isinstance(unit, Kernel):
-            continue
-        readings = [buffer for buffer, *_ in unit.inputs]
-        free = [buffer for buffer, offset, stride, kind in unit.inputs if kind == "full" and not offset
-                and stride in (-1, unit.columns) and buffer.role == "scratch" and lives[buffer][1] == unit.number
-                and buffer.elements == unit.size and readings.count(buffer) == 1 and buffer not in taken]  # fmt: skip
-        for _, place in unit.outputs:
-            target = place.buffer
-            if free and target.role == "scratch" and target.elements == unit.size and lives[target][0] == unit.number:
-                found[target] = free.pop()
-                taken.add(found[target])
-    return found
+class Writing(NamedTuple, Generic[K]):
+    """A kernel's operands that are whole arrays (buffer, offset, stride), and the buffers of its outputs. Numbers are
+    numbers, or places in a list of them.
+    """
+
+    size: int
+    columns: int | None
+    operands: list[tuple[K, int, int]]
+    targets: list[K]
+
+
+def writing(unit: Kernel) -> Writing[Buffer]:
+    """Return what decides whether a kernel's results may lie over its operands."""
+    readings = [buffer for buffer, *_ in unit.inputs]
+    operands = [(buffer, offset, stride) for buffer, offset, stride, kind in unit.inputs
+                if kind == "full" and readings.count(buffer) == 1]  # fmt: skip
+    return Writing(unit.size, unit.columns, operands, [place.buffer for _, place in unit.outputs])
+
+
+@final
+class Lives(Generic[K]):
+    """From which unit to which scratch buffers live: what there is to know before sizes are.
+
+    touched : per unit the scratch buffers that it reads or writes; kernels : what each unit that is one writes
+    """
+
+    def __init__(self, touched: Sequence[Sequence[K]], kernels: Mapping[int, Writing[K]]) -> None:
+        found: dict[K, tuple[int, int]] = {}
+        for number, buffers in enumerate(touched):
+            for buffer in buffers:
+                found[buffer] = found[buffer][0] if buffer in found else number, number
+        self.lives = sorted(found.items(), key=lambda item: item[1][0])
+        self.writings: list[Writing[K]] = []
+        for number, writes in kernels.items():
+            operands = [one for one in writes.operands if one[0] in found and found[one[0]][1] == number]
+            targets = [buffer for buffer in writes.targets if buffer in found and found[buffer][0] == number]
+            if operands and targets:
+                self.writings.append(writes._replace(operands=operands, targets=targets))
+
+    def _overwritten(self, elements: Mapping[K, int], writings: Sequence[Writing[K]]) -> dict[K, K]:
+        """Return for results the operand that they may lie over: read for the last time, element by element."""
+        found: dict[K, K] = {}
+        for size, columns, operands, targets in writings:
+            free = [buffer for buffer, offset, stride in operands
+                    if not offset and stride in (-1, columns) and elements[buffer] == size]  # fmt: skip
+            for target in targets:
+                if free and elements[target] == size:
+                    found[target] = free.pop()
+        return found
+
+    def place(self, elements: Mapping[K, int], writings: Sequence[Writing[K]], itemsize: int,
+              ) -> tuple[dict[K, int], int, int]:  # fmt: skip
+        """Return where the buffers lie, in bytes, how many bytes that takes, and how many if each had its own.
+
+        elements : of the buffers; writings : those of this object, in numbers
+        """
+        over = self._overwritten(elements, writings)
+        offsets: dict[K, int] = {}
+        placed: list[tuple[int, int, int]] = []  # offset, end, last unit; in order, of what still lives
+        naive = whole = 0
+        for buffer, (first, last) in self.lives:
+            need = -(-elements[buffer] * itemsize // _ALIGNED) * _ALIGNED
+            naive += need
+            below = over.get(buffer)
+            offset = 0
+            if below is not None:
+                offset = offsets[below]
+            else:
+                placed = [one for one in placed if one[2] >= first]  # those that follow are born no earlier
+                for start, end, _died in placed:
+                    if start < offset + need and offset < end:
+                        offset = end
+            offsets[buffer] = offset
+            insort(placed, (offset, offset + need, last))
+            whole = max(whole, offset + need)
+        return offsets, whole, naive
 
 
 def lay_out(units: Sequence[Unit], itemsize: int) -> Layout:
     """Return where the scratch buffers of a region lie."""
-    lives = _lives(units)
-    over = _overwritten(units, lives)
-    offsets: dict[Buffer, int] = {}
-    placed: list[tuple[int, int, int]] = []  # offset, end, last unit; in order, of what still lives
-    naive = whole = 0
-    for buffer, (first, last) in sorted(lives.items(), key=lambda item: item[1][0]):
-        need = -(-buffer.elements * itemsize // _ALIGNED) * _ALIGNED
-        naive += need
-        below = over.get(buffer)
-        offset = 0
-        if below is not None:
-            offset = offsets[below]
-        else:
-            placed = [one for one in placed if one[2] >= first]  # those that follow are born no earlier
-            for start, end, _died in placed:
-                if start < offset + need and offset < end:
-                    offset = end
-        offsets[buffer] = offset
-        insort(placed, (offset, offset + need, last))
-        whole = max(whole, offset + need)
-    return Layout(offsets, whole, naive)
+    buffers = [[buffer for buffer in touched(unit) if buffer.role == "scratch"] for unit in units]
+    lives = Lives(buffers, {unit.number: writing(unit) for unit in units if isinstance(unit, Kernel)})
+    return Layout(*lives.place({b: b.elements for b, _ in lives.lives}, lives.writings, itemsize))

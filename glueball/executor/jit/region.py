@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 
@@ -23,10 +23,11 @@ from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from ..interpret import run_node
 from ..native.compile import compiler
+from .assemble import Words
 from .build import Builder
 from .driver import END, Driver, driver, driver_at
 from .encode import encode
-from .memory import lay_out
+from .memory import Layout, lay_out
 from .pack import pack
 from .rules import RULES, parts_of
 from .units import Copy, Kernel, Pack, Product, Unit
@@ -48,12 +49,20 @@ def _block(size: int) -> Tensor:
     return found if found.numel() >= size else torch.empty(size, dtype=torch.uint8)
 
 
+class _Arranged(NamedTuple):
+    """Units, what they compute, and their memory: see `Region`."""
+
+    units: list[Unit]
+    made_by: Mapping[Node, set[int]]
+    layout: Layout
+
+
 @final
 class Region:
     """Nodes that run together.
 
-    nodes : in order; results : the values that are handed out; made_by : numbers of the units in which a node is
-    computed; attrs : of nodes for which they are others than when the nodes were made (a region for another size)
+    nodes : in order; results : the values that are handed out; attrs : of nodes for which they are others than when the
+    nodes were made (a region for another size); seconds : of building
     """
 
     def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
@@ -76,33 +85,56 @@ class Region:
         places = {unit: place for place, unit in enumerate(units)}
         self._own = {node: [places[unit] for unit in own if unit in places] for node, own in made.items()}
         self.shapes = [builder.shape(v) for v in results]
-        self._finish(units, start)
+        self._begin(lambda: units, None)
+        self.seconds = time.perf_counter() - start
 
     @property
     def plain(self) -> list[Unit]:
         """The units without those that only put weights in order: what the nodes were made into."""
         return [unit for unit in self.units if not isinstance(unit, Pack)]
 
-    def again(self, units: Sequence[Unit], shapes: Sequence[tuple[int, ...]]) -> Region:
-        """Return the region of the same nodes for other sizes. units : for `plain`; shapes : of the results"""
-        start = time.perf_counter()
+    def again(self, plain: Callable[[], Sequence[Unit]], words: Words, shapes: Sequence[tuple[int, ...]]) -> Region:
+        """Return the region of the same nodes for other sizes. plain : makes the units; shapes : of the results"""
         made = copy(self)
         made.shapes = list(shapes)
-        made._finish(units, start)
+        made._begin(plain, words)
         return made
 
-    def _finish(self, units: Sequence[Unit], start: float) -> None:
-        """Choose how products are done, give the units memory, and write them down for the driver."""
-        self.units = pack(units, compiler().vector_bytes // self.dtype.itemsize, torch.get_num_threads())
-        self.made_by = {node: {units[place].number for place in own} for node, own in self._own.items()}
-        self.layout = lay_out(self.units, self.dtype.itemsize)
-        self._words = encode(self.units, self.layout, len(self.inputs), self.dtype)
+    def _begin(self, plain: Callable[[], Sequence[Unit]], words: Words | None) -> None:
+        """Choose how products are done, give the units memory, and write them down for the driver, unless they are."""
+        self._arranged: _Arranged | None = None
+        self._plain = plain
+        if words is None:
+            words = encode(self.units, self.layout, len(self.inputs), self.dtype)
+        self._words = words
         self._driver = driver()
         compiler().begin()
         self._run: Driver | None = None
         self._pool: list[array[int]] = []
-        self._relocations = self._words.relocations.buffer_info()[0], len(self._words.relocations) // 3
-        self.seconds = time.perf_counter() - start
+        self._relocations = words.relocations.buffer_info()[0], len(words.relocations) // 3
+
+    def _arrange(self) -> _Arranged:
+        if self._arranged is None:
+            plain = self._plain()
+            units = pack(plain, compiler().vector_bytes // self.dtype.itemsize, torch.get_num_threads())
+            made_by = {node: {plain[place].number for place in own} for node, own in self._own.items()}
+            self._arranged = _Arranged(units, made_by, lay_out(units, self.dtype.itemsize))
+        return self._arranged
+
+    @property
+    def units(self) -> list[Unit]:
+        """What runs, in order."""
+        return self._arrange().units
+
+    @property
+    def made_by(self) -> Mapping[Node, set[int]]:
+        """Numbers of the units in which a node is computed."""
+        return self._arrange().made_by
+
+    @property
+    def layout(self) -> Layout:
+        """Where scratch memory lies."""
+        return self._arrange().layout
 
     def __call__(self, *tensors: Tensor) -> Any:
         """Run; tensors are the inputs in order. Returns a tensor for one result, else a list."""

@@ -2,59 +2,28 @@
 
 The one idea: two regions with the same units, over the same expressions, differ in numbers alone: elements, rows,
 strides, offsets. Where memory lies and how work is shared out is decided anew, as for a region that is built (memory,
-encode). Not here: whether the numbers may be trusted for another size (executor/family.py).
+encode), but once for all units that are alike (arrangement). The units themselves are made when somebody looks at them.
+Not here: whether the numbers may be trusted for another size (executor/family.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, final
+from functools import partial
+from typing import final
+
+import torch
 
 from ..affine import Affine, Different, Line, value
+from ..native.compile import compiler
 from ..native.expression import Expr
+from .arrangement import Arrangement, factors
+from .forms import ZERO, CopyForm, Form, GuardForm, KernelForm, Place, ProductForm, Results, made
+from .pack import Choice, choose
 from .region import Region
 from .units import Buffer, Copy, Guard, Kernel, Kind, Product, Stored, Unit
 
 __all__ = ["RegionForm"]
-
-_Place: TypeAlias = "tuple[int, int, int, int, int, int]"  # buffer, then numbers: see Stored
-_Results: TypeAlias = "list[tuple[Expr, int]]"  # places
-
-
-class _Kernel(NamedTuple):
-    """A kernel in numbers of numbers, buffers and places. operands : buffer, offset, stride, kind, index"""
-
-    old: Kernel
-    size: int
-    columns: int | None
-    operands: list[tuple[int, int, int, Kind, int]]
-    groups: tuple[_Results, _Results, _Results]
-
-
-class _Product(NamedTuple):
-    """A product: m, n, k, count, steps, inner and leaps; left, right and result."""
-
-    old: Product
-    numbers: list[int]
-    places: list[int]
-
-
-class _Copy(NamedTuple):
-    """A copy: its axes, three numbers each; source and result."""
-
-    old: Copy
-    numbers: list[int]
-    places: tuple[int, int]
-
-
-class _Guard(NamedTuple):
-    """A guard, and the place of its flag."""
-
-    old: Guard
-    flag: int
-
-
-_Form: TypeAlias = "_Kernel | _Product | _Copy | _Guard"
 
 
 @final
@@ -70,11 +39,16 @@ class RegionForm:
         if len(one.plain) != len(two.plain) or one.dtype != two.dtype or len(one.nodes) != len(two.nodes):
             raise Different("units")
         self.base, self._line = one, line
-        self._numbers: dict[int | Affine, int] = {}
+        self._numbers: dict[int | Affine, int] = {0: ZERO}
         self._buffers: dict[Buffer, tuple[int, Buffer, int]] = {}  # number, its twin, elements
-        self._places: dict[_Place, int] = {}
+        self._places: dict[Place, int] = {}
         self._units = [self._unit(a, b) for a, b in zip(one.plain, two.plain)]
-        self._shapes = line.lift(one.shapes, two.shapes)
+        self._products = [unit for unit in self._units if isinstance(unit, ProductForm)]
+        self._table = list(self._places)
+        shapes = line.lift(one.shapes, two.shapes)
+        self._shapes = list(dict.fromkeys(shapes))  # a few, of many results
+        self._shape_of = [self._shapes.index(shape) for shape in shapes]
+        self._arrangements: dict[tuple[Choice, ...], Arrangement] = {}
 
     def _number(self, a: int, b: int) -> int:
         return self._numbers.setdefault(self._line.number(a, b), len(self._numbers))
@@ -95,7 +69,7 @@ class RegionForm:
                 number(a.columns, b.columns), number(a.stride, b.stride), number(a.ready, b.ready))  # fmt: skip
         return self._places.setdefault(form, len(self._places))
 
-    def _unit(self, a: Unit, b: Unit) -> _Form:
+    def _unit(self, a: Unit, b: Unit) -> Form:
         if isinstance(a, Kernel) and isinstance(b, Kernel):
             return self._kernel(a, b)
         if isinstance(a, Product) and isinstance(b, Product):
@@ -103,16 +77,16 @@ class RegionForm:
                 raise Different("products")
             numbers = [self._number(x, y) for x, y in zip(_sizes(a), _sizes(b))]
             places = [self._place(x, y) for x, y in zip((a.left, a.right, a.result), (b.left, b.right, b.result))]
-            return _Product(a, numbers, places)
+            return ProductForm(a, numbers, places)
         if isinstance(a, Copy) and isinstance(b, Copy) and len(a.axes) == len(b.axes):
             pairs = [(x, y) for mine, its in zip(a.axes, b.axes) for x, y in zip(mine, its)]
             places = (self._place(a.source, b.source), self._place(a.result, b.result))
-            return _Copy(a, [self._number(x, y) for x, y in pairs], places)
+            return CopyForm(a, [self._number(x, y) for x, y in pairs], places)
         if isinstance(a, Guard) and isinstance(b, Guard) and a.what == b.what:
-            return _Guard(a, self._place(a.flag, b.flag))
+            return GuardForm(a, self._place(a.flag, b.flag))
         raise Different("units")
 
-    def _kernel(self, a: Kernel, b: Kernel) -> _Kernel:
+    def _kernel(self, a: Kernel, b: Kernel) -> KernelForm:
         if (a.columns is None) != (b.columns is None) or len(a.inputs) != len(b.inputs):
             raise Different("kernels")
         operands: list[tuple[int, int, int, Kind, int]] = []
@@ -124,9 +98,9 @@ class RegionForm:
         groups = (self._results(a.outputs, b.outputs), self._results(a.row_outputs, b.row_outputs),
                   self._results(a.sums, b.sums))  # fmt: skip
         columns = None if a.columns is None or b.columns is None else self._number(a.columns, b.columns)
-        return _Kernel(a, self._number(a.size, b.size), columns, operands, groups)
+        return KernelForm(a, self._number(a.size, b.size), columns, operands, groups)
 
-    def _results(self, mine: list[tuple[Expr, Stored]], its: list[tuple[Expr, Stored]]) -> _Results:
+    def _results(self, mine: list[tuple[Expr, Stored]], its: list[tuple[Expr, Stored]]) -> Results:
         if len(mine) != len(its) or any(x is not y for (x, _), (y, _) in zip(mine, its)):
             raise Different("expressions")
         return [(x, self._place(p, q)) for (x, p), (_, q) in zip(mine, its)]
@@ -141,35 +115,33 @@ class RegionForm:
         numbers = [form.base + form.slope * size if isinstance(form, Affine) else form for form in self._numbers]
         if any(found < (1 if isinstance(form, Affine) else -1) for found, form in zip(numbers, self._numbers)):
             raise Different("a size below 1")
+        words = self._arrangement(numbers).words(numbers)
+        compiler().begin()
+        shapes = [value(shape, size) for shape in self._shapes]
+        return self.base.again(partial(self._plain, numbers), words, [shapes[number] for number in self._shape_of])
+
+    def _arrangement(self, numbers: Sequence[int]) -> Arrangement:
+        """Return the arrangement for a size."""
+        dtype, threads = self.base.dtype, torch.get_num_threads()
+        lanes = compiler().vector_bytes // dtype.itemsize
+        choices = choose([factors(form, numbers, self._table) for form in self._products], lanes, threads)
+        key = tuple(choices)
+        found = self._arrangements.get(key)
+        if found is None:
+            elements = [number for _, _, number in self._buffers.values()]
+            found = Arrangement(self._units, self._table, list(self._buffers), elements, choices,
+                                len(self.base.inputs), dtype, lanes)  # fmt: skip
+            self._arrangements[key] = found
+        return found
+
+    def _plain(self, numbers: Sequence[int]) -> list[Unit]:
+        """Return the units for a size."""
         buffers = [Buffer(numbers[elements], old.role, old.index, old.format)
                    for old, (_, _, elements) in self._buffers.items()]  # fmt: skip
         places = [Stored(buffers[b], numbers[o], numbers[r], numbers[c], numbers[s], numbers[ready])
-                  for b, o, r, c, s, ready in self._places]  # fmt: skip
-        units = [_made(form, numbers, buffers, places) for form in self._units]
-        return self.base.again(units, value(self._shapes, size))
+                  for b, o, r, c, s, ready in self._table]  # fmt: skip
+        return [made(form, numbers, places.__getitem__, buffers.__getitem__) for form in self._units]
 
 
 def _sizes(unit: Product) -> tuple[int, ...]:
     return unit.m, unit.n, unit.k, unit.count, *unit.steps, unit.inner, *unit.leaps
-
-
-def _made(form: _Form, numbers: Sequence[int], buffers: Sequence[Buffer],
-          places: Sequence[Stored]) -> Unit:  # fmt: skip
-    if isinstance(form, _Kernel):
-        outputs, row_outputs, sums = ([(x, places[p]) for x, p in group] for group in form.groups)
-        inputs: dict[tuple[Buffer, int, int, Kind], int] = {
-            (buffers[b], numbers[o], numbers[s], kind): index for b, o, s, kind, index in form.operands
-        }
-        columns = None if form.columns is None else numbers[form.columns]
-        return Kernel(form.old.number, numbers[form.size], columns, inputs, outputs, row_outputs, sums)
-    old = form.old
-    if isinstance(form, _Guard):
-        return Guard(old.number, places[form.flag], form.old.what)
-    if isinstance(form, _Copy):
-        found = [numbers[number] for number in form.numbers]
-        source, result = (places[place] for place in form.places)
-        return Copy(old.number, source, result, tuple(zip(found[::3], found[1::3], found[2::3])))
-    m, n, k, count, s0, s1, s2, inner, *leaps = [numbers[number] for number in form.numbers]
-    left, right, result = [places[place] for place in form.places]
-    return Product(old.number, m, n, k, left, right, form.old.turn_left, form.old.turn_right, result, count,
-                   (s0, s1, s2), inner, (leaps[0], leaps[1], leaps[2]))  # fmt: skip

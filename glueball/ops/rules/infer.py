@@ -83,13 +83,19 @@ def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType
     elements = sum(_size(t.shape) for t in ins)
     if not op.random and elements <= limit and not _asks_for_much(op, attrs, elements):
         try:
-            return _run_on(op, attrs, [torch.zeros(_complete(t), dtype=t.dtype) for t in ins], training)
+            return _run_on(op, attrs, [_zeros(t, op.view is not None) for t in ins], training)
         except MXNetError:
             raise
         except Exception:  # zeros may be no valid value (a matrix to factorise): shapes alone decide
             pass
     with torch.device("meta"):  # also for what a kernel makes itself
         return _run_on(op, attrs, [torch.empty(_complete(t), dtype=t.dtype) for t in ins], training)
+
+
+def _zeros(kind: TensorType, once: bool) -> torch.Tensor:
+    """Return zeros; `once`: all elements may be one number in memory, for the kernel looks at none of them."""
+    shape = _complete(kind)
+    return torch.zeros((), dtype=kind.dtype).expand(shape) if once else torch.zeros(shape, dtype=kind.dtype)
 
 
 def _asks_for_much(op: OpDef, attrs: Mapping[str, Any], elements: int) -> bool:
