@@ -21,6 +21,8 @@ from glueball.base import files
 from glueball.base.errors import ArgumentError, FileFormatError, MXNetError
 from glueball.base.files import AtomicFile, draft_folder, text_lines, unpack_gzip, write_atomically
 
+from ..ordinary_user import ordinary_user
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -105,21 +107,18 @@ def test_what_is_no_file(tmp_path):
         write_atomically(tmp_path / "missing" / "a", b"")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_protected_places(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
-    path.chmod(0o444)
-    with pytest.raises(PermissionError, match="write-protected"):
-        write_atomically(path, b"new")
-    path.chmod(0o644)
-    tmp_path.chmod(0o555)
-    try:
+def test_protected_places():
+    with ordinary_user() as folder:
+        path = folder / "a"
+        path.write_bytes(b"old")
+        path.chmod(0o444)
+        with pytest.raises(PermissionError, match="write-protected"):
+            write_atomically(path, b"new")
+        path.chmod(0o644)
+        folder.chmod(0o555)
         with pytest.raises(PermissionError):
             write_atomically(path, b"new")
-    finally:
-        tmp_path.chmod(0o755)
-    assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"old"
 
 
 FULL = """

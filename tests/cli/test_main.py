@@ -95,7 +95,6 @@ def test_a_terminal_without_unicode(models: Path) -> None:
     assert b"batch ? 1 ? 8 ? 8" in done.stdout and not done.stderr
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGTERM") or sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_nothing(photos: Path, number: int) -> None:
     """An interrupt while images are packed: one line, status 130, no file that is half written."""

@@ -6,11 +6,8 @@ module was imported would fail there.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-
-import pytest
 
 MODULES = ["nd", "symbol", "gluon", "image", "fold", "executor"]
 
@@ -28,7 +25,6 @@ def test_import_brings_nothing() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are copied")
 def test_each_module_can_be_first() -> None:
     """No module needs another one to have been imported before, and `from glueball import *` brings what it always
     brought; torch is loaded once for all of them.

@@ -14,8 +14,6 @@ from torch import nn as tnn
 from glueball import autograd, nd
 from glueball.onnx import import_model
 
-pytest.importorskip("onnxscript")
-
 
 class _Residual(tnn.Module):
     def __init__(self) -> None:
