@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.errors import MXNetError
 from ..base.naming import bare_name
 from .console import amount, count, existing, fresh, print_json, refuse, replacing
 from .export import write_onnx
@@ -165,10 +166,7 @@ def _graph(options: argparse.Namespace) -> dict[str, Any]:
     if reading is None:  # the graph depends on sizes: it is written for one call's
         shapes = _sizes(facts.inputs, options.shape)
         feeds = [nd.zeros(shapes[one.name], dtype=one.dtype) for one in facts.inputs]
-        outputs, constants = block._graph_for(feeds)
-        if block._needed:
-            raise refuse("The numbers of an input decide about the graph, so that it cannot be written once for all.",
-                         received=", ".join(sorted(block._needed)), fix="run the ONNX file itself")
+        outputs, constants = _graph_of_one_call(block, feeds)
     else:
         outputs, constants = reading.outputs, reading.constants
     symbol = sym.Group([sym.Symbol([value]) for value in outputs])
@@ -183,6 +181,21 @@ def _graph(options: argparse.Namespace) -> dict[str, Any]:
     if shapes:
         compared += f"; for {', '.join(f'{name} {list(shape)}' for name, shape in shapes.items())} only"
     return {"written": targets, "arrays": len(arrays), "bytes": size, "compared": compared}
+
+
+def _graph_of_one_call(block: Any, feeds: list[Any]) -> tuple[Any, Any]:
+    """Return the outputs and the constants of the graph for these inputs, whose numbers are not those of any call."""
+    try:
+        found = block._graph_for(feeds)
+    except MXNetError:
+        if not block._needed:
+            raise
+        found = None  # those numbers lead nowhere
+    if found is None or block._needed:
+        raise refuse("The numbers of an input decide about the graph, so that it cannot be written once for all.",
+                     expected="a graph that follows from the sizes of its inputs",
+                     received=f"an input {' and '.join(sorted(block._needed))}", fix="run the ONNX file itself")
+    return found
 
 
 def _known(declared: Any) -> dict[str, tuple[int, ...]]:

@@ -121,7 +121,8 @@ def _images(options: argparse.Namespace, classes: dict[str, int]) -> Iterator[En
             if not name.lower().endswith(endings):
                 continue
             if "\t" in path or "\n" in path:
-                raise refuse("A path with a tab or a new line cannot stand in a list.", received=repr(path))
+                raise refuse("A path with a tab or a new line cannot stand in a list.", received=repr(path),
+                             fix="rename the file")
             label = classes.setdefault(place, len(classes)) if options.recursive else 0
             yield Entry(number, [float(label)], path.replace(os.sep, "/"))
             number += 1
@@ -186,7 +187,7 @@ def _entries(path: str) -> list[Entry]:
                     raise ValueError
                 found.append(Entry(int(float(cells[0])), [float(cell) for cell in cells[1:-1]], cells[-1]))
         except UnicodeDecodeError:
-            raise refuse("The list is not UTF-8 text.", received=path) from None
+            raise refuse("The list is not UTF-8 text.", received=path, fix="make the list again") from None
         except ValueError:
             raise refuse(f"Line {number} of the list cannot be read.", received=repr(line[:80]),
                          expected="index<TAB>label...<TAB>path") from None

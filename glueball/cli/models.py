@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from .console import existing, refuse, sizes
+from .console import existing, refuse, shape_of, sizes
 from .formats import Array, Facts, facts_of, kind_of
 from .formats import symbol as symbol_file
 
@@ -83,7 +83,8 @@ def open_model(path: str, parameters: str | None = None) -> Model:
         facts = facts_of(path)  # says in words what is wrong with a file that is cut off
         return _by_runtime(path) if find_spec("onnxruntime") else _by_gluon(path, None, facts)
     if kind_of(path) not in ("symbol", "params", "safetensors", "numpy"):
-        raise refuse("This is no model.", expected="a .onnx or a -symbol.json", received=path)
+        raise refuse("This is no model.", expected="a .onnx or a -symbol.json", received=path,
+                     fix="glueball inspect FILE says what it is")
     graph, arrays = graph_and_parameters(path, parameters)
     return _by_gluon(graph, arrays, symbol_file.facts(graph, arrays))
 
@@ -105,6 +106,7 @@ def _by_runtime(path: str) -> Model:
             return list(zip(names, [np.asarray(one) for one in session.run(None, feeds)]))
         except Exception as error:
             raise refuse(f"onnxruntime cannot run the model: {_first_line(error)}",
+                         expected=", ".join(f"{one.name} {shape_of(one.shape)}" for one in inputs),
                          received=", ".join(f"{name} {one.shape} {one.dtype}" for name, one in feeds.items())) from None
 
     return Model(path, inputs, answer)

@@ -90,7 +90,8 @@ def _labels(path: str | None) -> list[str]:
         try:
             return [line.strip() for line in file.read().splitlines()]
         except UnicodeDecodeError:
-            raise refuse("The labels are not UTF-8 text.", received=path) from None
+            raise refuse("The labels are not UTF-8 text.", expected="one name per line", received=path,
+                         fix="save the file as UTF-8") from None
 
 
 # -------------------------------------------------------------------------------------------------------------- inputs
@@ -110,7 +111,7 @@ def _feeds(model: Model, options: argparse.Namespace) -> dict[str, np.ndarray]:
         given = {names[0]: next(iter(given.values()))}
     if sorted(given) != sorted(names):
         raise refuse("The names of the arrays are not those of the model's inputs.", expected=", ".join(names),
-                     received=", ".join(given))
+                     received=", ".join(given), fix="name the arrays in the file as the inputs")
     return {one.name: _fitted(given[one.name], one) for one in model.inputs}
 
 
@@ -123,10 +124,12 @@ def _one(model: Model) -> Array:
 
 def _arrays(path: str) -> Any:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise refuse(f"This NumPy file cannot be read: {error}.", received=path) from None
+        raise refuse(f"This NumPy file cannot be read: {error}.", expected="a file of np.save or np.savez",
+                     received=path, fix="write it anew") from None
 
 
 def _numbers(path: str, ending: str) -> Any:
@@ -134,7 +137,8 @@ def _numbers(path: str, ending: str) -> Any:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise refuse("This is not UTF-8 text.", expected="numbers", received=path) from None
+        raise refuse("This is not UTF-8 text.", expected="numbers", received=path,
+                     fix="save the file as UTF-8") from None
     try:
         if ending == ".json" or text.lstrip()[:1] in ("[", "{"):
             found = json.loads(text)
@@ -192,7 +196,8 @@ def _image(wanted: Array, options: argparse.Namespace) -> np.ndarray:
 
     shape = wanted.shape or [None, 3, None, None]
     if len(shape) != 4:
-        raise refuse("The model wants no image.", received=options.input, expected=f"{wanted.name} {shape_of(shape)}")
+        raise refuse("The model wants no image.", received=options.input, expected=f"{wanted.name} {shape_of(shape)}",
+                     fix="give numbers: .npy, .csv or .json")
     last = shape[3] in (1, 3) and shape[1] not in (1, 3)
     channels, (high, wide) = (shape[3], shape[1:3]) if last else (shape[1], shape[2:])
     channels = channels if channels in (1, 3) else 3
