@@ -24,7 +24,6 @@ __all__ = [
     "leave_uncompiled",
     "tables_of",
     "saved_buffers",
-    "counts_holders",
     "backward_pass",
     "keeps_graph",
     "TensorList",
@@ -496,7 +495,6 @@ def keeps_graph() -> bool:
 
 
 _uses: Any = getattr(torch._C, "_storage_Use_Count", None)
-counts_holders: bool = _uses is not None  # whether torch tells how many tensors hold a memory
 
 
 def shares_memory(tensor: Any) -> bool:

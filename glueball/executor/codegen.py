@@ -23,7 +23,7 @@ from ..ndarray.generate import compile_source
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, present
 from .jit.region import Region
-from .native import buffers, convolve, normalise
+from .native import buffers, convolve, normalise, pointwise
 
 __all__ = ["write_function", "Source", "Step", "Watch", "results_of", "roots_of"]
 
@@ -128,7 +128,8 @@ class _Writer:
         self.types, self.training = types, training
         self.names: dict[Value, str] = {}
         self.constants: dict[str, Any] = {"torch": torch, "aten": aten, "normalise": normalise, "buffers": buffers,
-                                         "convolve": convolve, "inf": inf, "nan": nan}  # as repr writes them
+                                         "convolve": convolve, "pointwise": pointwise,
+                                         "inf": inf, "nan": nan}  # as repr writes them
         self.lines: list[str] = []
         self._interned: dict[int, str] = {}
 

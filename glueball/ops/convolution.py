@@ -189,12 +189,19 @@ def _np_convolution(
     return out if b is None else out + b.reshape(-1, *(1,) * n)
 
 
+def _by_pixels(attrs: Mapping[str, Any]) -> bool:
+    """Whether a kernel of 1×1 would be a product for each pixel that is read."""
+    return attrs["num_group"] == 1 and not any(attrs["pad"])
+
+
 def _emit_convolution(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str | None:
     """The plain call; what the kernel would check was checked when the shapes were inferred."""
     rank = len(attrs["kernel"])
     if attrs["layout"] in CHANNELS_LAST or not 1 <= rank <= 3:
         return None
     bias = args[2] if len(args) > 2 else "None"
+    if attrs["kernel"] == (1, 1) and _by_pixels(attrs):
+        return f"pointwise.convolution({args[0]}, {args[1]}, {bias}, {attrs['stride'] or (1, 1)})"
     more = (attrs["stride"] or 1, attrs["pad"] or 0, attrs["dilate"] or 1, attrs["num_group"])
     return f"torch.conv{rank}d({args[0]}, {args[1]}, {bias}, {', '.join(map(repr, more))})"
 
@@ -337,6 +344,9 @@ def _emit_backward(args: Sequence[str], attrs: Mapping[str, Any], training: bool
     rank = len(attrs["stride"])
     if attrs["layout"] in CHANNELS_LAST or attrs["adj"] or not rank:
         return None
+    mask = tuple(bool(m) for m in attrs["output_mask"])
+    if rank == 2 and _by_pixels(attrs) and not attrs["transposed"] and all(d == 1 for d in attrs["dilate"]):
+        return f"pointwise.gradients({', '.join(args)}, {attrs['stride']}, {mask})"
     more = (
         attrs["stride"],
         attrs["pad"] or (0,) * rank,
@@ -344,7 +354,6 @@ def _emit_backward(args: Sequence[str], attrs: Mapping[str, Any], training: bool
         attrs["transposed"],
         (0,) * rank,
     )
-    mask = tuple(bool(m) for m in attrs["output_mask"])
     return (
         f"aten.convolution_backward({', '.join(args)}, ({args[0]}.shape[1],), {', '.join(map(repr, more))}, "
         f"{attrs['num_group']}, {mask})"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from glob import glob
@@ -27,7 +28,8 @@ from .emit import Segment, cost, write_module
 from .object_cache import ObjectCache
 from .vector_math import FORMATS, Format
 
-__all__ = ["Code", "Compiler", "Kernel", "available", "why_not", "compiler", "parallel", "prepare"]
+__all__ = ["Code", "Compiler", "Kernel", "available", "why_not", "compiler", "parallel", "prepare",
+           "on_threads"]  # fmt: skip
 
 
 class Code(Protocol):
@@ -345,3 +347,12 @@ def parallel() -> Parallel | None:
         function.restype = None
         return function
     return None
+
+
+def on_threads(kernel: Kernel, arguments: array[int], threads: int) -> None:
+    """Call compiled code, whose first argument counts blocks, on so many threads of torch's pool."""
+    team = parallel() if threads > 1 else None
+    if team is None:
+        kernel.function(arguments.buffer_info()[0])
+    else:
+        team(kernel.address, arguments.buffer_info()[0], threads, 0)

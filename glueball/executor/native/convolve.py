@@ -23,7 +23,7 @@ from ...base.tilings import FOUR, TILINGS, Tiling
 from ...ops import winograd as plain
 from ...ops.winograd import WIDE, How
 from .buffers import empty_images, scratch
-from .compile import Kernel, available, compiler, parallel
+from .compile import available, compiler, on_threads
 from .winograd import Winograd
 from .winograd_gradient import WinogradGradient
 from .winograd_tiles import PAD, heights
@@ -75,7 +75,7 @@ def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int], tile: int = 
         0, 0, tiles, part_tiles, block_tiles, block_panels, parts * blocks_across, blocks_across, panels, depth,
         data.data_ptr(), rows, columns, pad[0], pad[1], down, across, grad.data_ptr(), high, wide, filters,
         sums.data_ptr(), part_size, room.data_ptr(), size, gradients, patch])  # fmt: skip
-    _run(compiler().kernel(WinogradGradient(tile, _KINDS[data.dtype]), torch.float32), arguments, threads)
+    on_threads(compiler().kernel(WinogradGradient(tile, _KINDS[data.dtype]), torch.float32), arguments, threads)
     whole = sums[:part_size]
     for part in range(1, parts):
         whole.add_(sums[part * part_size : (part + 1) * part_size])
@@ -96,16 +96,8 @@ def _between(weight: Tensor, points: Tensor, turned: bool, back: bool) -> bool:
     chunks = -(-depth // each)
     arguments = array("q", [0, panels * chunks, each, chunks, depth, start, *steps, points.data_ptr(), 0])
     kernel = compiler().kernel(Weights(back, plain.tiling_of(points).tile), torch.float32)
-    _run(kernel, arguments, min(torch.get_num_threads(), panels * chunks))
+    on_threads(kernel, arguments, min(torch.get_num_threads(), panels * chunks))
     return bool(arguments[-1])
-
-
-def _run(kernel: Kernel, arguments: array[int], threads: int) -> None:
-    team = parallel() if threads > 1 else None
-    if team is None:
-        kernel.function(arguments.buffer_info()[0])
-    else:
-        team(kernel.address, arguments.buffer_info()[0], threads, 0)
 
 
 def convolution(data: Tensor, points: Tensor, bias: Tensor | None, residual: Tensor | None, how: How) -> Tensor:
@@ -136,7 +128,7 @@ def convolution(data: Tensor, points: Tensor, bias: Tensor | None, residual: Ten
         pad[0], pad[1], down, across, points.data_ptr(), out.data_ptr(), shape[2], shape[3], shape[1],
         0 if bias is None else bias.data_ptr(), 0 if residual is None else residual.data_ptr(), *map(_bits, limits),
         room.data_ptr(), size, products, patch, 0])  # fmt: skip
-    _run(compiler().kernel(Winograd(tiling.tile, _KINDS[data.dtype]), torch.float32), arguments, threads)
+    on_threads(compiler().kernel(Winograd(tiling.tile, _KINDS[data.dtype]), torch.float32), arguments, threads)
     if arguments[-1]:
         return plain.convolved(data, points, bias, residual, how)
     return out
