@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..base.errors import MXNetError
 from ..dispatch import apply_own_rule, explain_failure, needs_own_rule
 from ..ops.opdef import OpDef
 from ..symbol.graph import Node, Value, execution_order, present
@@ -27,6 +28,8 @@ def run_operator(op: OpDef, tensors: Sequence[torch.Tensor], attrs: Mapping[str,
             result = op.kernel(*tensors, **attrs, **extra)
         else:
             result = op.kernel(**dict(zip(names or op.input_names, tensors)), **attrs, **extra)
+    except MXNetError:  # in the operator's own words
+        raise
     except Exception as error:
         raise explain_failure(op, tensors, attrs, error) from error
     return tuple(result) if isinstance(result, (tuple, list)) else (result,)

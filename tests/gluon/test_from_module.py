@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 import glueball as mx
 from glueball import autograd, fold, gluon, nd
-from glueball.base.errors import ArgumentError, ContextError, MXNetError, UnsupportedError
+from glueball.base.errors import ArgumentError, AutogradError, ContextError, MXNetError, UnsupportedError
 from glueball.executor import plan
+from glueball.executor.interpret import run_operator
 from glueball.gluon import nn
 from glueball.gluon.contrib.torch import from_module
+from glueball.ops.opdef import lookup
 
 WAYS = {"imperative": False, "taped": True, "planned": "planned"}
 BOTH = pytest.mark.parametrize("compiled", list(WAYS.values()), ids=list(WAYS), indirect=True)
@@ -476,3 +479,20 @@ def test_a_compiled_step_runs_the_ordinary_lines() -> None:
         step(nd.ones((4, 3)), nd.ones((4, 2)))
         assert "torch module" in str(step.reason)
     assert not linear.weight.equal(before)
+
+
+def test_a_parameter_that_is_taken_away() -> None:
+    """Pruning replaces a parameter by another one and a mask: the block says so, and what to do."""
+    module = torch.nn.Linear(3, 2)
+    block = from_module(module)
+    prune.l1_unstructured(module, "weight", 0.5)
+    with pytest.raises(MXNetError, match=r"(?s)has no 'weight' any more.*before a module is handed over"):
+        block(nd.ones((1, 3)))
+
+
+def test_a_gradient_needs_a_tape() -> None:
+    """The token of a call outside of record() holds no tape."""
+    block = from_module(torch.nn.Linear(3, 2))
+    backward = lookup("_torch_module_backward")
+    with pytest.raises(AutogradError, match=r"(?s)was run without a tape.*autograd\.record\(\)"):
+        run_operator(backward, [torch.zeros(1)], {"call": block, "wrt": (), "kinds": ()})

@@ -217,3 +217,17 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], tmp_path: pathlib.
     net.initialize()
     with pytest.raises(MXNetError, match="format='pt2'|inputs="):
         net.export(str(tmp_path / "net"), **options)
+
+
+def test_what_torch_refuses_is_told(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal of torch.export as a whole, not of one operator; nothing is written."""
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise ValueError("\nConstraints violated (batch)!\nmore lines")
+
+    monkeypatch.setattr(torch.export, "export", refuse)
+    net = nn.Dense(2, in_units=3)
+    net.initialize()
+    with pytest.raises(UnsupportedError, match=r"(?s)refuses the network: Constraints violated.*format='onnx'"):
+        net.export(str(tmp_path / "m"), format="pt2", inputs=[nd.ones((2, 3))])
+    assert not os.listdir(tmp_path)

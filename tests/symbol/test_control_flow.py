@@ -117,3 +117,23 @@ def test_sub_graphs_where_none_belong_are_refused():
     next(n for n in loop["nodes"] if "subgraphs" in n).pop("subgraphs")
     with pytest.raises(FileFormatError, match="has no sub-graphs"):
         sym.load_json(json.dumps(loop))
+
+
+@pytest.mark.parametrize(("name", "key", "text", "words"), [
+    ("foreach", "in_data_locs", "x", "in_data_locs='x' is not a list of numbers"),
+    ("foreach", "in_data_locs", "[9]", r"names what is not there: there are \d"),
+    ("foreach", "in_data_locs", "[]", "inputs for 0 rows"),
+    ("foreach", "num_out_data", "many", "num_out_data='many' is not a number"),
+    ("foreach", "num_out_data", "99", r"num_out_data=99 is not possible: at most \d fit"),
+    ("foreach", "num_out_data", "0", r"\d new states for \d states"),
+    ("while", "num_out_data", "0", r"\d new loop variables for \d"),
+    ("while", "cond_input_locs", "[]", "the locations do not fit the sub-graphs' inputs"),
+    ("cond", "then_input_locs", "[]", "the locations do not fit the sub-graphs' inputs"),
+])  # fmt: skip
+def test_each_damage_is_told(name, key, text, words):
+    document = copy.deepcopy(DOCUMENTS[name])
+    node = next(n for n in document["nodes"] if "subgraphs" in n)
+    node["attrs"][key] = text
+    with pytest.raises(FileFormatError, match=words) as refused:
+        sym.load_json(json.dumps(document))
+    assert node["name"] in str(refused.value)
