@@ -34,6 +34,7 @@ from .switch import (
     wait_for,
     without_own_frames,
 )
+from .workers import Workers
 
 __all__ = ["Flusher", "Hub", "Group", "Handle", "run_fibers", "park", "in_fiber", "current_hub", "fork"]
 
@@ -113,14 +114,15 @@ class Hub:
     (4, 6)
     """
 
-    __slots__ = ("flusher", "kind", "make", "greenlets", "grad", "flushes", "parked", "running", "ready", "urgent",
+    __slots__ = ("flusher", "kind", "make", "workers", "grad", "flushes", "parked", "running", "ready", "urgent",
                  "_open", "waiting")
 
     def __init__(self, flusher: Flusher, kind: str | None = None) -> None:
         self.flusher = flusher
         self.kind = backend() if kind is None else kind
         self.make: Callable[..., Any] = GreenletFiber if self.kind == "greenlet" else ThreadFiber
-        self.greenlets: Any = greenlets() if self.kind == "greenlet" else None
+        module = greenlets() if self.kind == "greenlet" else None
+        self.workers: Any = None if module is None else Workers(module)
         self.grad = torch_grad_enabled()  # torch's grad mode wherever control is handed over
         self.flushes = self.parked = 0
         self.running: Any = None  # the fiber that was entered last

@@ -173,14 +173,16 @@ class GreenletFiber(Fiber):
 
     def enter(self) -> None:
         """Switch to the greenlet, which begins with the context it was given."""
+        workers = self.hub.workers
         if self.greenlet is None:
-            module = self.hub.greenlets
-            self.greenlet, self.current = module.greenlet(self.body), module.getcurrent
-            self.greenlet.gr_context = self.context
-        self.greenlet.switch()
+            self.greenlet, self.current = workers.take(self.context), workers.here
+            self.greenlet.switch(self)
+        else:
+            self.greenlet.switch()
         last = self.hub.running
         if last.done:
-            last.greenlet = None
+            worker, last.greenlet = last.greenlet, None
+            workers.give(worker)
 
     def hand_over(self) -> None:
         """Switch to the fiber that is next; to the hub when there is none, or when it must begin one or end one.

@@ -1,6 +1,7 @@
 /* Writing one call down: its references go to the queue of its signature, and futures come back.
 
    Futures are not tracked by the garbage collector: they are many, and nothing that they lead to leads back to them.
+   Memory of those that are let go is kept for the next ones, as the interpreter does for its own small objects.
 
    Not here: how the call was found (recorder.c). */
 #ifndef GLUEBALL_APPEND_H
@@ -60,17 +61,51 @@ typedef struct {
 
 static PyTypeObject *recorder_type;
 
+#if defined(Py_GIL_DISABLED) || defined(Py_TRACE_REFS)
+enum { MOST_SPARE = 0 };
+#else
+enum { MOST_SPARE = 8192 };
+#endif
+static PyObject *spare[MOST_SPARE + 1]; /* futures that were let go: untracked, their slots empty, their type held */
+static Py_ssize_t spares;
+
+/* Let a future go; in the place of the class's own way, which has to find out what there is in it. */
+static void future_dealloc(PyObject *self)
+{
+    PyTypeObject *type = known.future;
+    PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, future_dealloc)
+    if (*(PyObject **)((char *)self + type->tp_weaklistoffset) != NULL)
+        PyObject_ClearWeakRefs(self);
+    PyObject *held[] = {slot(self, in_future.folder), slot(self, in_future.ref), slot(self, in_future.kind),
+                        slot(self, in_future.value), slot(self, in_future.state), slot(self, in_future.tensor),
+                        slot(self, in_future.ctx)};
+    if (spares < MOST_SPARE) {
+        memset((char *)self + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
+        spare[spares++] = self;
+    } else {
+        type->tp_free(self);
+        Py_DECREF(type);
+    }
+    for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++)
+        Py_XDECREF(held[i]); /* last: what is let go may come back here */
+    Py_TRASHCAN_END
+}
+
 static PyObject *make_future(PyObject *folder, int64_t ref, PyObject *kind, PyObject *state)
 {
-    PyObject *number = PyLong_FromLongLong(ref);
+    PyObject *number = PyLong_FromLongLong(ref), *made;
     if (number == NULL)
         return NULL;
-    PyObject *made = known.future->tp_alloc(known.future, 0);
-    if (made == NULL) {
+    if (spares) {
+        made = spare[--spares];
+        _Py_NewReference(made);
+    } else if ((made = known.future->tp_alloc(known.future, 0)) != NULL) {
+        PyObject_GC_UnTrack(made);
+    } else {
         Py_DECREF(number);
         return NULL;
     }
-    PyObject_GC_UnTrack(made);
     fill(made, in_future.folder, folder);
     *(PyObject **)((char *)made + in_future.ref) = number;
     fill(made, in_future.kind, kind);

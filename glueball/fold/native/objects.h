@@ -22,6 +22,7 @@ static struct {
     PyObject *fiber_here, *device, *stop, *grad_enabled, *set_grad;
     PyObject *numbers[MOST_NOTED]; /* stand for lists of so many children in noted forms */
     PyObject *operators, *outside; /* op -> its class as an integer; (ctx, dtype, shape, ragged) -> Kind */
+    PyObject *small;               /* dtype -> scalars of small whole numbers, by number */
 } known;
 static struct { Py_ssize_t folder, ref, kind, value, state, tensor, ctx; } in_future;
 static struct { Py_ssize_t signature, kinds, rows, structure, together, sizes, vectors, others; } in_call;

@@ -68,6 +68,14 @@ static int take_over(PyTypeObject *type, PyMethodDef *method)
     return failed;
 }
 
+/* Whether an object of a class is what it is known to be, for future_dealloc: seven slots and weak references. */
+static int holds_nothing_else(const PyTypeObject *type)
+{
+    Py_ssize_t inside = type->tp_weaklistoffset > 0; /* from Python 3.12 on they stand before the object */
+    return type->tp_weaklistoffset && !type->tp_dictoffset && type->tp_finalize == NULL && type->tp_del == NULL &&
+           type->tp_basicsize == (Py_ssize_t)(sizeof(PyObject) + (7 + (size_t)inside) * sizeof(PyObject *));
+}
+
 /* setup(**objects): be told what there is (see recording.py), and take over what loops of a program do most. */
 static PyObject *set_up(PyObject *self, PyObject *args, PyObject *objects)
 {
@@ -75,6 +83,8 @@ static PyObject *set_up(PyObject *self, PyObject *args, PyObject *objects)
     if (done != NULL && (take_over(known.future, &item_method) || take_over(known.future, &scalar_method) ||
                          take_over(known.future, &number_method) || take_over(known.block, &call_method)))
         Py_CLEAR(done);
+    if (done != NULL && holds_nothing_else(known.future))
+        known.future->tp_dealloc = future_dealloc; /* the class is final: no other one inherits this */
     return done;
 }
 
@@ -207,6 +217,7 @@ PyMODINIT_FUNC PyInit__recorder(void)
     if (make_names())
         return NULL;
     if ((known.operators = PyDict_New()) == NULL || (known.outside = PyDict_New()) == NULL ||
+        (known.small = PyDict_New()) == NULL ||
         PyType_Ready(&IntsType) < 0 || PyType_Ready(&QueueType) < 0 || PyType_Ready(&RecorderType) < 0 ||
         PyType_Ready(&RoundsType) < 0)
         return NULL;

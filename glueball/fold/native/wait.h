@@ -9,6 +9,9 @@
 #ifndef GLUEBALL_WAIT_H
 #define GLUEBALL_WAIT_H
 #include "append.h"
+#include <math.h>
+
+enum { SMALL = 64 };
 
 static int is_number(PyObject *value)
 {
@@ -137,17 +140,39 @@ static PyObject *future_number(PyObject *self, PyObject *none)
     return value == NULL ? NULL : Py_NewRef(is_number(value) ? value : Py_None);
 }
 
+/* Return a number as a scalar of NumPy's. Small whole ones, what programs decide by, are made once per type. */
+static PyObject *scalar_of(PyObject *dtype, PyObject *value)
+{
+    double number = PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) : -1.0;
+    Py_ssize_t whole = number >= 0 && number < SMALL && !signbit(number) ? (Py_ssize_t)number : -1;
+    PyObject *row = NULL, *scalar = NULL;
+    if (whole >= 0 && (double)whole == number) {
+        if ((row = PyDict_GetItemWithError(known.small, dtype)) == NULL) {
+            if (PyErr_Occurred() || (row = PyTuple_New(SMALL)) == NULL)
+                return NULL;
+            int failed = PyDict_SetItem(known.small, dtype, row);
+            Py_DECREF(row);
+            if (failed)
+                return NULL;
+        }
+        if ((scalar = PyTuple_GET_ITEM(row, whole)) != NULL)
+            return Py_NewRef(scalar);
+    }
+    PyObject *type = PyDict_GetItemWithError(known.scalars, dtype);
+    scalar = type == NULL ? NULL : PyObject_CallOneArg(type, value);
+    if (row != NULL && scalar != NULL)
+        PyTuple_SET_ITEM(row, whole, Py_NewRef(scalar));
+    return scalar;
+}
+
 static PyObject *future_asscalar(PyObject *self, PyObject *none)
 {
     (void)none;
     PyObject *value = value_of(self);
     if (value == NULL)
         return NULL;
-    PyObject *scalar = is_number(value) ? PyDict_GetItemWithError(known.scalars,
-                                                                  slot(slot(self, in_future.kind), in_kind.dtype)) : NULL;
-    if (scalar != NULL)
-        return PyObject_CallOneArg(scalar, value);
-    return PyErr_Occurred() ? NULL : PyObject_CallOneArg(known.asscalar, self);
+    PyObject *scalar = is_number(value) ? scalar_of(slot(slot(self, in_future.kind), in_kind.dtype), value) : NULL;
+    return scalar != NULL || PyErr_Occurred() ? scalar : PyObject_CallOneArg(known.asscalar, self);
 }
 
 #endif
