@@ -20,7 +20,8 @@ from .elementwise import _relu_backward, _sigmoid_backward, _tanh_backward
 from .opdef import REQUIRED, Grad, Tensor, Training, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.infer import elementwise, same_shape
-from .rules.layers import Probing
+from .rules.layers import Probing, formula
+from .rules.shapes import like_data_and_slopes
 
 _functional = torch.nn.functional
 _SOFTPLUS_EDGE = 30.0  # beyond it log(1 + e**x) is x to the last bit of float32 and to 1e-13 in float64
@@ -315,7 +316,10 @@ def _np_prelu_backward(g: np.ndarray, x: np.ndarray, gamma: np.ndarray) -> tuple
 
 
 @operator(
-    outputs=2, gradient=from_kernel, check=check(S(A(2, 3, 2), A(2, 3, 2), A(3, low=0.1)), ref=_np_prelu_backward)
+    outputs=2,
+    infer=formula(like_data_and_slopes),
+    gradient=from_kernel,
+    check=check(S(A(2, 3, 2), A(2, 3, 2), A(3, low=0.1)), ref=_np_prelu_backward),
 )
 def _prelu_backward(grad: Tensor, data: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the gradients of LeakyReLU(act_type="prelu") for data and gamma."""

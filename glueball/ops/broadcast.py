@@ -22,7 +22,7 @@ from .rules.check import A, Check, S, binary, check
 from .rules.emit import text
 from .rules.infer import broadcast_shapes, broadcasting, elementwise
 from .rules.layers import formula
-from .rules.shapes import target
+from .rules.shapes import stretched, target
 
 
 def same_dtype(where: str, lhs: Tensor, rhs: Tensor) -> None:
@@ -312,6 +312,7 @@ _power_array.grad(_power_gradient)
 
 
 @operator(
+    infer=formula(stretched),
     gradient=from_kernel,
     check=check(
         S(A(2, 3), A(2, 3, low=0.3), A(2, 3)),
@@ -328,6 +329,7 @@ def _power_backward_base(grad: Tensor, base: Tensor, exponent: Tensor) -> Tensor
 
 
 @operator(
+    infer=formula(stretched),
     gradient=from_kernel,
     check=check(
         S(A(2, 3), A(2, 3, low=0.3), A(2, 3)),

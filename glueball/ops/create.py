@@ -19,6 +19,8 @@ from .opdef import REQUIRED, OpDef, Tensor, TensorType, operator
 from .rules.check import S, check
 from .rules.grad import zero
 from .rules.infer import InferRule
+from .rules.layers import formula
+from .rules.shapes import counted, identity
 
 
 @final
@@ -95,6 +97,7 @@ def _np_arange(
 
 
 @operator(
+    infer=formula(counted),
     gradient=zero,
     check=check(
         S(start=5.0),
@@ -129,6 +132,7 @@ def _arange(
 
 
 @operator(
+    infer=formula(counted),
     gradient=zero,
     check=check(
         S(start=0.0, stop=1.0, num=5),
@@ -159,6 +163,7 @@ def _linspace(
 
 
 @operator(
+    infer=formula(identity),
     gradient=zero,
     check=check(
         S(N=3),

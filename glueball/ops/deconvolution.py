@@ -18,7 +18,8 @@ from .attributes import Shape
 from .convolution import CHANNELS_LAST, LAYOUTS, _convolution_backward, as_tuple, fill_shapes, misfit, per_axis
 from .opdef import REQUIRED, Grad, Tensor, Value, operator
 from .rules.check import A, S, check
-from .rules.layers import probing
+from .rules.layers import Probing
+from .rules.shapes import deconvolved
 
 _TRANSPOSED: Mapping[int, Any] = {3: torch.conv_transpose1d, 4: torch.conv_transpose2d, 5: torch.conv_transpose3d}
 
@@ -83,7 +84,7 @@ def _np_deconvolution(
 
 @operator(
     when={"bias": lambda a: not a["no_bias"]},
-    infer=probing,
+    infer=Probing(result=deconvolved),
     check=check(
         S(A(2, 3, 4), A(3, 4, 3), kernel=(3,), num_filter=4, stride=(2,)),
         S(

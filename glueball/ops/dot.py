@@ -18,7 +18,7 @@ from .broadcast import same_dtype
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.layers import formula
-from .rules.shapes import batch_product, matrix_product
+from .rules.shapes import batch_product, heads_averaged, heads_scored, matrix_product
 from .shape_ops import _reshape_to, product
 
 
@@ -269,6 +269,7 @@ def _self_scores(qkv: Any, heads: int) -> Any:
 
 @operator(
     name="_contrib_interleaved_matmul_selfatt_qk",
+    infer=formula(heads_scored),
     gradient=from_kernel,
     check=check(S(A(5, 2, 24), heads=2), ref=_self_scores, errors=[((A(5, 2, 20),), {"heads": 3}, "heads")]),
 )
@@ -286,6 +287,7 @@ def _self_values(qkv: Any, attention: Any, heads: int) -> Any:
 
 @operator(
     name="_contrib_interleaved_matmul_selfatt_valatt",
+    infer=formula(heads_averaged(3)),
     gradient=from_kernel,
     check=check(S(A(5, 2, 24), A(4, 5, 5), heads=2), ref=_self_values),
 )
@@ -301,6 +303,7 @@ def _cross_scores(queries: Any, keys_values: Any, heads: int) -> Any:
 
 @operator(
     name="_contrib_interleaved_matmul_encdec_qk",
+    infer=formula(heads_scored),
     gradient=from_kernel,
     check=check(S(A(5, 2, 8), A(3, 2, 16), heads=2), ref=_cross_scores),
 )
@@ -318,6 +321,7 @@ def _cross_values(keys_values: Any, attention: Any, heads: int) -> Any:
 
 @operator(
     name="_contrib_interleaved_matmul_encdec_valatt",
+    infer=formula(heads_averaged(2)),
     gradient=from_kernel,
     check=check(S(A(3, 2, 16), A(4, 5, 3), heads=2), ref=_cross_values),
 )

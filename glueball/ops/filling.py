@@ -6,7 +6,7 @@ constant. Stretching axes of size 1 is in broadcast.py, changes of shape in shap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from .attributes import Shape
 from .broadcast import _axes_of
 from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
 from .rules.check import A, S, check
+from .rules.layers import formula
+from .rules.shapes import on_diagonal
 from .shape_ops import _reshape_to, one_axis, product
 
 # -- repetition ------------------------------------------------------------------------------------------------------
@@ -146,9 +148,16 @@ def _np_pad(x: np.ndarray, mode: str, pad_width: Any, constant_value: float = 0.
     return np.pad(x, pairs, mode=how, **options)
 
 
+def _padded(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Sequence[Any]) -> Any:
+    """The type of Pad's result."""
+    pairs = _pairs("Pad", attrs["mode"], attrs["pad_width"], shapes[0])
+    return [(tuple(before + size + after for size, (before, after) in zip(shapes[0], pairs)), dtypes[0])]
+
+
 @operator(
     aliases=("pad",),
     method=True,
+    infer=formula(_padded),
     check=check(
         S(A(1, 2, 3, 4), mode="constant", pad_width=(0, 0, 0, 0, 1, 2, 2, 1), constant_value=2.5),
         S(A(1, 2, 3, 4), mode="edge", pad_width=(0, 0, 0, 0, 1, 2, 2, 1)),
@@ -236,6 +245,7 @@ def _np_diag(x: np.ndarray, k: int = 0, axis1: int = 0, axis2: int = 1) -> np.nd
 @operator(
     view="copy",
     method=True,
+    infer=formula(on_diagonal),
     check=check(
         S(A(3)),
         S(A(3), k=1),

@@ -18,8 +18,8 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .normalization import along, fill_channels, misfit, numpy_normalize
 from .opdef import REQUIRED, Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
-from .rules.layers import Probing, formula, probing
-from .rules.shapes import like_data_and_gains, like_first
+from .rules.layers import Probing, formula
+from .rules.shapes import groups_normalised, like_data_and_gains, like_first
 
 
 # -- InstanceNorm, GroupNorm -------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def _np_instance_norm(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: f
 @operator(
     outputs=3,
     visible=1,
-    infer=probing,
+    infer=Probing(result=groups_normalised),
     check=check(
         S(A(2, 3, 4), A(3), A(3)),
         S(A(2, 3, 4, 2), A(3), A(3), eps=1e-5),
@@ -86,7 +86,7 @@ def _np_group_norm(
     outputs=3,
     visible=lambda a: 3 if a["output_mean_var"] else 1,
     output_names=("output", "mean", "std"),
-    infer=probing,
+    infer=Probing(result=groups_normalised),
     check=check(
         S(A(2, 4, 3), A(2), A(2), num_groups=2),
         S(A(2, 3, 2, 2), A(1), A(1), eps=1e-3),

@@ -22,7 +22,7 @@ from .rules.check import A, S, check
 from .rules.grad import zero
 from .rules.infer import InferRule, unify
 from .rules.layers import formula
-from .rules.shapes import picked, taken, target
+from .rules.shapes import hot, picked, taken, target
 from .shape_ops import one_axis
 
 _MODES = ("clip", "wrap", "raise")
@@ -358,6 +358,7 @@ def _np_one_hot(
 
 
 @operator(
+    infer=formula(hot),
     method=True,
     gradient=zero,
     check=check(
@@ -405,6 +406,15 @@ class _WhereShapes(InferRule):
             TensorType(shape, x.dtype or dtype),
             TensorType(shape, y.dtype or dtype),
         ], [both]
+
+    def forward(
+        self, op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool
+    ) -> list[TensorType]:
+        """Return the choices' type, where the condition fits."""
+        condition, x, y = ins
+        if x == y and x.shape is not None and condition.shape in (x.shape, x.shape[:1]):
+            return [x]
+        return super().forward(op, attrs, ins, training)
 
 
 def _np_where(condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

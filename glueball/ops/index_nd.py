@@ -19,6 +19,8 @@ from .opdef import REQUIRED, Grad, Tensor, Value, operator, unsupported
 from .passing import zeros_like
 from .rules.check import A, S, check
 from .rules.grad import zero
+from .rules.layers import formula
+from .rules.shapes import places_taken, target
 from .shape_ops import one_axis
 
 
@@ -42,6 +44,7 @@ def _np_places(indices: np.ndarray) -> tuple[np.ndarray, ...]:
 
 @operator(
     nondiff=("indices",),
+    infer=formula(places_taken),
     check=check(
         S(A(2, 3, 4), np.array([[0, 1, 1], [1, -1, -1]])),
         S(A(2, 3), np.array([[0, 1], [1, 2]])),
@@ -70,6 +73,7 @@ def _np_scatter_add(g: np.ndarray, indices: np.ndarray, shape: Any) -> np.ndarra
 
 
 @operator(
+    infer=formula(target),
     nondiff=("indices",),
     aliases=("_backward_gather_nd",),
     check=check(S(A(3, 4), np.array([[0, 1, 1], [1, 2, 2]]), shape=(2, 3, 4)), ref=_np_scatter_add),

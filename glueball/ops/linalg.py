@@ -21,6 +21,8 @@ from ..base.errors import DTypeError, MXNetError, ShapeError, explain
 from .opdef import Tensor, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.infer import same_shape
+from .rules.layers import formula
+from .rules.shapes import on_diagonal, squared
 
 
 def _verify(where: str, *matrices: Tensor, square: bool = False) -> None:
@@ -149,6 +151,7 @@ def _linalg_gemm(
 
 @operator(
     aliases=("linalg_syrk",),
+    infer=formula(squared),
     gradient=from_kernel,
     check=check(
         S(A(2, 3)),
@@ -488,6 +491,7 @@ def _linalg_extractdiag(A: Tensor, offset: int = 0) -> Tensor:
 
 @operator(
     aliases=("linalg_makediag",),
+    infer=formula(on_diagonal),
     gradient=from_kernel,
     check=check(S(A(3)), S(A(2, 3), offset=1), S(A(2, 3), offset=-1), ref=_np_makediag),
 )

@@ -18,6 +18,8 @@ from .attributes import DType, Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, operator
 from .rules.check import A, S, check
 from .rules.grad import zero
+from .rules.layers import formula
+from .rules.shapes import rows_gathered, target
 from .shape_ops import _reshape_to, one_axis, product
 
 
@@ -82,6 +84,7 @@ def _np_scatter_rows(x: np.ndarray, rows: np.ndarray, shape: Any, axis: int = -1
 
 
 @operator(
+    infer=formula(target),
     nondiff=("rows",),
     check=check(S(A(2, 2), np.array([[3, 0], [1, 2]], dtype=np.float32), shape=(2, 4)), ref=_np_scatter_rows),
 )
@@ -96,6 +99,7 @@ def _(c: Grad) -> Value:
 
 
 @operator(
+    infer=formula(rows_gathered),
     nondiff=("rows",),
     check=check(
         S(A(2, 4), np.array([[3, 0], [1, 2]], dtype=np.float32)),

@@ -18,7 +18,8 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .opdef import Grad, Tensor, Value, from_kernel, operator, unsupported
 from .rules.check import A, S, check
 from .rules.infer import same_shape
-from .rules.layers import formula, probing
+from .rules.layers import Probing, formula
+from .rules.shapes import alike, labelled
 from .softmax import check_labels
 
 _NO_SECOND = unsupported(
@@ -60,7 +61,7 @@ _CLASSES = np.array([0.0, 3.0, 1.0])
     aliases=("Softmax",),
     own_gradient=True,
     nondiff=("label",),
-    infer=probing,
+    infer=Probing(result=labelled),
     check=check(
         S(A(3, 4), _CLASSES, grad=False),
         S(A(2, 3, 4), A(2, 4, ints=3), multi_output=True, grad=False),
@@ -238,7 +239,7 @@ def _regression(name: str, kind: str) -> dict[str, Any]:
     return {
         "own_gradient": True,
         "nondiff": ("label",),
-        "infer": probing,
+        "infer": Probing(result=alike),
         "filler": _regression_fill,
         "gradient": _regression_gradient(kind),
         "check": check(*samples, ref=reference, errors=[((A(3, 4), A(3, 3)), {}, r"label of shape \(3, 4\)")]),
@@ -308,7 +309,7 @@ def _regression_backward(output: Tensor, label: Tensor, grad_scale: float = 1.0,
 @operator(
     own_gradient=True,
     nondiff=("label",),
-    infer=probing,
+    infer=Probing(result=labelled),
     check=check(
         S(A(3, 4), _CLASSES, grad=False),
         ref=lambda x, label, **_: x,

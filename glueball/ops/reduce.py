@@ -24,7 +24,7 @@ from .passing import Cast
 from .rules.check import A, Check, S, check
 from .rules.grad import zero
 from .rules.layers import formula
-from .rules.shapes import reduced
+from .rules.shapes import reduced, stretched
 from .shape_ops import _reshape_to, product, reverse, several_axes
 
 
@@ -378,6 +378,7 @@ def _(c: Grad) -> Value:
 
 
 @operator(
+    infer=formula(stretched),
     check=check(
         S(A(2, 3), A(2, 3, low=0.5)),
         S(np.array([1.0, 2.0]), np.array([0.0, 2.0]), grad=False),

@@ -16,7 +16,8 @@ from ..base.errors import ArgumentError, ShapeError, explain
 from .opdef import Grad, Tensor, Value, from_kernel, operator
 from .rules.check import A, S, check
 from .rules.infer import same_shape
-from .rules.layers import probing
+from .rules.layers import Probing
+from .rules.shapes import last_step, masked
 
 _SIZED: dict[str, Any] = {
     "when": {"sequence_length": lambda a: a["use_sequence_length"]},
@@ -79,7 +80,7 @@ _MISFIT = ((A(3, 2), A(3)), {"use_sequence_length": True}, r"shape \(2,\)")
 
 @operator(
     **_SIZED,
-    infer=probing,
+    infer=Probing(result=masked),
     check=check(
         S(A(3, 2, 2)),
         S(A(3, 2, 2), _LENGTHS, use_sequence_length=True),
@@ -124,7 +125,7 @@ def _np_last(
 
 @operator(
     **_SIZED,
-    infer=probing,
+    infer=Probing(result=last_step),
     gradient=from_kernel,
     check=check(
         S(A(3, 2, 2)),

@@ -18,7 +18,7 @@ from .attributes import Number, Shape
 from .opdef import REQUIRED, Grad, Tensor, Value, lookup, operator
 from .rules.check import A, S, check
 from .rules.layers import formula
-from .rules.shapes import sliced_window
+from .rules.shapes import sliced_window, target
 from .shape_ops import one_axis, several_axes
 
 
@@ -158,12 +158,13 @@ def _fill_in(whole: Tensor, pieces: Sequence[_Piece], value: Any) -> Tensor:
 
 
 @operator(
+    infer=formula(target),
     check=check(
         S(A(2, 2), shape=(4, 5), begin=(1, 2), end=(3, 4)),
         S(A(3, 3), shape=(4, 5), begin=(3, 0), end=(0, 5), step=(-1, 2)),
         S(A(0, 5), shape=(4, 5), begin=(2,), end=(2,)),
         ref=_np_slice_into,
-    )
+    ),
 )
 def _slice_into(
     grad: Tensor, shape: Shape = REQUIRED, begin: Shape = REQUIRED, end: Shape = REQUIRED, step: Shape = ()

@@ -24,13 +24,14 @@ from operator_matrix import (
     tensors_of,
     visible,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from glueball import nd, sym
 from glueball.base.context import cpu
 from glueball.base.errors import MXNetError
 from glueball.dispatch import invoke
 from glueball.ops.opdef import TABLE, OpDef, TensorType
-from glueball.ops.rules.infer import complete
+from glueball.ops.rules.infer import complete, most_elements
 from glueball.symbol.compose import compose
 
 every_sample = pytest.mark.parametrize(("op", "index"), list(cases()), ids=name_of)
@@ -71,6 +72,32 @@ def test_inferred_is_real(op: OpDef, index: int) -> None:
     unknown = [TensorType()] * len(real)
     _, found = complete(op, op.typed(sample.attrs), types, unknown, sample.training)
     assert [(t.shape, t.dtype) for t in found] == [(tuple(t.shape), t.dtype) for t in real]
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many elements the largest array has that a kernel makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, (tuple, list)) else [found]:
+            if isinstance(one, torch.Tensor):
+                self.elements = max(self.elements, one.untyped_storage().nbytes() // one.element_size())
+        return found
+
+
+@every_sample
+def test_memory_of_a_kernel_is_known_before_it_runs(op: OpDef, index: int) -> None:
+    if op.dynamic or type(op.infer).__name__ == "Formula":
+        pytest.skip("its shape is not asked by running it")
+    sample = op.check.samples[index]
+    tensors = tensors_of(make_inputs(sample, np.float32))
+    types = [TensorType(tuple(t.shape), t.dtype) for t in tensors if t is not None]
+    attrs = op.typed(sample.attrs)
+    with Largest() as made:
+        op.kernel(*tensors, **attrs, **({"training": sample.training} if op.takes_training else {}))
+    assert made.elements <= 8 + 2 * most_elements(op, attrs, types)
 
 
 @every_sample

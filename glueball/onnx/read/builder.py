@@ -22,10 +22,11 @@ from ...ops.opdef import TensorType, lookup
 from ...symbol.graph import Node, Value
 from ...symbol.infer import UNKNOWN, infer_node
 from .held import FOLDED, Held, Refused, Shape, Varies, common
+from .tensors import Array
 
 __all__ = ["Builder"]
 
-_BUDGET = 4 * FOLDED  # elements that are computed for one model in all
+_BUDGET = 8 * FOLDED  # elements that are made while one model is read, in all: 128 MiB at 8 bytes each
 
 
 @final
@@ -38,6 +39,7 @@ class Builder:
         self.origin, self.hint = "", "value"
         self._names: set[str] = set(variables)
         self._spent = 0
+        self._stored: dict[int, tuple[Array, Held]] = {}
 
     # -- values --------------------------------------------------------------------------------------------------------
     def fresh(self, wanted: str) -> str:
@@ -55,6 +57,26 @@ class Builder:
         rows = [arrays] * self.worlds if isinstance(arrays, np.ndarray) else list(arrays)
         kind = as_torch(dtype or rows[0].dtype.name)
         return Held([TensorType(tuple(row.shape), kind) for row in rows], rows, weight=weight)
+
+    def stored(self, array: Array) -> Held:
+        """Return an array of the file as a value; the same one each time, however often a loop comes by."""
+        if id(array) not in self._stored:
+            self._stored[id(array)] = array, self.known(array.data, array.dtype)
+        return self._stored[id(array)][1]
+
+    def affordable(self, count: int, most: int = FOLDED) -> int:
+        """Return a number of elements that a rule is going to make.
+
+        Raises
+        ------
+        Refused
+            No honest model makes so many while it is read, at once or in all.
+        """
+        if count > most or self._spent + count > _BUDGET:
+            raise Refused(f"{count} numbers would have to be made while the model is read (at most {most} at once, "
+                          f"and {_BUDGET} for a model)")
+        self._spent += count
+        return count
 
     def place(self, held: Held) -> Value:
         """Return where a value is in the graph; a known one becomes a parameter or a constant."""

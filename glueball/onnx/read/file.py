@@ -7,7 +7,7 @@ are used and only once, and opsets are ones whose meaning is known. What the ope
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ...base.errors import MXNetError, UnsupportedError, explain
-from .tensors import Array, array_of, element_name, refusal, shape_of
+from .tensors import Array, Beside, array_of, element_name, refusal, shape_of
 
 __all__ = ["OPSETS", "Declared", "Model", "Source", "checked_nodes", "open_model"]
 
@@ -96,10 +96,11 @@ def _checked(proto: onnx.ModelProto, directory: str | None, name: str) -> Model:
         raise UnsupportedError(explain(name, "Sparse weights are not supported.",
                                        received=graph.sparse_initializer[0].values.name))
     weights: dict[str, Array] = {}
+    beside = Beside(directory)
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in weights:
             raise refusal(name, "A weight has no name, or that of another.", tensor.name)
-        weights[tensor.name] = array_of(tensor, directory, f"weight {tensor.name!r}")
+        weights[tensor.name] = array_of(tensor, beside, f"weight {tensor.name!r}")
     proto = _with_own_states(proto, weights)
     graph = proto.graph
     inputs = [_declared(value) for value in graph.input if value.name not in weights]
@@ -186,8 +187,8 @@ def checked_nodes(nodes: Iterable[onnx.NodeProto], outputs: Sequence[str], known
             raise refusal(where, "Nothing makes this output.", value)
 
 
-def attribute_of(attribute: onnx.AttributeProto, model_directory: str | None, where: str) -> Any:
-    """Return the value of an attribute: number, text, list, Array, or a graph as it stands."""
+def attribute_of(attribute: onnx.AttributeProto, array: Callable[[onnx.TensorProto, str], Array], where: str) -> Any:
+    """Return the value of an attribute: number, text, list, Array (which `array` reads), or a graph as it stands."""
     kinds = onnx.AttributeProto
     kind = attribute.type
     if kind == kinds.FLOAT:
@@ -197,7 +198,7 @@ def attribute_of(attribute: onnx.AttributeProto, model_directory: str | None, wh
     if kind == kinds.STRING:
         return attribute.s.decode("utf-8", "replace")
     if kind == kinds.TENSOR:
-        return array_of(attribute.t, model_directory, where)
+        return array(attribute.t, where)
     if kind == kinds.GRAPH:
         return attribute.g
     if kind == kinds.FLOATS:

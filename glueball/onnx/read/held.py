@@ -17,7 +17,7 @@ from ...base import dtype as dtypes
 from ...ops.opdef import TensorType
 from ...symbol.graph import Value
 
-__all__ = ["FOLDED", "Held", "Needs", "Refused", "Shape", "Varies", "affordable", "common"]
+__all__ = ["FOLDED", "Held", "Needs", "Refused", "Shape", "Varies", "common"]
 
 Shape: TypeAlias = tuple[int, ...]
 T = TypeVar("T")
@@ -27,13 +27,6 @@ FOLDED = 2**21  # elements: sizes, indices, masks of sequences; larger results a
 
 class Refused(Exception):
     """This node cannot be expressed; the text says why."""
-
-
-def affordable(count: int) -> int:
-    """Return a number of elements that are made while a model is read; Refused where no honest model has so many."""
-    if count > FOLDED:
-        raise Refused(f"{count} numbers would have to be made while the model is read")
-    return count
 
 
 class Varies(Exception):

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import GraphProto
 
 from .builder import Builder
-from .held import Held, Needs, Refused, Shape, common
+from .held import FOLDED, Held, Needs, Refused, Shape, common
 from .tensors import Array
 
 __all__ = ["IMPORTERS", "Importer", "Step", "reads"]
@@ -122,6 +122,10 @@ class Step:
         if not isinstance(graph, GraphProto):
             raise Refused(f"its attribute {name} must be a graph")
         return self.around(graph, given)
+
+    def affordable(self, count: int, most: int = FOLDED) -> int:
+        """Return a number of elements that are made while the model is read; Refused where they are too many."""
+        return self.builder.affordable(count, most)
 
     # -- writing -------------------------------------------------------------------------------------------------------
     def call(self, name: str, *inputs: Held | None, **attrs: Any) -> Held:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from onnx import TensorProto
 
 from ...base.errors import FileFormatError, UnsupportedError, explain
 
-__all__ = ["ELEMENTS", "Array", "array_of", "element_name", "refusal", "shape_of"]
+__all__ = ["ELEMENTS", "Array", "Beside", "array_of", "element_name", "refusal", "shape_of"]
 
 MAX_AXES = 32
 
@@ -80,15 +80,52 @@ def shape_of(dims: Any, where: str) -> tuple[int, ...]:
     return shape
 
 
-def array_of(tensor: onnx.TensorProto, directory: str | None, where: str) -> Array:
+@final
+class Beside:
+    """The files beside a model: where they lie, and how many of their bytes one reading has taken.
+
+    A few bytes of a model can name the same gigabyte over and over, so what is taken is bounded by what is there.
+    """
+
+    def __init__(self, directory: str | None) -> None:
+        self.directory = directory
+        self._sizes: dict[str, int] = {}
+        self._taken = 0
+
+    def take(self, path: str, offset: int, length: int, where: str) -> bytes:
+        """Return bytes of a file.
+
+        Raises
+        ------
+        FileFormatError
+            They are not there, or more is taken in all than twice what the files hold.
+        """
+        name = os.path.basename(path)
+        size = self._sizes.setdefault(path, os.path.getsize(path))
+        if offset < 0 or offset + length > size:
+            raise refusal(where, f"{length} bytes are needed.", f"those from byte {offset} of {size} in {name}")
+        self._taken += length
+        if self._taken > 2 * sum(self._sizes.values()):
+            raise refusal(where, "Its numbers, and those of the arrays before it, are the same bytes over and over.",
+                          f"{self._taken} bytes in all from {', '.join(map(os.path.basename, self._sizes))}, "
+                          f"which hold {sum(self._sizes.values())}")
+        with open(path, "rb") as file:
+            file.seek(offset)
+            found = file.read(length)
+        if len(found) != length:
+            raise refusal(where, f"{length} bytes are needed.", f"{len(found)} bytes in {name}")
+        return found
+
+
+def array_of(tensor: onnx.TensorProto, beside: Beside, where: str) -> Array:
     """Return the numbers of a tensor.
 
     Parameters
     ----------
     tensor : TensorProto
         As the file holds it.
-    directory : str or None
-        Where the model lies; weights beside it are read from there. None: the model has no place.
+    beside : Beside
+        The files beside the model.
     where : str
         What the tensor is, for messages.
 
@@ -106,7 +143,7 @@ def array_of(tensor: onnx.TensorProto, directory: str | None, where: str) -> Arr
     if tensor.HasField("segment"):
         raise UnsupportedError(explain(where, "A tensor in segments is not supported."))
     if tensor.data_location == TensorProto.EXTERNAL:
-        flat = np.frombuffer(_external(tensor, directory, count * kind.itemsize, where), kind)
+        flat = np.frombuffer(_external(tensor, beside, count * kind.itemsize, where), kind)
     elif tensor.HasField("raw_data"):
         if len(tensor.raw_data) != count * kind.itemsize:
             raise refusal(where, f"Sizes {shape} of {name} need {count * kind.itemsize} bytes.",
@@ -136,14 +173,14 @@ def _typed(tensor: onnx.TensorProto, name: str, kind: np.dtype[Any], count: int,
     return wide.astype(kind)
 
 
-def _external(tensor: onnx.TensorProto, directory: str | None, length: int, where: str) -> bytes:
+def _external(tensor: onnx.TensorProto, beside: Beside, length: int, where: str) -> bytes:
     """Read the bytes of a tensor from a file beside the model."""
     facts = {entry.key: entry.value for entry in tensor.external_data}
     location = facts.get("location", "")
-    if directory is None:
+    if beside.directory is None:
         raise UnsupportedError(explain(where, "Its numbers lie in another file.", received=location,
                                        fix="give the model's path, so that the file beside it is found"))
-    root = os.path.realpath(directory)
+    root = os.path.realpath(beside.directory)
     path = os.path.realpath(os.path.join(root, location)) if "\0" not in location else ""
     if not location or os.path.isabs(location) or os.path.commonpath([root, path or os.sep]) != root:
         raise refusal(where, "The path of its numbers leaves the model's directory.", location)
@@ -153,12 +190,6 @@ def _external(tensor: onnx.TensorProto, directory: str | None, length: int, wher
         raise refusal(where, "Offset and length of its numbers must be whole numbers.", facts) from None
     if not os.path.isfile(path):
         raise refusal(where, "The file with its numbers is missing.", location)
-    size = os.path.getsize(path)
-    if said != length or offset < 0 or offset + length > size:
-        raise refusal(where, f"{length} bytes are needed.", f"{said} bytes from byte {offset} of {size} in {location}")
-    with open(path, "rb") as file:
-        file.seek(offset)
-        found = file.read(length)
-    if len(found) != length:
-        raise refusal(where, f"{length} bytes are needed.", f"{len(found)} bytes in {location}")
-    return found
+    if said != length:
+        raise refusal(where, f"{length} bytes are needed.", f"{said} bytes from byte {offset} of {location}")
+    return beside.take(path, offset, length, where)

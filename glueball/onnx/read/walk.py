@@ -26,7 +26,7 @@ from .file import Declared, Model, attribute_of, checked_nodes
 from .held import Held, Needs, Refused, Varies
 from .node import Step
 from .operators import IMPORTERS
-from .tensors import refusal
+from .tensors import Array, Beside, array_of, refusal
 
 __all__ = ["Reading", "read", "variables_of", "worlds_of"]
 
@@ -103,7 +103,7 @@ def read(model: Model, data: Mapping[str, Node], parameters: Mapping[str, Node],
     Varies, Needs
         It must be read for one set of sizes, or with the numbers of some inputs.
     """
-    walk = _Walk(model, Builder(len(worlds), parameters), opsets=model.opsets)
+    walk = _Walk(model, Builder(len(worlds), parameters), Beside(model.directory), opsets=model.opsets)
     scope: dict[str, Held | None] = {}
     for name, node in data.items():
         kinds = [TensorType(shapes[name], dtypes.as_torch(dtypes_given[name])) for shapes in worlds]
@@ -135,6 +135,8 @@ class _Walk:
 
     model: Model
     builder: Builder
+    beside: Beside
+    arrays: dict[int, tuple[Any, Array]] = field(default_factory=dict[int, tuple[Any, Array]])
     refusals: list[str] = field(default_factory=list)
     depth: int = 0
     count: int = 0
@@ -201,10 +203,16 @@ class _Walk:
         found: dict[str, Any] = {}
         for one in node.attribute:
             if not one.ref_attr_name:
-                found[one.name] = attribute_of(one, self.model.directory, where)
+                found[one.name] = attribute_of(one, self.array, where)
             elif one.ref_attr_name in self.bound:
                 found[one.name] = self.bound[one.ref_attr_name]
         return found
+
+    def array(self, tensor: Any, where: str) -> Array:
+        """Return the numbers of a tensor among the attributes, or of an inner graph; a loop's turns share them."""
+        if id(tensor) not in self.arrays:
+            self.arrays[id(tensor)] = tensor, array_of(tensor, self.beside, where)  # held, so that no other has its id
+        return self.arrays[id(tensor)][1]
 
     def function(self, function: Any, ins: Sequence[Held | None], attrs: Mapping[str, Any]) -> list[Held]:
         """Read a function that the model brings along, in the place of its call."""
@@ -215,7 +223,7 @@ class _Walk:
         inside: dict[str, Held | None] = dict(zip(function.input, [*ins, *[None] * len(function.input)]))
         checked_nodes(function.node, function.output, set(inside), self.model.name)
         outside = self.bound, self.opsets
-        defaults = {one.name: attribute_of(one, self.model.directory, function.name)
+        defaults = {one.name: attribute_of(one, self.array, function.name)
                     for one in function.attribute_proto}
         self.bound = {**defaults, **attrs}
         self.opsets = {("" if one.domain == "ai.onnx" else one.domain): int(one.version)
@@ -238,8 +246,7 @@ class _Walk:
             raise Refused(f"its graph takes {len(graph.input)} values and is given {len(given)}")
         inside = ChainMap[str, Any]({}, scope)
         for tensor in graph.initializer:
-            array = attribute_tensor(tensor, self.model)
-            inside[tensor.name] = self.builder.known(array.data, array.dtype)
+            inside[tensor.name] = self.builder.stored(self.array(tensor, f"weight {tensor.name!r}"))
         for declared, held in zip(graph.input, given):
             inside[declared.name] = held
         outputs = [value.name for value in graph.output]
@@ -253,13 +260,6 @@ class _Walk:
         if len(self.refusals) > before:
             raise Refused("its graph holds such operators")
         return found
-
-
-def attribute_tensor(tensor: Any, model: Model) -> Any:
-    """A weight of an inner graph."""
-    from .tensors import array_of
-
-    return array_of(tensor, model.directory, f"weight {tensor.name!r}")
 
 
 def _incomplete(outputs: Sequence[Any]) -> bool:

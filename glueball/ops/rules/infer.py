@@ -7,6 +7,7 @@ each operator's `fill` rule, beneath its definition.
 """
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, final
@@ -71,17 +72,17 @@ class InferRule:
 
 # elements up to which the kernel runs on zeros. The first `meta` tensor imports seconds' worth of torch (its tracer):
 # before that has happened, one run more of the operator than the network makes anyway is the cheaper question
-SMALL, LARGE = 1 << 16, 1 << 23
+SMALL, LARGE = 1 << 16, 1 << 21
 _TRACER = "torch._dynamo"
+_TWICE = ("scale", "size", "max_displacement", "pad_size")  # attributes that count along two axes
+_NO_SIZES = ("workspace",)
 
 
 def kernel_on_meta(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType], training: bool) -> list[TensorType]:
     """Run the kernel on stand-ins and read the types of the results off: zeros where that is cheap, `meta` tensors
     otherwise.
     """
-    limit = SMALL if _TRACER in sys.modules else LARGE
-    elements = sum(_size(t.shape) for t in ins)
-    if not op.random and elements <= limit and not _asks_for_much(op, attrs, elements):
+    if not op.random and most_elements(op, attrs, ins) <= (SMALL if _TRACER in sys.modules else LARGE):
         try:
             return _run_on(op, attrs, [_zeros(t, op.view is not None) for t in ins], training)
         except MXNetError:
@@ -98,27 +99,27 @@ def _zeros(kind: TensorType, once: bool) -> torch.Tensor:
     return torch.zeros((), dtype=kind.dtype).expand(shape) if once else torch.zeros(shape, dtype=kind.dtype)
 
 
-def _asks_for_much(op: OpDef, attrs: Mapping[str, Any], elements: int) -> bool:
-    """Whether numbers in the attributes may make the result far larger than the inputs: they can come from a file, and
-    a file must not decide how much is allocated.
+def most_elements(op: OpDef, attrs: Mapping[str, Any], ins: Sequence[TensorType]) -> float:
+    """Return how many elements an operator that is asked by running it may at most make of inputs: shapes and numbers
+    in attributes come from files, and a file must not decide how much is allocated.
+
+    All elements of one input with all of another (an outer product), as many times as the numbers among the attributes
+    say; a view makes none. Operators that pair the elements of one input (linalg.syrk) have a formula instead.
     """
-    factor = 1
-    for value in attrs.values():
-        numbers = value if isinstance(value, tuple) else (value,)
-        factor = max(factor, _size(max(abs(n), 1) for n in numbers if type(n) is int))
-    return factor > LARGE or (factor > 64 and len(op.inputs) == 1 and factor * elements > LARGE << 5)
+    sizes = [max(math.prod(_complete(t)), 1) for t in ins]
+    if op.view is not None:
+        return sum(sizes)
+    most = float(math.prod(sizes))
+    for name, value in attrs.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and name not in _NO_SIZES and abs(number) > 1:
+                most *= abs(number) ** (2 if name in _TWICE else 1)
+    return most
 
 
 def _complete(type_: TensorType) -> tuple[int, ...]:
     """Return a shape that is known to be complete."""
     return tuple(size for size in type_.shape or () if size is not None)
-
-
-def _size(shape: Any) -> int:
-    size = 1
-    for s in shape:
-        size *= s
-    return size
 
 
 def _run_on(op: OpDef, attrs: Mapping[str, Any], tensors: Sequence[torch.Tensor], training: bool) -> list[TensorType]:

@@ -121,7 +121,7 @@ def _div(s: Step) -> Held:
     first, second = _two(s)
     if first.is_float:
         return _pair(s, "Div", first, second)
-    if first.fixed and second.fixed:
+    if _both_fixed(s, first, second):
         rows = [_truncated(x, y) for x, y in zip(first.known or (), second.known or ())]
         return s.builder.known(rows, first.dtype)
     a, b = _wide(s, *_small(first, second))
@@ -129,6 +129,14 @@ def _div(s: Step) -> Held:
     whole = s.call("broadcast_sub", a, rest)  # a multiple of b, so that real numbers divide it to the nearest whole
     found = s.call("broadcast_div", s.cast(whole, "float64"), s.cast(b, "float64"))
     return s.cast(s.call("rint", found), first.dtype)
+
+
+def _both_fixed(s: Step, a: Held, b: Held) -> bool:
+    """Whether the numbers of both are known and so few that what they make together can be, too."""
+    if a.fixed and b.fixed:
+        s.affordable(sum(math.prod(np.broadcast_shapes(x, y)) for x, y in zip(a.shapes, b.shapes)))
+        return True
+    return False
 
 
 def _truncated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -163,7 +171,7 @@ def _many(s: Step) -> Held:
 
 def _remainder(s: Step, a: Held, b: Held, truncated: bool) -> Held:
     """a - b·(a/b), rounded to zero or down."""
-    if a.fixed and b.fixed:
+    if _both_fixed(s, a, b):
         function = np.fmod if truncated else np.mod
         return s.builder.known([np.asarray(function(x, y)) for x, y in zip(a.known or (), b.known or ())], a.dtype)
     found = s.call("broadcast_mod", a, b)  # the sign of the divisor
@@ -377,7 +385,7 @@ def _shrink(s: Step) -> Held:
 def _constant(s: Step) -> Held:
     found = array_attribute(s, "value")
     if found is not None:
-        return s.builder.known(found.data, found.dtype)
+        return s.builder.stored(found)
     for name, kind in (("value_float", "float32"), ("value_floats", "float32"), ("value_int", "int64"),
                        ("value_ints", "int64")):
         if name in s.attrs:

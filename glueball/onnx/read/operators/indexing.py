@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..held import Held, Refused, Shape, affordable
+from ..held import Held, Refused, Shape
 from ..node import Step, reads
 
 
@@ -29,6 +29,8 @@ def _counted(s: Step, places: Held, size: int) -> Held:
 def _gather(s: Step) -> Held:
     axis, places = s.axis(s.get("axis", 0), s.x.rank), s.input(1)
     if s.x.fixed and places.fixed:
+        for shape, at in zip(s.x.shapes, places.shapes):
+            s.affordable(math.prod((*shape[:axis], *at, *shape[axis + 1 :])))
         return s.builder.known([np.take(row, at, axis) for row, at in zip(s.x.known or (), places.known or ())],
                                s.x.dtype)
     places = s.cast(_counted(s, places, s.x.size(axis)), "int64")
@@ -42,9 +44,10 @@ def _flat_places(s: Step, places: Held, shape: Shape, axis: int) -> Held:
     """Indices along one axis as indices into the flat array."""
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     rest = np.zeros((1,) * len(shape), np.int64)
+    s.affordable(math.prod(size for at, size in enumerate(places.shape) if at != axis))
     for at, size in enumerate(places.shape):
         if at != axis:
-            steps = np.arange(affordable(size)) * strides[at]
+            steps = np.arange(size) * strides[at]
             rest = rest + steps.reshape([-1 if i == at else 1 for i in range(len(shape))])
     moved = s.call("broadcast_mul", places, s.const(strides[axis], "int64"))
     return s.call("broadcast_add", moved, s.const(rest, "int64"))
@@ -81,7 +84,7 @@ def _gather_nd(s: Step) -> Held:
     tail = shape[batch + width :]
     rows = s.reshape(s.x, (lead * middle, math.prod(tail)))
     at = s.reshape(at, (lead, math.prod(places.shape[batch:-1])))
-    at = s.call("broadcast_add", at, s.const(np.arange(affordable(lead)).reshape(-1, 1) * middle, "int64"))
+    at = s.call("broadcast_add", at, s.const(np.arange(s.affordable(lead)).reshape(-1, 1) * middle, "int64"))
     found = s.call("take", rows, s.reshape(at, (math.prod(places.shape[:-1]),)), axis=0)
     return s.reshape(found, (*places.shape[:-1], *tail))
 
@@ -129,7 +132,7 @@ def _one_hot(s: Step) -> Held:
     below = s.cast(s.call("broadcast_lesser", places, s.const(0, "int64")), "int64")
     places = s.call("broadcast_add", places, s.call("broadcast_mul", below, s.const(depth, "int64")))
     shape.insert(axis, 1)
-    classes = np.arange(affordable(depth)).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    classes = np.arange(s.affordable(depth)).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     hot = s.cast(s.call("broadcast_equal", s.reshape(places, tuple(shape)), s.const(classes, "int64")), values.dtype)
     off, on = (s.call("slice_axis", values, axis=0, begin=i, end=i + 1) for i in (0, 1))
     off, on = s.reshape(off, (1,) * len(shape)), s.reshape(on, (1,) * len(shape))
@@ -138,7 +141,9 @@ def _one_hot(s: Step) -> Held:
 
 @reads("NonZero")
 def _non_zero(s: Step) -> Held:
-    return s.builder.known([np.array(np.nonzero(row), np.int64) for row in s.known(0)])
+    rows = s.known(0)
+    s.affordable(sum(row.size * row.ndim for row in rows))
+    return s.builder.known([np.array(np.nonzero(row), np.int64) for row in rows])
 
 
 @reads("Compress")

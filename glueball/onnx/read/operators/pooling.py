@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..held import Held, Refused, affordable
+from ..held import Held, Refused
 from ..node import Step, reads
 from .convolution import pads_of, window
 from .shapes import padded
 
 _LARGEST_WINDOW = 4096  # places, each of which becomes a node
+_LARGEST_MATRIX = 2**23  # elements of what resizes an axis: 2048 rows to 4096
+_AT_ONCE = 2**16  # of those, numbers that are not 0 and are computed together
 
 
 @reads("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
@@ -125,7 +127,7 @@ def _average_pool(s: Step) -> Held:
         return _ours(s, window, "avg", count_include_pad=counted)
     total = _all(s, "broadcast_add", window.patches(s, s.x, 0.0))
     shape = (1, 1, *s.x.shape[2:])
-    affordable(math.prod(shape))
+    s.affordable(math.prod(shape))
     inside = padded(s, s.const(np.ones(shape)), [(0, 0), (0, 0), *window.pads], fill=1.0) if counted else s.const(
         np.ones(shape))
     pads, window.pads = window.pads, [(0, 0)] * len(window.kernel) if counted else window.pads
@@ -172,7 +174,7 @@ def _resize(s: Step) -> Held:
         scale, size = scales[axis], sizes[axis]
         if scale == 1 and size == s.x.size(axis) and where != "tf_crop_and_resize":
             continue
-        affordable(size)
+        s.affordable(size)
         if mode == "nearest":
             rows = _nearest(s, where, s.get("nearest_mode", "floor" if old else "round_prefer_floor"), s.x.size(axis),
                             size, scale)
@@ -241,22 +243,23 @@ def _nearest(s: Step, where: str, rounding: str, size: int, count: int, scale: f
 
 def _matrix(s: Step, mode: str, where: str, size: int, count: int, scale: float) -> np.ndarray:
     """(count, size): each new row as a sum of old ones."""
-    if size * count > 2**24:
-        raise Refused(f"resizing {size} rows to {count} is not possible")
+    s.affordable(size * count, _LARGEST_MATRIX)
     places = _sources(s, where, size, count, scale)
     wide = bool(s.get("antialias", 0)) and scale < 1
     stretch, reach = (1 / scale if wide else 1.0), (2 if mode == "cubic" else 1)
     a, outside = s.get("cubic_coeff_a", -0.75), bool(s.get("exclude_outside", 0))
-    found = np.zeros((count, size))
-    for row, place in enumerate(places):
-        low = math.floor(place) - math.ceil(reach * stretch) + 1
-        columns = np.arange(low, low + 2 * math.ceil(reach * stretch))
+    found, half = np.zeros((count, size)), math.ceil(reach * stretch)
+    together = max(_AT_ONCE // (2 * half), 1)
+    for first in range(0, count, together):
+        place = places[first : first + together, None]
+        columns = np.floor(place) - half + 1 + np.arange(2 * half)
         weights = _kernel(np.abs(columns - place) / stretch, mode, a)
         if outside:
             weights = weights * ((columns >= 0) & (columns < size))
         if outside or wide:
-            weights = weights / weights.sum()
-        np.add.at(found[row], np.clip(columns, 0, size - 1), weights)
+            weights = weights / weights.sum(1, keepdims=True)
+        rows = np.arange(first, first + len(place))[:, None]
+        np.add.at(found, (rows, np.clip(columns, 0, size - 1).astype(np.int64)), weights)
     return found
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ....base.dtype import as_numpy
-from ..held import Held, Refused, Varies, affordable, common
+from ..held import Held, Refused, Varies, common
 from ..node import Step, array_attribute, reads
 from ..tensors import element_name
 
-_SMALL = 2**16  # elements of an array that is written down rather than made when the graph runs
+_SMALL = 2**16  # elements of a range
 
 
 # -- reading sizes -----------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def padded(s: Step, x: Held, width: Sequence[tuple[int, int]], mode: str = "cons
         for axis, (before, after) in enumerate(width):
             if before or after:
                 size = x.size(axis)
-                affordable(before + size + after)
+                s.affordable(before + size + after)
                 rows = np.arange(-before, size + after) % size
                 x = s.call("take", x, s.const(rows, "int64"), axis=axis)
         return x
@@ -268,6 +268,7 @@ def _range(s: Step) -> Held:
         if not step or (float(stop) - float(start)) / float(step) > _SMALL:
             raise Refused(f"a range from {start} to {stop} by {step} is not possible")
         count = max(math.ceil((float(stop) - float(start)) / float(step)), 0)
+        s.affordable(count)
         rows.append((start + np.arange(count) * step).astype(as_numpy(s.x.dtype)))
     return s.builder.known(rows, s.x.dtype)
 
@@ -284,7 +285,7 @@ def _trilu(s: Step) -> Held:
     upper, k = bool(s.get("upper", 1)), int(s.number(1)) if s.maybe(1) is not None else 0
     masks: list[Any] = []
     for shape in s.x.shapes:
-        affordable(math.prod(shape[-2:]))
+        s.affordable(math.prod(shape[-2:]))
         ones = np.ones(shape[-2:], np.bool_)
         masks.append(np.triu(ones, k) if upper else np.tril(ones, k - 0))
     mask = s.builder.known(masks)

@@ -39,6 +39,7 @@ def _affine_grid(s: Step) -> Held:
     size = [int(n) for n in s.value(1)]
     if any(n < 1 for n in size) or len(size) not in (4, 5) or math.prod(size) > 2**26:
         raise Refused(f"there is no grid of {size}")
+    s.affordable(math.prod(size[2:]) * (len(size) - 1))
     spatial, corners = size[2:], bool(s.get("align_corners", 0))
     lines = [np.linspace(-1, 1, n) if corners and n > 1 else np.zeros(n) if corners else (np.arange(n) * 2 + 1) / n - 1
              for n in spatial]
@@ -112,8 +113,9 @@ _WINDOWS = {"HannWindow": (0.5, 0.5, 0.0), "HammingWindow": (25 / 46, 21 / 46, 0
 @reads(*_WINDOWS)
 def _signal_window(s: Step) -> Held:
     size = int(s.number(0))
-    if not 0 <= size <= 2**20:
+    if size < 0:
         raise Refused(f"a window of {size} is not possible")
+    s.affordable(size)
     a, b, c = _WINDOWS[s.kind]
     turn = 2 * math.pi * np.arange(size) / max(size if s.get("periodic", 1) else size - 1, 1)
     kind = element_name(s.get("output_datatype", 1), s.name)
