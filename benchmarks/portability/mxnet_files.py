@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mxnet_rows import GROUPS, ROWS, WAYS, load, write
 
 TOLERANCE = 1e-4
+DIRECTIONS = ("they load ours", "we load theirs")
 ORACLE = os.environ.get("GLUEBALL_ORACLE_PYTHON")
 
 
@@ -80,7 +81,7 @@ def row(name: str, log: str, other: list[Other]) -> dict[str, Any]:
         for old in other:
             old.close()
         other[:] = [Other(log, plain)]
-    for direction in ("they load ours", "we load theirs"):
+    for direction in DIRECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 if direction == "they load ours":
@@ -96,7 +97,7 @@ def row(name: str, log: str, other: list[Other]) -> dict[str, Any]:
 
 def passed(result: dict[str, Any]) -> bool:
     """Whether all ways of both directions gave the same numbers."""
-    directions = (result["they load ours"], result["we load theirs"])
+    directions = [result[direction] for direction in DIRECTIONS]
     return all(d and "error" not in d and max(d.values()) <= TOLERANCE for d in directions)
 
 
@@ -126,12 +127,14 @@ def main() -> int:
         for name in wanted:
             found = row(name, log, other)
             results.append({**found, "passed": passed(found)})
-            cells = "".join(f"{shown(found[d]):>16}" for d in ("they load ours", "we load theirs"))
+            cells = "".join(f"{shown(found[d]):>16}" for d in DIRECTIONS)
             print(f"{name:<44}{cells}{'' if passed(found) else '   FAILED'}", flush=True)
         for half in other:
             half.close()
     equal = sum(found["passed"] for found in results)
-    print(f"{equal} of {len(results)} equal in both directions, {len(WAYS)} ways each (to {TOLERANCE:g})")
+    differences = [d for found in results if found["passed"] for way in DIRECTIONS for d in found[way].values()]
+    print(f"{equal} of {len(results)} equal in both directions, {len(WAYS)} ways each (to {TOLERANCE:g}; the largest "
+          f"difference is {max(differences, default=0):.1e})")
     if path:
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"benchmark": "MXNet's files", "rows": results}) + "\n")

@@ -83,15 +83,18 @@ def test_is_the_sum(processor):
 
 
 def test_error_stays_near_that_of_the_plain_sum():
-    """Points 0, ±√½, ±√2, ∞: two to three times the error; the usual points 0, ±1, ±2, ∞ have ten times that."""
+    """Two to three times the rounding of the plain sum, as the documents say: 1.7 to 3.2 times, and at most 3 times for
+    the largest error, on the processors this was measured on.
+    """
     torch.manual_seed(0)
     for channels in (64, 256, 512):
         data, weight = images(1, channels, 14, 14), torch.randn(64, channels, 3, 3)
         exact = torch.conv2d(data.double(), weight.double(), padding=1)
         found = convolve.convolution(data, plain.points_of(weight), None, None, SAME)
-        size = exact.square().mean().sqrt()
-        assert (found - exact).square().mean().sqrt() / size < 3e-6
-        assert (found - exact).abs().max() / exact.abs().max() < 5e-6
+        ours, sums = (each - exact for each in (found, torch.conv2d(data, weight, padding=1)))
+        assert ours.square().mean() < 16 * sums.square().mean()
+        assert ours.abs().max() < 4 * sums.abs().max()
+        assert ours.abs().max() < 5e-6 * exact.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
