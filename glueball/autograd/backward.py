@@ -14,22 +14,19 @@ import torch
 from ..base import aten
 from ..base.errors import AutogradError, MXNetError, ShapeError, UnsupportedError, explain
 from ..base.modes import RECORDING
+from ..ndarray.chain import SPENT, Result, walk
 from ..ndarray.leaf import PASSES, Leaf
-from ..ndarray.ndarray import NDArray
+from ..ndarray.ndarray import NDArray, values_of
 
 __all__ = ["backward", "grad", "mark_variables", "get_symbol"]
-
-_SPENT = "spent"  # marks a head whose tape has been used up
 
 
 def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _heads(
-    heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    tensors: list[torch.Tensor] = []
+def _heads(heads: Sequence[Any], head_grads: Sequence[Any] | None, where: str) -> list[torch.Tensor]:
+    """Check heads and their gradients; return the gradients."""
     grads: list[torch.Tensor] = []
     given = [None] * len(heads) if head_grads is None else list(head_grads)
     if len(given) != len(heads):
@@ -38,23 +35,24 @@ def _heads(
     for head, head_grad in zip(heads, given):
         if not isinstance(head, NDArray):
             raise MXNetError(explain(where, "Only NDArrays can be differentiated.", received=type(head).__name__))
-        if not head._t.requires_grad:
+        place = head._ag
+        chained = type(place) is Result
+        if not chained and not head._t.requires_grad:
             raise AutogradError(explain(where, "This array was not recorded, so there is nothing to differentiate.",
                                         fix="compute it inside `with autograd.record():`, from arrays with "
                                             "attach_grad() or from parameters "
                                             "of an initialised network"))
-        if head._ag == _SPENT:
+        if place == SPENT or (chained and place.spent):
             raise AutogradError(explain(where, "The tape of this array has been used up by an earlier backward().",
                                         fix="pass retain_graph=True to the first backward(), or record again"))
         if head_grad is None:
-            grads.append(torch.ones_like(head._t))
+            grads.append(torch.ones_like(values_of(head)))
         else:
             if head_grad.shape != head.shape:
                 raise ShapeError(explain(where, "A head gradient must have its head's shape.", expected=head.shape,
                                          received=head_grad.shape))
             grads.append(head_grad._t)
-        tensors.append(head._t)
-    return tensors, grads
+    return grads
 
 
 def _failed(where: str, error: RuntimeError) -> MXNetError:
@@ -91,12 +89,13 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
         when a head was not recorded, or its tape was used up.
     """
     heads = _list(heads)
-    tensors, grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
+    grads = _heads(heads, None if head_grads is None else _list(head_grads), "backward")
     thread = get_ident()
     outermost = thread not in PASSES
     PASSES.add(thread)
     try:
-        aten.run_backward(tensors, grads, retain_graph)
+        if retain_graph or not _walked(heads, grads):
+            aten.run_backward([head._t for head in heads], grads, retain_graph)
     except MXNetError:
         raise
     except RuntimeError as error:
@@ -106,8 +105,19 @@ def backward(heads: Any, head_grads: Any = None, retain_graph: bool = False, tra
             PASSES.discard(thread)
     if not retain_graph:
         for head in heads:
-            if not isinstance(head._ag, Leaf):
-                head._ag = _SPENT
+            if type(head._ag) is Result:
+                head._ag.spent = True
+            elif not isinstance(head._ag, Leaf):
+                head._ag = SPENT
+
+
+def _walked(heads: Sequence[NDArray], grads: Sequence[torch.Tensor]) -> bool:
+    """Go back from heads by the calls that computed them, where they are chained to nothing else; return whether."""
+    chained = [head._ag for head in heads if type(head._ag) is Result]
+    if len(chained) != len(heads):
+        return False
+    plain = all(not g.requires_grad and g.is_cpu and g.dtype is place.tensor.dtype for g, place in zip(grads, chained))
+    return plain and walk(chained, grads)
 
 
 def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool | None = None,
@@ -121,7 +131,8 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
     wanted = _list(variables)
     if not wanted:
         raise MXNetError(explain("autograd.grad", "There must be at least one variable."))
-    tensors, grads = _heads(_list(heads), None if head_grads is None else _list(head_grads), "autograd.grad")
+    heads = _list(heads)
+    grads = _heads(heads, None if head_grads is None else _list(head_grads), "autograd.grad")
     for variable in wanted:
         if not variable._t.requires_grad:
             raise AutogradError(explain("autograd.grad", "A variable takes no part in the tape.",
@@ -134,7 +145,7 @@ def grad(heads: Any, variables: Any, head_grads: Any = None, retain_graph: bool 
                                                "fold.batching(mode='off')"))
     keep = create_graph if retain_graph is None else retain_graph
     try:
-        found = aten.run_gradients(tensors, [v._t for v in wanted], grads, bool(keep), create_graph)
+        found = aten.run_gradients([h._t for h in heads], [v._t for v in wanted], grads, bool(keep), create_graph)
     except MXNetError:
         raise
     except RuntimeError as error:

@@ -24,6 +24,7 @@ __all__ = [
     "leave_uncompiled",
     "tables_of",
     "saved_buffers",
+    "has_hooks",
     "backward_pass",
     "keeps_graph",
     "TensorList",
@@ -500,6 +501,17 @@ _uses: Any = getattr(torch._C, "_storage_Use_Count", None)
 def shares_memory(tensor: Any) -> bool:
     """Whether another tensor holds the same memory (not known on a torch without this count: no)."""
     return _uses is not None and _uses(tensor.untyped_storage()._cdata) > 2  # the tensor, and the storage asked for
+
+
+def has_hooks(leaf: Tensor) -> bool:
+    """Whether somebody wants to be told of a leaf's gradient before it is complete, or besides one who is told after.
+
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> before = has_hooks(x); handle = x.register_hook(print); before, has_hooks(x)
+    (False, True)
+    """
+    held: Any = leaf
+    return bool(held._backward_hooks) or len(held._post_accumulate_grad_hooks or ()) > 1
 
 
 def run_gradients(tensors: Any, inputs: Any, grads: Any, keep: bool, create: bool) -> Any:

@@ -8,7 +8,7 @@ How a block is traced is gluon/trace.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
@@ -16,12 +16,11 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from ..base import aten, config
 from ..base.context import Context
-from ..base.errors import AutogradError, MXNetError, explain
-from ..base.modes import RETAINING, is_recording, is_training
+from ..base.errors import MXNetError, explain
+from ..base.modes import is_recording, is_training
 from ..base.tree import flatten, unflatten
-from ..ndarray.ndarray import NDArray, to_array
+from ..ndarray.ndarray import NDArray, to_array, values_of
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value
 from ..symbol.text import to_text
@@ -34,10 +33,10 @@ from .insight.explanation import Explanation
 from .insight.facts import PlanFacts, plan_facts, with_times
 from .insight.table import plan_lines
 from .insight.work import bytes_of
-from .interpret import interpret
 from .plan import Plan, PlanForm, make_plan
+from .recorded import config_interpret, run_chained, run_plan, sources_of
 
-__all__ = ["CachedOp", "TracedGraph", "run_plan"]
+__all__ = ["CachedOp", "TracedGraph"]
 
 _LEAF = "*"
 
@@ -101,8 +100,7 @@ class CachedOp:
                                          received=repr(args)))
         training = is_training()
         ctx = found[0]._ctx
-        tensors = [a._t for a in found]
-        key = (structure, training, ctx, *[(t.shape, t.dtype) for t in tensors])
+        key = (structure, training, ctx, *[(t.shape, t.dtype) for t in map(values_of, found)])
         try:
             entry = self.entries.get(key)
         except TypeError:
@@ -114,19 +112,17 @@ class CachedOp:
         entry.calls += 1
         self.calls += 1
         entry.used = self.calls
+        arrays = list(found)
         for _, parameter in entry.graph.parameters:
             held = parameter._data
             array = held.get(ctx) if held is not None else None
-            tensors.append((parameter.data(ctx) if array is None else array)._t)
-        tensors += [array._t for _, array in entry.graph.constants]
-        results = self._run(entry, tensors, ctx)
+            arrays.append(parameter.data(ctx) if array is None else array)
+        arrays += [array for _, array in entry.graph.constants]
+        results = self._run(entry, arrays, ctx)
         if results is None:
             self._trace(key, args, training)
             return self(args)
-        wrap = NDArray._wrap
-        if entry.one:
-            return wrap(results[0], ctx)
-        return unflatten(entry.graph.structure, [wrap(t, ctx) for t in results])
+        return results[0] if entry.one else unflatten(entry.graph.structure, results)
 
     def _derive(self, key: Any, training: bool) -> _Entry | None:
         """Return the entry of a signature that differs from others in sizes alone; None where that cannot be said."""
@@ -153,32 +149,44 @@ class CachedOp:
         found, structure = flatten(list(args), NDArray)
         # enough to trace once more (export), without holding the caller's data
         self.last_args = tuple(unflatten(structure,
-                                         [NDArray(torch.empty_like(a._t.detach(), device="cpu"), a._ctx)
+                                         [NDArray(torch.empty_like(values_of(a).detach(), device="cpu"), a._ctx)
                                           for a in found]))
         return entry
 
-    def _run(self, entry: _Entry, tensors: list[torch.Tensor], ctx: Context) -> Sequence[torch.Tensor] | None:
+    def _run(self, entry: _Entry, arrays: list[NDArray], ctx: Context) -> list[NDArray] | None:
         """Run an entry's plan; None where it has a graph for another size, and there is no such plan."""
-        recording = is_recording() and torch.is_grad_enabled()
-        mask = tuple(i for i, t in enumerate(tensors) if t.requires_grad) if recording else ()
-        plan = entry.plans.get(mask)
+        if is_recording() and torch.is_grad_enabled():
+            tensors, mask, sources = sources_of(arrays)
+        else:
+            tensors, mask, sources = [values_of(a) for a in arrays], (), None
+        if self.flags.get("backend") == "inductor":
+            results = run_inductor(entry.graph, [a._t for a in arrays] if mask else tensors, entry.training,
+                                   entry.others)  # fmt: skip
+            return [NDArray._wrap(t, ctx) for t in results]
+        plan = entry.plans.get(mask) or self._plan(entry, tensors, mask, ctx)
         if plan is None:
-            if entry.family is not None:
-                if all(mask in base.plans for _, base in entry.family.bases):
-                    plan = entry.family.made(mask, partial(_in_common, mask), entry.size)
-                if plan is None:
-                    return None
+            return None
+        if mask and sources is not None and plan.chained and not config_interpret():
+            return run_chained(plan, tensors, mask, sources, ctx)
+        results = run_plan(plan, [a._t for a in arrays] if mask else tensors, mask)
+        return [NDArray._wrap(t, ctx) for t in results]
+
+    def _plan(self, entry: _Entry, tensors: list[torch.Tensor], mask: tuple[int, ...], ctx: Context) -> Plan | None:
+        """Make an entry's plan for these inputs that want gradients."""
+        if entry.family is not None:
+            plan = None
+            if all(mask in base.plans for _, base in entry.family.bases):
+                plan = entry.family.made(mask, partial(_in_common, mask), entry.size)
+            if plan is not None:
                 entry.plans[mask] = plan
-                return run_plan(plan, tensors, mask)
-            graph = entry.graph
-            inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
-            if self.flags.get("backend") == "inductor":
-                return run_inductor(entry.graph, tensors, entry.training, entry.others)
-            plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
-                                                 [inputs[i] for i in mask], graph.effects,
-                                                 all(t.is_cpu for t in tensors), self.name,
-                                                 {n: (p, ctx) for n, p in graph.parameters}, self.store)
-        return run_plan(plan, tensors, mask)
+            return plan
+        graph = entry.graph
+        inputs = [*graph.data, *[n for n, _ in graph.parameters], *[n for n, _ in graph.constants]]
+        plan = entry.plans[mask] = make_plan(graph.outputs, inputs, graph.types, entry.training,
+                                             [inputs[i] for i in mask], graph.effects,
+                                             all(t.is_cpu for t in tensors), self.name,
+                                             {n: (p, ctx) for n, p in graph.parameters}, self.store)
+        return plan
 
     # -- insight -------------------------------------------------------------------------------------------------------
     def explain(self, args: tuple[Any, ...] = (), profile: bool = False, code: bool = False,
@@ -267,97 +275,3 @@ def _bytes(plan: Plan) -> int:
     """Return how much forward keeps for backward."""
     inputs = set(plan.inputs)
     return sum(bytes_of(value, plan.types) for value in plan.saved if value.node not in inputs)
-
-
-def run_plan(plan: Plan, tensors: Sequence[torch.Tensor], mask: Sequence[int]) -> Sequence[torch.Tensor]:
-    """Run a plan; with gradients wanted (`mask` not empty), as one node on torch's tape."""
-    if config_interpret():
-        return interpret([*plan.outputs, *plan.effects], dict(zip(plan.inputs, tensors)), plan.training)[:plan.count]
-    if mask and plan.backward is None:
-        return plan.forward(*tensors)  # on torch's tape: see plan.SMALL
-    if mask:
-        plan.settling.run()
-        return _Recorded.apply(plan, mask, *tensors)
-    if torch.is_grad_enabled():
-        with torch.no_grad():
-            return plan.forward(*tensors)
-    return plan.forward(*tensors)
-
-
-def config_interpret() -> bool:
-    """Whether plans are to be interpreted (GLUEBALL_PLAN=interpret), looked up once."""
-    global _interpret
-    if _interpret is None:
-        _interpret = config.get("GLUEBALL_PLAN") == "interpret"
-    return bool(_interpret)
-
-
-_interpret: bool | None = None
-
-
-class _Recorded(torch.autograd.Function):
-    """A plan on torch's tape."""
-
-    @staticmethod
-    def forward(ctx: Any, plan: Plan, mask: Sequence[int], *tensors: torch.Tensor) -> Any:
-        if plan.random:
-            ctx.rng = torch.get_rng_state()
-        found = plan.forward(*tensors)
-        outputs, saved = tuple(found[:plan.count]), found[plan.count:]
-        ctx.plan, ctx.mask, ctx.saved, ctx.tensors = plan, mask, saved, tensors
-        ctx.versions = [saved[i]._version for i in plan.watched]
-        if not all(plan.differentiable):
-            ctx.mark_non_differentiable(*[t for t, yes in zip(outputs, plan.differentiable) if not yes])
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        plan, mask, tensors = ctx.plan, ctx.mask, ctx.tensors
-        if ctx.saved is not None:
-            _check_unchanged(ctx)
-        if torch.is_grad_enabled():  # gradients of gradients: replay on the tape
-            found = _replayed(ctx, grads)
-        else:
-            if ctx.saved is None:
-                raise AutogradError(explain("backward", "Part of this tape has been used up by an earlier backward().",
-                                            fix="pass retain_graph=True to the first backward(), or add the losses up "
-                                                "and call backward() once"))
-            saved = list(ctx.saved) if RETAINING.value else ctx.saved
-            if not RETAINING.value:
-                ctx.saved = ctx.tensors = None
-                del tensors
-            saved.extend(grads)
-            found = plan.backward(saved)
-        result: list[torch.Tensor | None] = [None] * (2 + len(plan.inputs))
-        for index, gradient in zip(mask, found):
-            result[2 + index] = gradient
-        return tuple(result)
-
-
-def _check_unchanged(ctx: Any) -> None:
-    """Raise when an input or output of the block that backward reads was written to since it was recorded."""
-    plan = ctx.plan
-    for index, version in zip(plan.watched, ctx.versions):
-        if ctx.saved[index]._version != version:
-            node = plan.saved[index].node
-            raise AutogradError(explain("backward", "An array that backward() needs was changed in place after it was "
-                                        "recorded.",
-                                        received=f"input {node.name!r} of a hybridized block" if node.is_variable
-                                        else f"the output that {node.name!r} made in a hybridized block",
-                                        fix="write y = x + 1 instead of x += 1; update parameters only after "
-                                            "backward()"))
-
-
-def _replayed(ctx: Any, grads: Sequence[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    plan, tensors = ctx.plan, ctx.tensors
-    if tensors is None:
-        raise AutogradError(explain("backward", "Part of this tape has been used up by an earlier backward().",
-                                    fix="pass retain_graph=True to the first backward()"))
-    after = torch.get_rng_state() if plan.random else None
-    if plan.random:
-        torch.set_rng_state(ctx.rng)
-    outputs = plan.replay(tensors)
-    if after is not None:
-        torch.set_rng_state(after)
-    pairs = [(o, g) for o, g in zip(outputs, grads) if o.requires_grad]
-    return aten.run_gradients([o for o, _ in pairs], [tensors[i] for i in ctx.mask], [g for _, g in pairs], True, True)

@@ -19,8 +19,8 @@ from ..ndarray.ndarray import NDArray, to_array
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, topological, variables
 from ..symbol.infer import infer
-from .cached_op import run_plan
 from .plan import Plan, make_plan
+from .recorded import run_plan
 
 __all__ = ["Executor"]
 

@@ -17,6 +17,7 @@ from ..base.naming import NameManager
 from ..base.tree import flatten, unflatten
 from ..executor.cached_op import CachedOp, TracedGraph
 from ..ndarray import NDArray, serialize
+from ..ndarray.ndarray import values_of
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, topological, variables
 from ..symbol.infer import infer
@@ -49,7 +50,7 @@ def trace(block: Block, args: tuple[Any, ...], training: bool, known: bool = Tru
     for symbol, array in zip(symbols, found):
         tracer.declare(
             symbol._outputs[0].node,
-            TensorType(array.shape, array._t.dtype) if known else TensorType(None, array._t.dtype),
+            TensorType(array.shape, values_of(array).dtype) if known else TensorType(None, values_of(array).dtype),
         )
     token = TRAINING.set(training)
     try:

@@ -29,15 +29,17 @@ PASSES: set[int] = set()
 class Leaf:
     """Gradient state of one array. `fresh` is set by backward and cleared by whoever used the gradient (Trainer)."""
 
-    __slots__ = ("grad", "req", "fresh", "_hooks")
+    __slots__ = ("grad", "req", "fresh", "shared", "tensor", "_hooks")
 
     def __init__(self, tensor: torch.Tensor, grad: Any, req: str, shared: bool = False) -> None:
         self.grad = grad
         self.req = req
         self.fresh = False
+        self.shared = shared
+        self.tensor = ref(tensor)  # the tensor holds the hooks
         self._hooks = (tensor.register_post_accumulate_grad_hook(self.show if shared else self.receive),)
         if shared:
-            self._hooks += (tensor.register_hook(_Overwrite(self, tensor)),)
+            self._hooks += (tensor.register_hook(_Overwrite(self)),)
 
     def receive(self, tensor: torch.Tensor) -> None:
         """Take a complete gradient over from torch."""
@@ -47,10 +49,16 @@ class Leaf:
             return
         if is_symbolic_zero(gradient):
             gradient = torch.zeros_like(tensor)
+        self.take(gradient)
+
+    def take(self, gradient: torch.Tensor, others: bool = False) -> None:
+        """Take a complete gradient; a copy of it where others have it, or a part of its memory."""
+        if not self._hooks:  # the array has another leaf by now
+            return
         if self.req == "add":
             self.grad._t.add_(gradient)
         else:
-            self.grad._t = gradient.clone() if shares_memory(gradient) else gradient
+            self.grad._t = gradient.clone() if others or shares_memory(gradient) else gradient
         self.fresh = True
 
     def show(self, tensor: torch.Tensor) -> None:
@@ -70,19 +78,20 @@ class Leaf:
         """Detach from the tensor."""
         for hook in self._hooks:
             hook.remove()
+        self._hooks = ()
 
 
 @final
 class _Overwrite:
     """Called before a gradient is added to a shared tensor's: in a pass of ours `write` takes the old one away."""
 
-    __slots__ = ("_leaf", "_tensor")
+    __slots__ = ("_leaf",)
 
-    def __init__(self, leaf: Leaf, tensor: torch.Tensor) -> None:
-        self._leaf, self._tensor = leaf, ref(tensor)  # the tensor holds this hook
+    def __init__(self, leaf: Leaf) -> None:
+        self._leaf = leaf
 
     def __call__(self, gradient: torch.Tensor) -> None:
-        tensor = self._tensor()
+        tensor = self._leaf.tensor()
         if tensor is not None and self._leaf.req == "write" and (
             get_ident() in PASSES or (PASSES and not tensor.is_cpu)
         ):

@@ -10,7 +10,7 @@ Not here: indexing (indexing.py), creation (creation.py), files (serialize.py), 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +23,11 @@ from ..base.modes import is_recording
 from ..base.writes import lend
 from ..dispatch import CURRENT, explain_failure, invoke, set_array
 from ..ops.opdef import lookup
+from .chain import Result
 from .indexing import read, write
 from .leaf import Leaf
 
-__all__ = ["NDArray", "from_torch", "to_array", "wrap"]
+__all__ = ["NDArray", "from_torch", "to_array", "values_of", "wrap"]
 
 _current = CURRENT.get
 _new = object.__new__
@@ -47,9 +48,7 @@ class NDArray:
     __array_priority__ = 1000.0
     _t: torch.Tensor
     _ctx: Context
-    if TYPE_CHECKING:  # methods of operators are added from the table
-        def __getattr__(self, name: str) -> Any: ...
-    _ag: Leaf | str | None
+    _ag: Leaf | Result | str | None
 
     def __init__(self, handle: torch.Tensor | NDArray, ctx: Context | None = None) -> None:
         if isinstance(handle, NDArray):
@@ -60,6 +59,12 @@ class NDArray:
         self._t = handle
         self._ctx = ctx or contexts.of_tensor(handle)
         self._ag = None
+
+    def __getattr__(self, name: str) -> Any:  # methods of operators are added from the table
+        if name == "_t" and type(self._ag) is Result:  # it is not on torch's tape yet
+            self._ag.tie(self)
+            return self._t
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     @staticmethod
     def _wrap(tensor: torch.Tensor, ctx: Context | None) -> NDArray:
@@ -76,27 +81,27 @@ class NDArray:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
-        return tuple(self._t.shape)
+        return tuple((self._t if type(self._ag) is not Result else self._ag.tensor).shape)
 
     @property
     def dtype(self) -> Any:
         """Element type, as a NumPy scalar type (float32 for bfloat16: see `dtype_name`)."""
-        return dtypes.as_numpy(self._t.dtype)
+        return dtypes.as_numpy(values_of(self).dtype)
 
     @property
     def dtype_name(self) -> str:
         """Element type as text, e.g. 'bfloat16'."""
-        return dtypes.name_of(self._t.dtype)
+        return dtypes.name_of(values_of(self).dtype)
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self._t.numel()
+        return values_of(self).numel()
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._t.dim()
+        return values_of(self).dim()
 
     @property
     def context(self) -> Context:
@@ -123,7 +128,7 @@ class NDArray:
     # -- values --------------------------------------------------------------------------------------------------------
     def asnumpy(self) -> np.ndarray:
         """Return a NumPy copy (bfloat16 becomes float32)."""
-        tensor = self._t.detach()
+        tensor = values_of(self).detach()
         if tensor.dtype is torch.bfloat16:
             tensor = tensor.float()
         return np.array(tensor.numpy(force=True))
@@ -135,7 +140,7 @@ class NDArray:
 
     def asscalar(self) -> Any:
         """Return the only element as a NumPy scalar."""
-        if self._t.numel() != 1:
+        if values_of(self).numel() != 1:
             raise ShapeError(explain("asscalar", "The array must have exactly one element.", expected="size 1",
                                      received=f"shape {self.shape}",
                                      fix="reduce first, for example x.mean().asscalar()"))
@@ -147,12 +152,13 @@ class NDArray:
 
     def tolist(self) -> Any:
         """Return nested lists of Python numbers."""
-        return self._t.tolist()
+        return values_of(self).tolist()
 
     def wait_to_read(self) -> None:
         """Wait until the value is there (on a GPU)."""
-        if self._t.is_cuda:
-            torch.cuda.synchronize(self._t.device)
+        tensor = values_of(self)
+        if tensor.is_cuda:
+            torch.cuda.synchronize(tensor.device)
 
     wait_to_write = wait_to_read
 
@@ -217,7 +223,7 @@ class NDArray:
     def detach(self) -> NDArray:
         """Return an array that shares the memory and is not on the tape."""
         made = _new(NDArray)
-        made._t, made._ctx, made._ag = self._t.detach(), self._ctx, None
+        made._t, made._ctx, made._ag = values_of(self).detach(), self._ctx, None
         return made
 
     def _assign(self, tensor: torch.Tensor) -> None:
@@ -447,6 +453,12 @@ class NDArray:
 
 
 wrap = NDArray._wrap
+
+
+def values_of(array: NDArray) -> torch.Tensor:
+    """Return the tensor of an array for its values or its shape: not necessarily on the tape."""
+    place = array._ag
+    return place.tensor if type(place) is Result else array._t
 
 
 def _result(tensor: torch.Tensor, ctx: Context) -> NDArray:

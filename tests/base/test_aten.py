@@ -143,6 +143,21 @@ def test_set_grad_mode() -> None:
     assert torch.is_grad_enabled()
 
 
+def test_has_hooks_sees_both_kinds_of_torchs_hooks():
+    x = torch.ones(1, requires_grad=True)
+    first = x.register_post_accumulate_grad_hook(lambda t: None)
+    assert not aten.has_hooks(x)  # one who is told afterwards: the leaf itself
+    second = x.register_post_accumulate_grad_hook(lambda t: None)
+    assert aten.has_hooks(x)
+    second.remove()
+    assert not aten.has_hooks(x)
+    before = x.register_hook(lambda g: g)
+    assert aten.has_hooks(x)
+    before.remove()
+    first.remove()
+    assert not aten.has_hooks(x)
+
+
 def test_run_backward_accumulates_and_can_keep_the_graph():
     x = torch.tensor([1.0, 2.0], requires_grad=True)
     y = x * x

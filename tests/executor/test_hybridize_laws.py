@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import glueball as mx
 from glueball import autograd, nd
-from glueball.executor import cached_op, plan
+from glueball.executor import plan, recorded
 
 from .programs import STEPS, Program
 
@@ -95,7 +95,7 @@ def test_plan_equals_interpreter(steps):
         net, x, y = fresh(steps, 2)
         net.hybridize()
         planned = run(net, x, y)
-        patch.setattr(cached_op, "_interpret", True)
+        patch.setattr(recorded, "_interpret", True)
         net.hybridize()
         compare(run(net, x, y), planned)
 

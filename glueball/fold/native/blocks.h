@@ -14,6 +14,12 @@
 static PyObject *kind_of_array(PyObject *array, int ragged)
 {
     PyObject *tensor = slot(array, in_future.tensor), *ctx = slot(array, in_future.ctx);
+    if (tensor == NULL) { /* a result of a compiled block that is not on torch's tape yet: asking puts it there */
+        Py_XDECREF(PyObject_GetAttr(array, name.tensor));
+        if (PyErr_Occurred())
+            return NULL;
+        tensor = slot(array, in_future.tensor);
+    }
     if (tensor == NULL || ctx == NULL) {
         PyErr_SetString(PyExc_AttributeError, "an array without a value");
         return NULL;

@@ -35,7 +35,7 @@ static struct { Py_ssize_t used; } in_pool;
 static Py_ssize_t ragged_in_signature;
 static struct {
     PyObject *fold_unit, *active, *hooks, *pre_hooks, *count, *dtype, *shape, *queue, *watched, *ctx, *part, *data_ptr, *room;
-    PyObject *number, *parent, *switching;
+    PyObject *number, *parent, *switching, *tensor;
 } name;
 
 static inline PyObject *slot(PyObject *object, Py_ssize_t offset)
@@ -58,6 +58,7 @@ static int make_names(void)
         {&name.shape, "shape"}, {&name.queue, "_queue"}, {&name.watched, "_watched"},
         {&name.ctx, "ctx"}, {&name.part, "part"}, {&name.data_ptr, "data_ptr"},
         {&name.room, "room"}, {&name.number, "number"}, {&name.parent, "parent"}, {&name.switching, "switch"},
+        {&name.tensor, "_t"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if ((*names[i].place = PyUnicode_InternFromString(names[i].text)) == NULL)

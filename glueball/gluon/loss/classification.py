@@ -141,7 +141,7 @@ class SoftmaxCrossEntropyLoss(Loss):
         """Whether rows of predictions meet one label each: one operator does it, and checks the labels on its way."""
         if self._from_logits or not self._sparse_label or self._axis not in (-1, 1) or self._batch_axis != 0:
             return False
-        return len(pred._t.shape) == 2 and len(label._t.shape) == 1
+        return bool(pred.ndim == 2 and label.ndim == 1)
 
     def __call__(self, *args: Any) -> Any:
         if len(args) == 2 and self._sparse_label and CURRENT.get() is None:
