@@ -12,6 +12,8 @@ from typing import Any, TypeVar, final
 
 import torch
 
+from ..base.aten import set_grad_mode
+from ..base.aten import set_grad_mode
 from ..base.modes import RECORDING, TRAINING, is_recording, is_training
 
 __all__ = ["record", "pause", "train_mode", "predict_mode", "is_recording", "is_training", "set_recording",
@@ -35,7 +37,7 @@ class _Scope:
         if self._recording is not None:
             recording = RECORDING.set(self._recording)
             grad = torch.is_grad_enabled()
-            torch.set_grad_enabled(self._recording)
+            set_grad_mode(self._recording)
         if self._training is not None:
             training = TRAINING.set(self._training)
         self._stack.append((recording, training, grad))
@@ -53,7 +55,7 @@ class _Scope:
                 continue
             del self._stack[place]
             if recording is not None:
-                torch.set_grad_enabled(bool(grad))
+                set_grad_mode(bool(grad))
             return
 
     def __call__(self, function: F) -> F:

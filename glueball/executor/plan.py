@@ -47,7 +47,7 @@ class Plan:
     """What runs. `forward(*inputs) -> outputs + saved`; `backward(saved + head gradients as one list) -> gradients`.
 
     native : whether the arrays are the CPU's; compiled : whether parts may be machine code
-    chained : whether calls need no tape of torch's
+    chained : whether calls need no tape of torch's (None: to be found out)
     """
 
     inputs: list[Node]
@@ -74,9 +74,12 @@ class Plan:
     derived: Derived | None = None
     graph: Callable[[], list[Value]] | None = None  # of a plan for another size: its outputs, where they are needed
     settling: Settling = field(default_factory=lambda: Settling(0))
-    chained: bool = False
+    chained: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.chained is None:
+            self.chained = self.native and self.backward is not None and not any(
+                node.op is not None and node.op.name == "_torch_module" for node in self.program.order)
         enlist(self)
 
     def watch(self, units: bool) -> None:
@@ -217,9 +220,7 @@ def make_plan(outputs: Sequence[Value], inputs: Sequence[Node], types: Mapping[N
                 sources["backward"].function if wrt else None, count, saved,
                 [i for i, v in enumerate(saved) if v.node in given or i in shown],
                 [t.dtype.is_floating_point for t in out_types], program.types, program, sources, log,
-                time.perf_counter() - start, name, native, compiled, derived, settling=kept,
-                chained=bool(wrt) and native and not any(
-                    n.op is not None and n.op.name == "_torch_module" for n in order))
+                time.perf_counter() - start, name, native, compiled, derived, settling=kept)
 
 
 def _derived(program: Program, outputs: Sequence[Value], inputs: Sequence[Node], parameters: Mapping[Node, Hashable],

@@ -227,7 +227,7 @@ class Trainer:
         """Return what to update; check that all gradients are new unless stale ones are ignored."""
         chosen, stale = [], None
         for index, parameter in enumerate(self._params):
-            if parameter.grad_req == "null":
+            if parameter._grad_req == "null":
                 continue
             arrays = parameter.list_data()
             for array in arrays:

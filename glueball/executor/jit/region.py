@@ -107,6 +107,8 @@ class Region:
         if words is None:
             words = encode(self.units, self.layout, len(self.inputs), self.dtype)
         self._words = words
+        one = torch.empty((), dtype=self.dtype)
+        self._likes = [one.expand(shape) for shape in self.shapes]  # torch makes an array like another one faster
         self._driver = driver()
         compiler().begin()
         self._run: Driver | None = None
@@ -156,7 +158,7 @@ class Region:
     def _bases(self, tensors: Sequence[Tensor]) -> tuple[array[int], list[Tensor], list[Tensor]]:
         """Return the addresses for the driver, the results' memory, and what must live as long as the call."""
         given = [t if t.is_contiguous() else t.contiguous() for t in tensors]
-        results = [torch.empty(shape, dtype=self.dtype) for shape in self.shapes]
+        results = [torch.empty_like(like, memory_format=torch.contiguous_format) for like in self._likes]
         scratch = _block(self._words.scratch)
         places = [t.data_ptr() for own in ((scratch,), given, results) for t in own]
         return array("q", [0, *places]), results, [scratch, *given]
