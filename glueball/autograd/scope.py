@@ -13,7 +13,6 @@ from typing import Any, TypeVar, final
 import torch
 
 from ..base.aten import set_grad_mode
-from ..base.aten import set_grad_mode
 from ..base.modes import RECORDING, TRAINING, is_recording, is_training
 
 __all__ = ["record", "pause", "train_mode", "predict_mode", "is_recording", "is_training", "set_recording",
