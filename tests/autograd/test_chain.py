@@ -291,6 +291,19 @@ def test_a_head_gradient_of_another_type_is_converted(trained):
         np.testing.assert_allclose(found, wanted[name], rtol=1e-6)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_that_are_recorded_count_no_path_twice(compiled):
+    double = gluon.nn.Dense(1, use_bias=False, in_units=1)
+    double.initialize(mx.init.Constant(3.0))
+    double.hybridize(compiled)
+    weight = double.weight.data()
+    with autograd.record():
+        y = double(double(nd.ones((1, 1))))  # w²
+        (first,) = autograd.grad(y, weight, create_graph=True)
+        (second,) = autograd.grad(first, weight)
+    assert (first.item(), second.item()) == (6.0, 2.0)
+
+
 class Passing(gluon.HybridBlock):
     """x + w + v: gradients that are one another."""
 
