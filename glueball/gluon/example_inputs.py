@@ -1,4 +1,4 @@
-"""Example inputs of an export, and the trace that is written: what onnx_file.py and pt2_file.py begin with.
+"""Example inputs of an export: what onnx_file.py and pt2_file.py begin with. The trace is trace.py's.
 
 The one idea: an example says shapes and types, and serves the comparison afterwards; `wider` is a second one of another
 batch size, by which an open batch is held to its word.
@@ -16,10 +16,8 @@ from ..base.dtype import is_float
 from ..base.errors import ArgumentError, MXNetError, explain
 from ..base.tree import flatten
 from ..ndarray import NDArray, array
-from .block import Block
-from .trace import Traced, trace
 
-__all__ = ["example_arguments", "trace_for_export", "wider"]
+__all__ = ["example_arguments", "wider"]
 
 
 def example_arguments(block: Any, inputs: Any) -> tuple[Any, ...]:
@@ -61,13 +59,3 @@ def wider(samples: Sequence[NDArray]) -> list[NDArray]:
     pairs = [(a, a.asnumpy()) for a in samples]
     return [array(np.concatenate([held, np.roll(held, 1, axis=-1)]), dtype=a.dtype) if a.shape else a
             for a, held in pairs]
-
-
-def trace_for_export(block: Block, args: tuple[Any, ...]) -> tuple[Traced, bool]:
-    """Return the trace in predict mode: without shapes where the forward asks for none, so that reshapes keep their
-    codes; and whether it asked.
-    """
-    try:
-        return trace(block, args, False, known=False), False
-    except (MXNetError, TypeError, AttributeError, ValueError):
-        return trace(block, args, False), True

@@ -18,8 +18,8 @@ from ..ndarray import NDArray
 from ..ops.opdef import TensorType
 from ..symbol.graph import Node, topological
 from .block import Block
-from .example_inputs import example_arguments, trace_for_export, wider
-from .trace import Traced, trace
+from .example_inputs import example_arguments, wider
+from .trace import Traced, trace, trace_for_export
 
 __all__ = ["export_onnx"]
 

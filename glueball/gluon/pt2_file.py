@@ -32,9 +32,9 @@ from ..passes.sizes import has_open_size
 from ..symbol.graph import Node, execution_order
 from ..symbol.infer import infer
 from .block import Block
-from .example_inputs import example_arguments, trace_for_export, wider
+from .example_inputs import example_arguments, wider
 from .parameter import Constant
-from .trace import Traced
+from .trace import Traced, trace_for_export
 
 __all__ = ["Lowered", "export_pt2"]
 
@@ -52,17 +52,15 @@ def export_pt2(block: Any, path: str | os.PathLike[str], inputs: Any = None, dyn
         An initialised network. Torch modules inside it are written with the rest.
     path : str
         Where to write; ".pt2" is added where it is missing.
-    inputs : NDArray, or sequence of NDArray, optional
-        Example inputs, which also serve the comparison. By default arrays of the shapes of the last hybridized call.
-    dynamic_batch : bool
-        Leave axis 0 of the inputs open, where the network allows it.
+    inputs, dynamic_batch
+        As for ONNX: `onnx_file.export_onnx`.
     check : bool
         Load the file again and compare what it answers, with the examples and with another batch size.
 
     Returns
     -------
     str
-        The path of the file.
+        `path`, with its ending.
 
     Raises
     ------

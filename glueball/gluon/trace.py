@@ -26,7 +26,7 @@ from ..symbol.tracer import Tracer
 from .block import Block, as_arrays, explain_call
 from .parameter import Parameter
 
-__all__ = ["trace", "infer_parameters", "make_cached_op", "export_block", "Traced"]
+__all__ = ["trace", "infer_parameters", "make_cached_op", "trace_for_export", "export_block", "Traced"]
 
 
 @final
@@ -120,16 +120,29 @@ def make_cached_op(block: Any) -> Any:
     return CachedOp(block.name, build, **block._flags)
 
 
+def trace_for_export(block: Block, args: tuple[Any, ...]) -> tuple[Traced, bool]:
+    """Return the trace in predict mode: without shapes where the forward asks for none, so that it serves any batch and
+    reshapes keep their codes; and whether it asked.
+    """
+    try:
+        traced = trace(block, args, False, known=False)
+        outputs = [s._outputs[0] for s in traced.outputs]
+        order, given = topological(outputs), zip(traced.data, flatten(list(args), NDArray)[0])
+        known = {node: traced.tracer.types.get(node, (TensorType(),))[0] for node in order if node.is_variable}
+        known |= {node: TensorType(array.shape, array._t.dtype) for node, array in given}
+        infer(outputs, known, False, order)  # + of unknown shapes was written down as that of equal ones
+        return traced, False
+    except (MXNetError, TypeError, AttributeError, ValueError):
+        return trace(block, args, False), True
+
+
 def export_block(block: Any, path: str, epoch: int) -> tuple[str, str]:
     """Write a traced block as symbol JSON and parameters; see HybridBlock.export."""
     if block._cached is None or not block._cached.last_args:
         raise RuntimeError("Please first call block.hybridize() and then run forward with this block at least once "
                            "before calling export.")
     args = block._cached.last_args
-    try:
-        traced = trace(block, args, False, known=False)  # a graph of any batch size, when the forward asks for no shape
-    except (MXNetError, TypeError, AttributeError, ValueError):
-        traced = trace(block, args, False)
+    traced, _ = trace_for_export(block, args)
     outputs = [s._outputs[0] for s in traced.outputs]
     order = topological(outputs)
     auxiliary = set(variables(order)[1])

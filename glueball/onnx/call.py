@@ -17,7 +17,7 @@ from ..symbol.graph import Node
 from .sizes import Affine, Size, Sized
 from .writer import Writer, element_type
 
-__all__ = ["RULES", "Call", "Refused", "Rule", "rule"]
+__all__ = ["RULES", "Call", "Refused", "Rule", "on_reals", "rows", "rule"]
 
 
 class Refused(Exception):
@@ -64,6 +64,11 @@ class Call:
         """Public name of an input's element type."""
         return dtypes.name_of(self.in_sizes[index].dtype)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the first input holds whole numbers (or truths)."""
+        return "float" not in self.dtype()
+
     def out_shape(self, index: int = 0) -> tuple[Size, ...]:
         """Sizes of a result."""
         return self.out_sizes[index].shape
@@ -97,6 +102,18 @@ class Call:
     def cast(self, value: str, dtype: str, given: str | None = None) -> str:
         """Change the element type (from `given`; left out where it is the same)."""
         return value if given == dtype else self.op("Cast", value, to=element_type(dtype))
+
+    def filled(self, value: float, index: int = 0) -> str:
+        """A result of one number throughout."""
+        kind, shape = self.out_dtype(index), self.out_shape(index)
+        number = self.writer.constant(np.asarray(value, dtypes.as_numpy(kind)), kind)
+        return self.op("Expand", number, self.sizes(shape))
+
+    def of_type(self, dtype: str) -> Call:
+        """The same call with its first input cast."""
+        first = Sized(self.in_sizes[0].shape, dtypes.as_torch(dtype))
+        return Call(self.writer, self.name, self.node, [self.cast(self.x, dtype, self.dtype()), *self.ins[1:]],
+                    [first, *self.in_sizes[1:]], self.out_sizes)
 
     def truth(self, value: str, index: int) -> str:
         """An input as booleans: whether it is not zero."""
@@ -144,6 +161,19 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
             RULES[name] = function
         return function
     return register
+
+
+def on_reals(function: Rule, exact: str = "float64") -> Rule:
+    """Let a rule see real numbers: whole ones are cast, and results cut back to their type, as the kernels do.
+
+    exact : the widest type that runtimes have the function in
+    """
+    def write(c: Call) -> str | Sequence[str]:
+        if not c.whole:
+            return function(c)
+        found = function(c.of_type(exact))
+        return [c.cast(one, c.out_dtype(i)) for i, one in enumerate([found] if isinstance(found, str) else found)]
+    return write
 
 
 def rows(table: Mapping[str, Rule]) -> None:

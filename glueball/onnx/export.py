@@ -26,8 +26,8 @@ from ..symbol import load as load_symbol
 from ..symbol.graph import Node, Value, topological
 from ..symbol.symbol import Symbol
 from .lowering import Plan, lower
-from .sizes import fixed_sizes, open_sizes
-from .verify import Source, compare, load, structure
+from .sizes import fixed_sizes, open_sizes, size_at
+from .verify import ExportError, Source, compare, load, structure
 
 __all__ = ["Trial", "Trials", "export_model", "plan_of", "write"]
 
@@ -65,24 +65,41 @@ def write(plan: Plan, path: str | os.PathLike[str], trials: Trials | None = None
     path = os.fspath(path)
     path = path if path.endswith(".onnx") else f"{path}.onnx"
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    model = lower(plan)
+    origins: dict[str, str] = {}
+    model = lower(plan, origins)
     if sum(len(weight.raw_data) for weight in model.graph.initializer) > _LARGEST:
-        return _write_large(model, path, lambda draft: _check(draft, plan, trials) if check else None)
+        return _write_large(model, path, lambda draft: _check(draft, plan, trials, origins) if check else None)
     data = model.SerializeToString()
     if check:
-        _check(data, plan, trials)
+        _check(data, plan, trials, origins)
     write_atomically(path, data)
     return path
 
 
-def _check(model: Source, plan: Plan, trials: Trials | None) -> None:
+def _check(model: Source, plan: Plan, trials: Trials | None, origins: Mapping[str, str]) -> None:
     """ONNX's checker, then the numbers."""
-    structure(model)
-    answer = load(model)
+    structure(model, origins)
+    answer = load(model, origins)
     names = [f"output{i}" for i in range(len(plan.outputs))] if len(plan.outputs) > 1 else ["output"]
     kinds = [dtypes.name_of(plan.sizes[value.node][value.index].dtype) for value in plan.outputs]
     for trial in trials(plan) if trials is not None else ():
+        _refuse_empty_sequences(plan, trial)
         compare(answer(trial.feeds), trial.expected, names, kinds, trial.what)
+
+
+def _refuse_empty_sequences(plan: Plan, trial: Trial) -> None:
+    """Stop before onnxruntime ends the whole process: it does where LSTM or GRU are given no step or no sample."""
+    batch = next((trial.feeds[node.name].shape[axis] for node, axis in plan.open_axis.items()), 0)
+    for node in topological(plan.outputs):
+        if node.op is not None and node.op.name == "RNN" and any(0 not in row.shape for row in plan.sizes[node]):
+            data = node.inputs[0]
+            shape = tuple(size_at(size, batch) for size in plan.sizes[data.node][data.index].shape)
+            if 0 in shape:
+                made = f", made at {node.origin}" if node.origin else ""
+                raise ExportError(explain("export to ONNX", f"RNN ({node.name!r}{made}) is given nothing {trial.what}, "
+                                          "and onnxruntime cannot run that.",
+                                          expected="at least one step of one sample", received=shape,
+                                          fix="give an example with samples, or check=False"))
 
 
 def _write_large(model: onnx.ModelProto, path: str, checked: Callable[[str], None]) -> str:

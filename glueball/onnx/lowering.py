@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import onnx
 from onnx import helper
 
 from ..base import dtype as dtypes
-from ..base.errors import UnsupportedError, explain
 from ..symbol.graph import Node, Value, topological
 from .call import Call, Refused
 from .rules import RULES
 from .sizes import Affine, Size, Sized
+from .verify import inexpressible
 from .writer import IR_VERSION, OPSET, Writer, element_type
 
 __all__ = ["RULES", "Plan", "lower"]
@@ -36,15 +37,24 @@ class Plan:
     name: str = "network"
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def dynamic(self) -> bool:
+        """Whether sizes depend on values somewhere: inference then says 0, which means nothing."""
+        return any(node.op is not None and node.op.dynamic for node in topological(self.outputs))
 
-def lower(plan: Plan) -> onnx.ModelProto:
-    """Return the model; raises UnsupportedError that names every operator ONNX cannot express."""
+
+def lower(plan: Plan, origins: dict[str, str] | None = None) -> onnx.ModelProto:
+    """Return the model; raises UnsupportedError that names every operator ONNX cannot express.
+
+    origins : filled with the operator and the user's line that each node comes from, by the node's name
+    """
     writer = Writer()
-    names: dict[Value, str] = {Value(node): writer.fresh(node.name) for node in plan.inputs}
+    names: dict[Value, str] = {Value(node): writer.names.fresh(node.name) for node in plan.inputs}
     inputs = [_declared(names[Value(node)], plan.sizes[node][0]) for node in plan.inputs if node in plan.sizes]
     for node, axis in list(plan.open_axis.items())[:1]:
         writer.opened(names[Value(node)], axis)
-    outputs = [writer.fresh("output" if len(plan.outputs) == 1 else f"output{i}") for i in range(len(plan.outputs))]
+    count = len(plan.outputs)
+    outputs = [writer.names.fresh("output" if count == 1 else f"output{i}") for i in range(count)]
     refusals: list[str] = []
     for node in topological(plan.outputs):
         if node.op is None:
@@ -53,23 +63,23 @@ def lower(plan: Plan) -> onnx.ModelProto:
             else:
                 names.setdefault(Value(node), "")  # the label of a loss layer, which prediction does not read
             continue
+        writer.origin = f"{node.op.name} ({node.name!r}{f', made at {node.origin}' if node.origin else ''})"
         try:
             results = _apply(writer, node.op.name, node, names, plan)
         except Refused as error:
-            made = f", made at {node.origin}" if node.origin else ""
-            refusals.append(f"{node.op.name} ({node.name!r}{made}): {error}")
-            results = [writer.fresh(f"missing_{node.name}")] * node.num_outputs
+            refusals.append(f"{writer.origin}: {error}")
+            results = [writer.names.fresh(f"missing_{node.name}")] * node.num_outputs
         names.update({Value(node, i): name for i, name in enumerate(results)})
     if refusals:
-        raise UnsupportedError(explain("export to ONNX", "These operators cannot be expressed:\n  "
-                                       + "\n  ".join(dict.fromkeys(refusals)),
-                                       fix="replace them, or use export(format='symbol'), which Glueball and MXNet "
-                                           "1.x read"))
+        raise inexpressible(refusals, "replace them, or use export(format='symbol'), which Glueball and MXNet 1.x read")
+    if origins is not None:
+        origins.update(writer.origins)
     _name_outputs(writer, [names[value] for value in plan.outputs], outputs)
     writer.nodes = _needed(writer.nodes, outputs)
     graph = helper.make_graph(
         writer.nodes, plan.name, inputs,
-        [_declared(name, plan.sizes[value.node][value.index]) for name, value in zip(outputs, plan.outputs)],
+        [_declared(name, plan.sizes[value.node][value.index], plan.dynamic)
+         for name, value in zip(outputs, plan.outputs)],
         list(_used(writer).values()))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
                               producer_name="glueball")
@@ -84,12 +94,14 @@ def _apply(writer: Writer, operator: str, node: Node, names: Mapping[Value, str]
         raise Refused("it has no ONNX rule")
     call = Call(writer, operator, node, [names[value] for value in node.inputs],
                 [plan.sizes[value.node][value.index] for value in node.inputs], plan.sizes[node])
+    if not plan.dynamic and all(0 in row.shape for row in plan.sizes[node]):
+        return [call.filled(0, index) for index in range(node.num_outputs)]  # nothing to compute; runtimes refuse some
     found = function(call)
     return [found] if isinstance(found, str) else list(found)
 
 
-def _declared(name: str, sized: Sized) -> onnx.ValueInfoProto:
-    sizes = [_dim(size) for size in sized.shape]
+def _declared(name: str, sized: Sized, dynamic: bool = False) -> onnx.ValueInfoProto:
+    sizes = [None if dynamic and size == 0 else _dim(size) for size in sized.shape]
     return helper.make_tensor_value_info(name, element_type(dtypes.name_of(sized.dtype)), sizes)
 
 

@@ -16,7 +16,7 @@ from ..ops.opdef import TensorType
 from ..symbol.graph import Node, Value, topological
 from ..symbol.infer import infer
 
-__all__ = ["Affine", "Size", "Sized", "fixed_sizes", "open_sizes"]
+__all__ = ["Affine", "Size", "Sized", "fixed_sizes", "open_sizes", "size_at"]
 
 _PROBES = (11, 13, 17)  # primes that no layer's own size is likely to equal; two give the line, the third checks it
 
@@ -89,8 +89,13 @@ def open_sizes(
 
 def _at(sizes: Sizes, batch: int) -> Sizes:
     """The sizes for one batch; squeeze and broadcasting may see a batch of one differently, and then it stays fixed."""
-    return {node: tuple(Sized(tuple(s.slope * batch + s.rest if isinstance(s, Affine) else s for s in row.shape),
-                              row.dtype) for row in rows) for node, rows in sizes.items()}
+    return {node: tuple(Sized(tuple(size_at(size, batch) for size in row.shape), row.dtype) for row in rows)
+            for node, rows in sizes.items()}
+
+
+def size_at(size: Size, batch: int) -> int:
+    """Return a size for one batch."""
+    return size.slope * batch + size.rest if isinstance(size, Affine) else size
 
 
 def _with(known: TensorType, axis: int, batch: int) -> TensorType:

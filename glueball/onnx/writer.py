@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from .names import Names
 from .sizes import Affine, Size
 
 __all__ = ["IR_VERSION", "OPSET", "Writer", "element_type", "tensor"]
@@ -61,31 +62,25 @@ class Writer:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.origin = ""  # what is being written: an operator of ours, and the user's line
+        self.origins: dict[str, str] = {}  # the origin of each node, by its name
         self.weights: dict[str, onnx.TensorProto] = {}
-        self._names: set[str] = set()
+        self.names = Names()
         self._constants: dict[tuple[Any, ...], str] = {}
         self._batch: str | None = None
         self._batch_source: tuple[str, int] | None = None
 
-    def fresh(self, wanted: str) -> str:
-        """Return `wanted`, or `wanted_1`, `wanted_2` ... where the name is taken."""
-        name, count = wanted, 0
-        while name in self._names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._names.add(name)
-        return name
-
     def node(self, kind: str, inputs: Sequence[str], hint: str, outputs: int = 1, **attrs: Any) -> tuple[str, ...]:
         """Add an operator and return the names of its results."""
-        names = tuple(self.fresh(hint if i == 0 else f"{hint}_out{i}") for i in range(outputs))
+        names = tuple(self.names.fresh(hint if i == 0 else f"{hint}_out{i}") for i in range(outputs))
         given = {key: value for key, value in attrs.items() if value is not None}
         self.nodes.append(helper.make_node(kind, list(inputs), list(names), name=names[0], **given))
+        self.origins[names[0]] = self.origin
         return names
 
     def weight(self, name: str, array: np.ndarray, dtype: str) -> str:
         """Add a parameter under its own name."""
-        name = self.fresh(name)
+        name = self.names.fresh(name)
         self.weights[name] = tensor(name, array, dtype)
         return name
 
@@ -95,7 +90,7 @@ class Writer:
         key = (dtype or array.dtype.name, array.shape, array.tobytes())
         found = self._constants.get(key)
         if found is None:
-            found = self.fresh("constant")
+            found = self.names.fresh("constant")
             self.weights[found] = tensor(found, array, dtype)
             self._constants[key] = found
         return found

@@ -408,8 +408,8 @@ _hypot.grad(_hypot_gradient)
 # -- stretching one array --------------------------------------------------------------------------------------------
 
 
-def _stretched(where: str, shape: Sequence[int], target: Sequence[int]) -> tuple[int, ...]:
-    """Return the target with 0 read as "keep", checked against the data's shape."""
+def _stretched(where: str, shape: Sequence[int], target: Sequence[int], literal: bool = False) -> tuple[int, ...]:
+    """Return the target, checked against the data's shape; 0 is read as "keep" unless it is taken literally."""
     if len(shape) != len(target):
         raise ShapeError(
             explain(
@@ -420,7 +420,7 @@ def _stretched(where: str, shape: Sequence[int], target: Sequence[int]) -> tuple
                 fix="add axes of size 1 first, with reshape or expand_dims",
             )
         )
-    full = tuple(n or size for n, size in zip(target, shape))
+    full = tuple(n if literal else n or size for n, size in zip(target, shape))
     if any(size not in (1, n) for n, size in zip(full, shape)):
         raise ShapeError(
             explain(
@@ -522,6 +522,7 @@ def _np_broadcast_like(x: np.ndarray, like: np.ndarray, lhs_axes: Any = None, rh
         S(A(1, 3), A(2, 3)),
         S(A(2, 1), A(5, 4), lhs_axes=(1,), rhs_axes=(1,)),
         S(A(1, 1, 3), A(4, 5), lhs_axes=(0, 1), rhs_axes=(-2, -1)),
+        S(A(1, 3), A(0, 3)),
         ref=_np_broadcast_like,
         errors=[((A(3), A(2, 3)), {}, "axes"), ((A(2, 3), A(4, 3)), {}, "size 1")],
     ),
@@ -529,7 +530,7 @@ def _np_broadcast_like(x: np.ndarray, like: np.ndarray, lhs_axes: Any = None, rh
 def broadcast_like(lhs: Tensor, rhs: Tensor, lhs_axes: Shape | None = None, rhs_axes: Shape | None = None) -> Tensor:
     """Stretch lhs to the shape of rhs, or only `lhs_axes` to the sizes of `rhs_axes`."""
     if lhs_axes is None or rhs_axes is None:
-        return lhs.expand(_stretched("broadcast_like", lhs.shape, tuple(rhs.shape)))
+        return lhs.expand(_stretched("broadcast_like", lhs.shape, tuple(rhs.shape), literal=True))
     left, right = _axes_of(lhs_axes), _axes_of(rhs_axes)
     if len(left) != len(right):
         raise ArgumentError(
@@ -543,7 +544,7 @@ def broadcast_like(lhs: Tensor, rhs: Tensor, lhs_axes: Shape | None = None, rhs_
     target = list(lhs.shape)
     for a, b in zip(left, right):
         target[a] = rhs.shape[b]
-    return lhs.expand(_stretched("broadcast_like", lhs.shape, target))
+    return lhs.expand(_stretched("broadcast_like", lhs.shape, target, literal=True))
 
 
 broadcast_like.grad(_stretch_gradient)

@@ -119,7 +119,8 @@ def _(c: Grad) -> Value:
 )
 def hard_sigmoid(data: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     """Compute max(0, min(1, alpha * data + beta)) element by element."""
-    return torch.nn.functional.hardtanh(data * alpha + beta, 0.0, 1.0)  # no gradient at the edges, unlike clamp
+    found = torch.nn.functional.hardtanh(data * alpha + beta, 0.0, 1.0)  # no gradient at the edges, unlike clamp
+    return found.to(data.dtype)
 
 
 @hard_sigmoid.grad
@@ -444,7 +445,7 @@ def smooth_l1(data: Tensor, scalar: float = 1.0, is_int: bool = True) -> Tensor:
     """Compute 0.5 (s·x)² where |x| < 1/s², else |x| - 0.5/s², for s = scalar: the Huber loss of box regression."""
     s = scalar * scalar
     size = torch.abs(data)
-    return torch.where(size < 1 / s, 0.5 * s * data * data, size - 0.5 / s)
+    return torch.where(size < 1 / s, 0.5 * s * data * data, size - 0.5 / s).to(data.dtype)
 
 
 @smooth_l1.grad
@@ -559,7 +560,7 @@ def _(c: Grad) -> Value:
 )
 def quadratic(data: Tensor, a: float = 0.0, b: float = 0.0, c: float = 0.0) -> Tensor:
     """Compute a·data² + b·data + c element by element."""
-    return data * data * a + data * b + c
+    return (data * data * a + data * b + c).to(data.dtype)
 
 
 @quadratic.grad
@@ -574,7 +575,7 @@ def _(c: Grad) -> Value:
 )
 def div_sqrt_dim(data: Tensor) -> Tensor:
     """Divide by the square root of the last axis' size: the scale of dot-product attention."""
-    return data / math.sqrt(data.shape[-1])
+    return (data / math.sqrt(data.shape[-1])).to(data.dtype)
 
 
 @div_sqrt_dim.grad

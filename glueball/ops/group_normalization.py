@@ -269,6 +269,7 @@ def _np_l2(x: np.ndarray, eps: float = 1e-10, mode: str = "instance") -> np.ndar
         S(A(2, 3, 4)),
         S(A(2, 3, 2, 2), mode="channel", eps=0.1),
         S(A(2, 3, 4), mode="spatial"),
+        S(A(4)),
         ref=_np_l2,
         errors=[
             ((A(2, 3),), {"mode": "row"}, "instance, channel, spatial"),
@@ -292,4 +293,6 @@ def L2Normalization(data: Tensor, eps: float = 1e-10, mode: str = "instance") ->
             explain("L2Normalization", "mode='spatial' needs data of at least 3 axes.", received=tuple(data.shape))
         )
     axes: tuple[int, ...] = (1,) if mode == "channel" else tuple(range(1 if mode == "instance" else 2, data.dim()))
-    return data / ((data * data).sum(axes, keepdim=True) + eps).sqrt()
+    square = data * data
+    total = square.sum(axes, keepdim=True) if axes else square  # data of one axis: each number is a sample
+    return (data / (total + eps).sqrt()).to(data.dtype)

@@ -57,8 +57,10 @@ def read(symbol: Symbol, key: Any) -> Symbol:
     if any(b not in (0, None) or e not in (n, None) or s != 1 for b, e, s, n in zip(begin, end, step, shape)):
         out = lookup("slice")(out, begin=tuple(begin), end=tuple(end), step=tuple(step))
     target = tuple(result) or (1,)
-    if (target == shape and len(expanded) == len(shape)) or 0 in target:
+    if target == shape and len(expanded) == len(shape):
         return out
+    if 0 in target:  # which would be a code
+        return lookup("_reshape_to")(out, shape=target)
     kept = next((i for i, part in enumerate(expanded) if not isinstance(part, slice)), len(expanded))
     return lookup("Reshape")(out, shape=(0,) * kept + target[kept:])  # 0: whatever that size is, as a batch may grow
 

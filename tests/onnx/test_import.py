@@ -110,21 +110,40 @@ def test_sizes_that_are_computed_stay_open() -> None:
 
 
 def test_a_graph_that_depends_on_sizes_is_read_for_each(tmp_path: pathlib.Path) -> None:
-    nodes = [helper.make_node("Shape", ["x"], ["n"], end=1), helper.make_node("Squeeze", ["n", "axis"], ["stop"]),
-             helper.make_node("Range", ["zero", "stop", "one"], ["places"]),
-             helper.make_node("Cast", ["places"], ["real"], to=TensorProto.FLOAT),
+    nodes = [helper.make_node("Shape", ["x"], ["n"], end=1), helper.make_node("Cast", ["n"], ["real"], to=1),
              helper.make_node("Mul", ["x", "w"], ["xw"]), helper.make_node("Add", ["xw", "real"], ["y"])]
-    weights = {"axis": np.array([0]), "zero": np.array(0), "one": np.array(1), "w": np.array([2], np.float32)}
-    block = import_model(_model(nodes, {"x": ["n"]}, ["y"], weights))
+    block = import_model(_model(nodes, {"x": ["n"]}, ["y"], {"w": np.array([2], np.float32)}))
+    assert block.general is None
     for hybrid in (False, True):
         block.hybridize(hybrid)
         for size in (3, 5):
-            np.testing.assert_array_equal(block(nd.ones((size,))).asnumpy(), 2 + np.arange(size))
+            np.testing.assert_array_equal(block(nd.ones((size,))).asnumpy(), np.full(size, 2 + size))
     with autograd.record():
         block(nd.ones((3,))).sum().backward()
     assert block.collect_params()["w"].grad().item() == 3
     path = block.export(str(tmp_path / "fixed"), format="onnx", inputs=[nd.ones((3,))])
-    assert import_model(path)(nd.ones((3,))).asnumpy().tolist() == [2, 3, 4]
+    assert import_model(path)(nd.ones((3,))).asnumpy().tolist() == [5, 5, 5]
+
+
+def test_positions_and_masks_of_an_open_length_stay_open(tmp_path: pathlib.Path) -> None:
+    """sin(positions), and a mask that hides what is to come, are computed when the graph runs."""
+    nodes = [helper.make_node("Shape", ["x"], ["n"], end=1), helper.make_node("Squeeze", ["n", "axis"], ["stop"]),
+             helper.make_node("Range", ["zero", "stop", "one"], ["places"]),
+             helper.make_node("Cast", ["places"], ["real"], to=TensorProto.FLOAT),
+             helper.make_node("Sin", ["real"], ["waves"]), helper.make_node("Add", ["x", "waves"], ["xw"]),
+             helper.make_node("Unsqueeze", ["places", "last"], ["rows"]),
+             helper.make_node("LessOrEqual", ["places", "rows"], ["seen"]),
+             helper.make_node("Where", ["seen", "xw", "hidden"], ["y"])]
+    weights = {"axis": np.array([0]), "last": np.array([1]), "zero": np.array(0), "one": np.array(1),
+               "hidden": np.array(-7, np.float32)}
+    block = import_model(_model(nodes, {"x": ["n"]}, ["y"], weights))
+    assert block.general is not None
+    for size in (1, 3, 5):
+        waves = 1 + np.sin(np.arange(size, dtype=np.float32))
+        expected = np.where(np.tri(size, dtype=bool), waves, -7)
+        np.testing.assert_allclose(block(nd.ones((size,))).asnumpy(), expected, rtol=1e-6)
+    path = block.export(str(tmp_path / "again"), format="onnx", inputs=[nd.ones((3,))])
+    assert import_model(path)(nd.ones((4,))).shape == (4, 4)
 
 
 @pytest.mark.parametrize("end", [4, 300, 100_000, 2**31 - 1, 2**63 - 1])

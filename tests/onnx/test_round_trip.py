@@ -6,12 +6,10 @@ samples' own numbers under onnxruntime are test_operators.py.
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
-import sys
 from typing import Any
 
 import numpy as np
+import operator_matrix as matrix
 import pytest
 import torch
 
@@ -22,13 +20,6 @@ from glueball.onnx.lowering import Plan, lower
 from glueball.onnx.sizes import fixed_sizes
 from glueball.ops.opdef import TABLE, TensorType
 
-_PLACE = pathlib.Path(__file__).parent.parent / "ops" / "operator_matrix.py"
-if "operator_matrix" not in sys.modules:
-    _spec = importlib.util.spec_from_file_location("operator_matrix", _PLACE)
-    assert _spec is not None and _spec.loader is not None
-    sys.modules["operator_matrix"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["operator_matrix"])
-matrix = sys.modules["operator_matrix"]
 
 def _first(op: Any) -> int | None:
     """The first sample of what an operator does when it predicts."""

@@ -8,7 +8,7 @@ kernels, and nobody writes them a second time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -21,6 +21,7 @@ from ...ndarray.creation import from_numpy
 from ...ops.opdef import TensorType, lookup
 from ...symbol.graph import Node, Value
 from ...symbol.infer import UNKNOWN, infer_node
+from ..names import Names
 from .held import FOLDED, Held, Refused, Shape, Varies, common
 from .tensors import Array
 
@@ -33,30 +34,22 @@ _BUDGET = 8 * FOLDED  # elements that are made while one model is read, in all: 
 class Builder:
     """Collects the nodes of one reading."""
 
-    def __init__(self, worlds: int, variables: Mapping[str, Node]) -> None:
-        self.worlds, self.variables = worlds, variables
+    def __init__(self, worlds: int, variables: Mapping[str, Node], given: frozenset[str] = frozenset()) -> None:
+        self.worlds, self.variables, self.given = worlds, variables, given  # given: inputs whose numbers are known
+        self.inputs: list[Held] = []  # all of them, for their sizes
         self.constants: dict[Node, NDArray] = {}
         self.origin, self.hint = "", "value"
-        self._names: set[str] = set(variables)
+        self._names = Names(variables)
         self._spent = 0
         self._stored: dict[int, tuple[Array, Held]] = {}
 
     # -- values --------------------------------------------------------------------------------------------------------
-    def fresh(self, wanted: str) -> str:
-        """Return `wanted`, or `wanted_1`, `wanted_2` ... where the name is taken."""
-        name, count = wanted, 0
-        while name in self._names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._names.add(name)
-        return name
-
     def known(self, arrays: Sequence[np.ndarray] | np.ndarray, dtype: str | None = None,
-              weight: str | None = None) -> Held:
-        """Return a value whose numbers are known; one array stands for all worlds."""
+              weight: str | None = None, later: Callable[[], Held] | None = None) -> Held:
+        """Return a value whose numbers are known; one array stands for all worlds. `later`: see Held."""
         rows = [arrays] * self.worlds if isinstance(arrays, np.ndarray) else list(arrays)
         kind = as_torch(dtype or rows[0].dtype.name)
-        return Held([TensorType(tuple(row.shape), kind) for row in rows], rows, weight=weight)
+        return Held([TensorType(tuple(row.shape), kind) for row in rows], rows, weight=weight, later=later)
 
     def stored(self, array: Array) -> Held:
         """Return an array of the file as a value; the same one each time, however often a loop comes by."""
@@ -88,8 +81,9 @@ class Builder:
             else:
                 first = held.known[0]
                 if any(row is not first and not _equal(row, first) for row in held.known[1:]):
-                    raise Varies
-                node = Node(None, self.fresh("constant"), origin=self.origin)
+                    held.place = self._made_of_sizes(held, held.known)
+                    return held.place
+                node = Node(None, self._names.fresh("constant"), origin=self.origin)
                 self.constants[node] = _array(first, held.dtype)
                 held.place = Value(node)
         return held.place
@@ -110,32 +104,40 @@ class Builder:
             found = self._computed(op, typed, inputs)
             if found is not None:
                 return found
+        return self._node(op, typed, inputs)
+
+    def _node(self, op: Any, typed: dict[str, Any], inputs: Sequence[Held | None]) -> tuple[Held, ...]:
+        """Make a node of an operator; what it reads goes into the graph."""
+        given = [held for held in inputs if held is not None]
         hints: dict[str, str] = {}
         if not op.variadic:
             used = tuple(spec.name for spec, held in zip(op.inputs, inputs) if held is not None)
             if used != op.present_inputs(typed):
                 hints["__inputs__"] = ",".join(used)
-        node = Node(op, self.fresh(self.hint), tuple(self.place(held) for held in given), typed, hints, self.origin)
+        places = tuple(self.place(held) for held in given)
+        node = Node(op, self._names.fresh(self.hint), places, typed, hints, self.origin)
         per_world = [infer_node(node, [held.types[w] for held in given], (UNKNOWN,) * node.num_outputs)[1]
                      for w in range(self.worlds)]
         if not all(kind.known for kinds in per_world for kind in kinds):
             raise Refused(op.dynamic or f"the type of {op.name}'s result does not follow from those of its inputs")
         sources = frozenset[str]().union(*(held.sources for held in given))
-        return tuple(Held([kinds[i] for kinds in per_world], place=Value(node, i), sources=sources)
+        varies = bool(given) and all(held.fixed or held.varies for held in given)
+        return tuple(Held([kinds[i] for kinds in per_world], place=Value(node, i), sources=sources, varies=varies)
                      for i in range(node.num_visible))
 
-    def _computed(self, op: Any, typed: Mapping[str, Any], inputs: Sequence[Held | None]) -> tuple[Held, ...] | None:
+    def _computed(self, op: Any, typed: dict[str, Any], inputs: Sequence[Held | None]) -> tuple[Held, ...] | None:
         """Run a kernel on known numbers; None where they are too many."""
         if self._spent > _BUDGET or any(math.prod(shape) > FOLDED for held in inputs if held is not None
                                         for shape in held.shapes):
             return None
         if not op.dynamic:
-            kinds = [held.types[0] for held in inputs if held is not None]
+            rows_in = [held.types for held in inputs if held is not None]
             count = op.num_outputs(typed)
-            node = Node(op, "known", tuple(Value(Node(None, "known")) for _ in kinds), typed)
-            for kind in infer_node(node, kinds, (UNKNOWN,) * count)[1]:
-                if kind.shape is None or math.prod(size or 0 for size in kind.shape) > FOLDED:
-                    return None
+            node = Node(op, "known", tuple(Value(Node(None, "known")) for _ in rows_in), typed)
+            for kinds in set(zip(*rows_in)):  # of each world
+                for kind in infer_node(node, kinds, (UNKNOWN,) * count)[1]:
+                    if kind.shape is None or math.prod(size or 0 for size in kind.shape) > FOLDED:
+                        return None
         rows: list[list[Any]] = []
         alike = all(row is held.known[0] for held in inputs if held is not None and held.known for row in held.known)
         for world in range(1 if alike else self.worlds):
@@ -145,7 +147,10 @@ class Builder:
             rows.append(list(found) if isinstance(found, (list, tuple)) else [found])
         self._spent += sum(one.size for row in rows for one in row)
         rows = rows * self.worlds if alike else rows
-        return tuple(self.known([row[i].asnumpy() for row in rows], rows[0][i].dtype_name)
+        def later(index: int) -> Callable[[], Held] | None:
+            return None if alike else lambda: self._node(op, typed, inputs)[index]
+
+        return tuple(self.known([row[i].asnumpy() for row in rows], rows[0][i].dtype_name, later=later(i))
                      for i in range(len(rows[0])))
 
     # -- what rules need everywhere ------------------------------------------------------------------------------------
@@ -160,7 +165,8 @@ class Builder:
     def reshape(self, held: Held, targets: Sequence[Shape]) -> Held:
         """Give a value another shape, per world."""
         if held.fixed:
-            return self.known([np.reshape(row, shape) for row, shape in zip(held.known or (), targets)], held.dtype)
+            return self.known([np.reshape(row, shape) for row, shape in zip(held.known or (), targets)], held.dtype,
+                              later=lambda: self.reshape(self._placed(held), targets))
         if held.shapes == list(targets):
             return held
         if all(shape == targets[0] for shape in targets) and all(s == held.shapes[0] for s in held.shapes):
@@ -182,8 +188,60 @@ class Builder:
         self._spent += sum(math.prod(shape) for shape in targets) if held.fixed else 0
         if held.fixed and self._spent <= _BUDGET and all(math.prod(shape) <= FOLDED for shape in targets):
             return self.known([np.ascontiguousarray(np.broadcast_to(row, shape))
-                               for row, shape in zip(held.known or (), targets)], held.dtype)
-        return self.call("_expand_to", held, shape=common(targets))
+                               for row, shape in zip(held.known or (), targets)], held.dtype,
+                              later=lambda: self.expand(self._placed(held), targets))
+        if targets.count(targets[0]) == len(targets):
+            return self.call("_expand_to", held, shape=targets[0])
+        return self._along_inputs(held, targets)
+
+    # -- what follows from open sizes ----------------------------------------------------------------------------------
+    def _made_of_sizes(self, held: Held, rows: Sequence[np.ndarray]) -> Value:
+        """Place known numbers that are others in other worlds: equal, or counted, along axes that are open, or computed
+        from such. The graph makes them from the sizes of its inputs (first states, positions, masks of sequences).
+        """
+        rank = common([row.ndim for row in rows])
+        open_axes = [axis for axis in range(rank) if len({row.shape[axis] for row in rows}) > 1]
+        cut = [row[tuple(slice(0, 1) if axis in open_axes else slice(None) for axis in range(rank))] for row in rows]
+        if open_axes and all(_equal(one, cut[0]) for one in cut):
+            if all(np.array_equal(row, np.broadcast_to(one, row.shape)) for row, one in zip(rows, cut)):
+                return self.place(self._along_inputs(self.known(cut[0], held.dtype), held.shapes))
+            start, step = float(rows[0].flat[0]), float(rows[0].flat[1]) - float(rows[0].flat[0])
+            lines = (start + step * np.arange(row.size) for row in rows)
+            if cut[0].size == 1 and all(np.array_equal(row.ravel(), line) for row, line in zip(rows, lines)):
+                source, axis = self._open_axis([row.shape[open_axes[0]] for row in rows])
+                numbers = self.cast(source, held.dtype)
+                counted = self.call("_contrib_arange_like", numbers, start=start, step=step, axis=axis)
+                return self.place(self.reshape(counted, held.shapes))
+        if held.later is None:
+            raise Varies
+        return self.place(held.later())
+
+    def _placed(self, held: Held) -> Held:
+        """A known value as one that the graph makes."""
+        return Held(held.types, place=self.place(held), sources=held.sources, varies=True)
+
+    def _along_inputs(self, held: Held, targets: Sequence[Shape]) -> Held:
+        """Stretch axes of one to open sizes, which are those of inputs."""
+        rank = common([len(shape) for shape in targets])
+        found = self.reshape(held, [(1,) * (rank - len(shape)) + shape for shape in held.shapes])
+        for axis in range(rank):
+            sizes = [shape[axis] for shape in targets]
+            if [shape[axis] for shape in found.shapes] == sizes:
+                continue
+            if sizes.count(sizes[0]) == len(sizes):
+                found = self.call("broadcast_axis", found, axis=axis, size=sizes[0])
+                continue
+            source, own = self._open_axis(sizes)
+            found = self.call("broadcast_like", found, source, lhs_axes=(axis,), rhs_axes=(own,))
+        return Held(found.types, place=found.place, sources=held.sources, varies=held.fixed or held.varies)
+
+    def _open_axis(self, sizes: Sequence[int]) -> tuple[Held, int]:
+        """Return the input, and its axis, that has these sizes."""
+        for one in self.inputs:
+            for axis, column in enumerate(zip(*one.shapes)):
+                if list(column) == list(sizes):
+                    return one, axis
+        raise Varies
 
 
 def _codes(given: Sequence[Shape], targets: Sequence[Shape], reverse: bool) -> Shape | None:

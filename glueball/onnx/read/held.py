@@ -8,7 +8,7 @@ each call. With all sizes fixed there is one world and nothing varies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar, final
 
 import numpy as np
@@ -66,14 +66,18 @@ class Held:
     place : the value in our graph; None until a known one is used as such
     weight : the name of the parameter whose value `known` is; it is not computed with while reading
     sources : the inputs of the graph that it depends on by value
+    varies : its numbers follow from sizes alone, and are made when the graph runs
+    later : makes a known value when the graph runs, where its numbers are others in other worlds
     """
 
-    __slots__ = ("known", "place", "sources", "types", "weight")
+    __slots__ = ("known", "later", "place", "sources", "types", "varies", "weight")
 
     def __init__(self, types: Sequence[TensorType], known: Sequence[np.ndarray] | None = None,
                  place: Value | None = None, weight: str | None = None,
-                 sources: frozenset[str] = frozenset()) -> None:
+                 sources: frozenset[str] = frozenset(), varies: bool = False,
+                 later: Callable[[], Held] | None = None) -> None:
         self.types, self.place, self.weight, self.sources = tuple(types), place, weight, sources
+        self.varies, self.later = varies, later
         self.known = None if known is None else tuple(known)
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import GraphProto
 
 from .builder import Builder
-from .held import FOLDED, Held, Needs, Refused, Shape, common
+from .held import FOLDED, Held, Needs, Refused, Shape, Varies, common
 from .tensors import Array
 
 __all__ = ["IMPORTERS", "Importer", "Step", "reads"]
@@ -76,14 +76,16 @@ class Step:
         Raises
         ------
         Needs
-            They are an input of the model (or follow from whole numbers that are).
+            They are an input of the model, or follow from one, and its numbers were not given.
         Refused
             They are computed from the data.
         """
         held = self.input(index)
         if held.known is not None:
             return list(held.known)
-        if held.sources:
+        if held.varies and self.builder.worlds > 1:
+            raise Varies
+        if held.sources - self.builder.given:
             raise Needs(held.sources)
         raise Refused(f"its input {index} is computed from the data, and decides about shapes")
 

@@ -103,12 +103,14 @@ def read(model: Model, data: Mapping[str, Node], parameters: Mapping[str, Node],
     Varies, Needs
         It must be read for one set of sizes, or with the numbers of some inputs.
     """
-    walk = _Walk(model, Builder(len(worlds), parameters), Beside(model.directory), opsets=model.opsets)
+    builder = Builder(len(worlds), parameters, frozenset(values or ()))
+    walk = _Walk(model, builder, Beside(model.directory), opsets=model.opsets)
     scope: dict[str, Held | None] = {}
     for name, node in data.items():
         kinds = [TensorType(shapes[name], dtypes.as_torch(dtypes_given[name])) for shapes in worlds]
         known = None if values is None or name not in values else [values[name]] * len(worlds)
         scope[name] = Held(kinds, known, Value(node), sources=frozenset([name]))
+        walk.builder.inputs.append(Held(kinds, None, Value(node)))
     for name, array in model.weights.items():
         scope[name] = walk.builder.known(array.data, array.dtype, name if name in parameters else None)
     token = CURRENT.set(None)  # kernels run on what is known, whoever listens

@@ -11,19 +11,19 @@ import math
 import numpy as np
 
 from ...ops.activation import SELU_ALPHA, SELU_SCALE
-from ..call import Call, Refused, Rule, rows, rule
+from ..call import Call, Refused, Rule, on_reals, rows, rule
 
 _DIRECT = {
-    "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softsign": "Softsign", "exp": "Exp", "log": "Log",
-    "sqrt": "Sqrt", "reciprocal": "Reciprocal", "negative": "Neg", "abs": "Abs", "sign": "Sign",
-    "erf": "Erf", "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan",
-    "sinh": "Sinh", "cosh": "Cosh", "arcsinh": "Asinh", "arccosh": "Acosh", "arctanh": "Atanh",
-    "_contrib_sign_ste": "Sign", "add_n": "Sum",
+    "relu": "Relu", "abs": "Abs", "sign": "Sign", "_contrib_sign_ste": "Sign",
     "elemwise_add": "Add", "elemwise_sub": "Sub", "elemwise_mul": "Mul", "elemwise_div": "Div",
     "broadcast_add": "Add", "broadcast_sub": "Sub", "broadcast_mul": "Mul", "broadcast_div": "Div",
     "_power": "Pow", "broadcast_power": "Pow", "_maximum": "Max", "broadcast_maximum": "Max",
     "_minimum": "Min", "broadcast_minimum": "Min",
 }  # fmt: skip
+_REAL = {"sigmoid": "Sigmoid", "tanh": "Tanh", "softsign": "Softsign", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
+         "reciprocal": "Reciprocal", "sin": "Sin", "cos": "Cos"}
+_SINGLE = {"erf": "Erf", "tan": "Tan", "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh",
+           "cosh": "Cosh", "arcsinh": "Asinh", "arccosh": "Acosh", "arctanh": "Atanh"}  # no double in onnxruntime
 _SAME = ("_copy", "BlockGrad", "make_loss", "MakeLoss", "_contrib_gradientmultiplier", "IdentityAttachKLSparseReg",
          "cast_storage", "LinearRegressionOutput", "MAERegressionOutput", "SVMOutput",
          "_identity_with_attr_like_rhs")
@@ -38,14 +38,12 @@ def direct(kind: str) -> Rule:
 
 
 rows({name: direct(kind) for name, kind in _DIRECT.items()})
+rows({name: on_reals(direct(kind)) for name, kind in _REAL.items()})
+rows({name: on_reals(direct(kind), "float32") for name, kind in _SINGLE.items()})
 rows(dict.fromkeys(_SAME, lambda c: c.op("Identity", c.x)))
 
 
 # -- functions of one array --------------------------------------------------------------------------------------------
-def _whole(c: Call) -> bool:
-    return not c.dtype().startswith(("float", "bfloat"))
-
-
 def _truncated(c: Call, value: str) -> str:
     return c.op("Mul", c.op("Sign", value), c.op("Floor", c.op("Abs", value)))
 
@@ -56,11 +54,11 @@ def _cube_root(c: Call) -> str:
 
 def _half_away(c: Call) -> str:
     size = c.op("Floor", c.op("Add", c.op("Abs", c.x), c.const(0.5)))
-    return c.op("Identity", c.x) if _whole(c) else c.op("Mul", c.op("Sign", c.x), size)
+    return c.op("Identity", c.x) if c.whole else c.op("Mul", c.op("Sign", c.x), size)
 
 
 def _unless_whole(function: Rule) -> Rule:
-    return lambda c: c.op("Identity", c.x) if _whole(c) else function(c)
+    return lambda c: c.op("Identity", c.x) if c.whole else function(c)
 
 
 def _softplus(c: Call, value: str) -> str:
@@ -76,6 +74,13 @@ rows({
     "round": _half_away,
     "_contrib_round_ste": _half_away,
     "rint": _unless_whole(lambda c: c.op("Ceil", c.op("Sub", c.x, c.const(0.5)))),
+    "negative": lambda c: c.op("Sub", c.const(0), c.x) if c.dtype().startswith("uint") else c.op("Neg", c.x),
+    "logical_not": lambda c: c.cast(c.op("Not", c.truth(c.x, 0)), c.out_dtype()),
+    "_contrib_isnan": lambda c: c.filled(0) if c.whole else c.cast(c.op("IsNaN", c.x), c.out_dtype()),
+    "_contrib_isinf": lambda c: c.cast(c.op("IsInf", c.x), c.out_dtype()),
+    "LogisticRegressionOutput": lambda c: c.op("Sigmoid", c.x),
+})  # fmt: skip
+rows({name: on_reals(function) for name, function in {
     "rsqrt": lambda c: c.op("Reciprocal", c.op("Sqrt", c.x)),
     "cbrt": _cube_root,
     "rcbrt": lambda c: c.op("Reciprocal", _cube_root(c)),
@@ -86,12 +91,18 @@ rows({
     "degrees": lambda c: c.op("Mul", c.x, c.const(180 / math.pi)),
     "radians": lambda c: c.op("Mul", c.x, c.const(math.pi / 180)),
     "hard_sigmoid": lambda c: c.op("HardSigmoid", c.x, alpha=c["alpha"], beta=c["beta"]),
-    "logical_not": lambda c: c.cast(c.op("Not", c.truth(c.x, 0)), c.out_dtype()),
-    "_contrib_isnan": lambda c: c.cast(c.op("IsNaN", c.x), c.out_dtype()),
-    "_contrib_isinf": lambda c: c.cast(c.op("IsInf", c.x), c.out_dtype()),
     "_contrib_div_sqrt_dim": lambda c: c.op("Div", c.x, c.const(math.sqrt(c.size(c.rank() - 1)))),
-    "LogisticRegressionOutput": lambda c: c.op("Sigmoid", c.x),
-})  # fmt: skip
+}.items()})  # fmt: skip
+
+
+@rule("add_n")
+def _sum(c: Call) -> str:
+    if not c.whole:
+        return c.op("Sum", *c.ins)
+    total = c.x
+    for value in c.ins[1:]:
+        total = c.op("Add", total, value)
+    return c.op("Identity", total) if len(c.ins) == 1 else total
 
 
 @rule("zeros_like", "ones_like")
@@ -106,6 +117,7 @@ def _finite(c: Call) -> str:
 
 
 @rule("_contrib_quadratic")
+@on_reals
 def _quadratic(c: Call) -> str:
     inner = c.op("Add", c.op("Mul", c.x, c.const(c["a"])), c.const(c["b"]))
     return c.op("Add", c.op("Mul", inner, c.x), c.const(c["c"]))
@@ -114,7 +126,7 @@ def _quadratic(c: Call) -> str:
 @rule("clip")
 def _clip(c: Call) -> str:
     low, high = c["a_min"], c["a_max"]
-    if _whole(c):
+    if c.whole:
         edge = np.iinfo(c.dtype())
         low, high = (min(max(int(v), edge.min), edge.max) if math.isfinite(v) else (edge.min if v < 0 else edge.max)
                      for v in (low, high))
@@ -122,6 +134,7 @@ def _clip(c: Call) -> str:
 
 
 @rule("smooth_l1")
+@on_reals
 def _smooth_l1(c: Call) -> str:
     square = c["scalar"] ** 2
     size = c.op("Abs", c.x)
@@ -183,9 +196,13 @@ def _leaky(c: Call) -> str:
 
 
 # -- with a number -----------------------------------------------------------------------------------------------------
+def _cut(c: Call) -> np.ndarray:
+    """The number as the kernels see it beside whole ones: cut, and of their type."""
+    return np.asarray(int(c["scalar"])).astype(c.dtype())
+
+
 def _number(c: Call) -> str:
-    value = c["scalar"]
-    return c.const(np.asarray(int(value)).astype(c.dtype()) if _whole(c) else value)
+    return c.const(_cut(c) if c.whole else c["scalar"])
 
 
 def _with_number(kind: str, swapped: bool = False) -> Rule:
@@ -197,9 +214,15 @@ def _modulo(c: Call, over: str, by: str) -> str:
     zero = c.const(0)
     nothing = c.op("Equal", by, zero)
     by = c.op("Where", nothing, c.const(1), by)
-    if _whole(c):
+    if c.whole:
         return c.op("Where", nothing, zero, c.op("Mod", over, by))
     return c.op("Where", nothing, zero, c.op("Sub", over, c.op("Mul", c.op("Floor", c.op("Div", over, by)), by)))
+
+
+def _modulo_number(c: Call) -> str:
+    if c.whole and int(_cut(c)) in (-1, 0, 1):
+        return c.filled(0)  # not computed: the least number % -1 ends the process in onnxruntime
+    return _modulo(c, c.x, _number(c))
 
 
 def _hypotenuse(c: Call, other: str) -> str:
@@ -210,7 +233,7 @@ rows({
     "_plus_scalar": _with_number("Add"), "_minus_scalar": _with_number("Sub"),
     "_rminus_scalar": _with_number("Sub", swapped=True), "_mul_scalar": _with_number("Mul"),
     "_div_scalar": _with_number("Div"), "_rdiv_scalar": _with_number("Div", swapped=True),
-    "_mod_scalar": lambda c: _modulo(c, c.x, _number(c)), "_rmod_scalar": lambda c: _modulo(c, _number(c), c.x),
+    "_mod_scalar": _modulo_number, "_rmod_scalar": lambda c: _modulo(c, _number(c), c.x),
     "_power_scalar": _with_number("Pow"), "_rpower_scalar": _with_number("Pow", swapped=True),
     "_maximum_scalar": _with_number("Max"), "_minimum_scalar": _with_number("Min"),
     "_hypot_scalar": lambda c: _hypotenuse(c, _number(c)),
@@ -222,8 +245,7 @@ rows({
 # -- comparisons and logic ---------------------------------------------------------------------------------------------
 def _compared(name: str, with_number: bool) -> Rule:
     def compare(c: Call) -> str:
-        other = c.const(c["scalar"]) if with_number else c.ins[1]
-        found = c.op(_COMPARISONS[name], c.x, other)
+        found = c.op(_COMPARISONS[name], c.x, _number(c) if with_number else c.ins[1])
         return c.cast(c.op("Not", found) if name == "not_equal" else found, c.out_dtype())
     return compare
 
@@ -253,6 +275,8 @@ def _finished(c: Call, value: str) -> str:
 
 @rule("softmax", "log_softmax", "softmin")
 def _softmax(c: Call) -> str:
+    if c.whole:
+        raise Refused("it is of whole numbers; x.astype('float32') before it")
     axis = c.axis(c["axis"])
     data = _scaled(c, -1.0 if c.name == "softmin" else 1.0)
     if not c["use_length"] or c.name != "softmax":

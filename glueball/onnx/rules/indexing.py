@@ -49,11 +49,14 @@ def _where(c: Call) -> str:
     return c.op("Where", chosen, *c.ins[1:])
 
 
+def _places(c: Call, index: int) -> str:
+    """Indices (M, ...) as ONNX has them, (..., M)."""
+    return c.transpose(c.cast(c.ins[index], "int64", c.dtype(index)), [*range(1, c.rank(index)), 0])
+
+
 @rule("gather_nd")
 def _gather_nd(c: Call) -> str:
-    rank = c.rank(1)
-    index = c.cast(c.ins[1], "int64", c.dtype(1))
-    return c.op("GatherND", c.x, c.transpose(index, [*range(1, rank), 0]))
+    return c.op("GatherND", c.x, _places(c, 1))
 
 
 @rule("_contrib_boolean_mask")
@@ -61,9 +64,12 @@ def _mask(c: Call) -> str:
     return c.op("Compress", c.x, c.truth(c.ins[1], 1), axis=c.axis(c["axis"]))
 
 
-@rule("scatter_nd")
+@rule("scatter_nd", "_scatter_nd_add")
 def _scatter_nd(c: Call) -> str:
-    rank = c.rank(1)
-    index = c.transpose(c.cast(c.ins[1], "int64", c.dtype(1)), [*range(1, rank), 0])
-    nothing = c.op("Expand", c.const(0), c.sizes(c.out_shape()))
-    return c.op("ScatterND", nothing, index, c.x)
+    joined = "add" if c.name == "_scatter_nd_add" else None
+    return c.op("ScatterND", c.filled(0), _places(c, 1), c.x, reduction=joined)
+
+
+@rule("_scatter_set_nd")
+def _scatter_set(c: Call) -> str:
+    return c.op("ScatterND", c.x, _places(c, 2), c.ins[1])

@@ -142,6 +142,8 @@ def _syrk(c: Call) -> str:
 
 @rule("khatri_rao")
 def _khatri_rao(c: Call) -> str:
+    if any(c.rank(index) != 2 for index in range(len(c.ins))):
+        raise Refused("its inputs must be matrices")
     found, count = c.x, c.size(0)
     columns = c.size(1)
     for index in range(1, len(c.ins)):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..call import Call, Refused, rule
+from ..call import Call, Refused, on_reals, rule
 from .reduction import reduced
 
 
@@ -75,6 +75,7 @@ def _group_norm(c: Call) -> Sequence[str]:
 
 
 @rule("L2Normalization")
+@on_reals
 def _l2(c: Call) -> str:
     axes = {"channel": (1,), "instance": tuple(range(1, c.rank())), "spatial": tuple(range(2, c.rank()))}.get(c["mode"])
     if axes is None:

@@ -61,7 +61,7 @@ def _padded(c: Call, value: str, w: _Windows, filler: float) -> str:
 def _maximum(c: Call, value: str, w: _Windows) -> str:
     if all(b < k and a < k for a, b, k in zip(w.after, w.before, w.kernel)):
         return c.op("MaxPool", value, kernel_shape=w.kernel, strides=w.stride, pads=[*w.before, *w.after])
-    lowest = float(np.finfo("float16" if c.dtype() == "float16" else "float32").min)
+    lowest = float(np.finfo(c.dtype() if c.dtype() in ("float16", "float64") else "float32").min)
     return c.op("MaxPool", _padded(c, value, w, lowest), kernel_shape=w.kernel, strides=w.stride)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from ...ops.reduce import reduced_axes
 from ..call import Call, Rule, rows, rule
 
+_NARROW = ("int8", "uint8", "bool")  # which some operators of ONNX do not take
+_WIDE_ONLY = ("ReduceSum", "ReduceMean", "ReduceProd")
 _KINDS = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd"}
 
 
@@ -23,8 +25,13 @@ def reduced(c: Call, kind: str, value: str, axes: Sequence[int], keepdims: bool)
 
 def _over(c: Call, kind: str, value: str, given: object, exclude: bool, keepdims: bool) -> str:
     axes = reduced_axes(c.name, given, exclude, c.rank())
+    if kind == "ReduceMean" and any(c.shape()[axis] == 0 for axis in axes):
+        return c.filled(float("nan"))  # the mean of nothing, which runtimes call 0
     whole = len(axes) == c.rank() and not keepdims
-    found = reduced(c, kind, value, axes, keepdims)
+    narrow = c.dtype() in _NARROW and kind in _WIDE_ONLY
+    found = reduced(c, kind, c.cast(value, "int32") if narrow else value, axes, keepdims)
+    if narrow:
+        found = c.cast(found, c.out_dtype())
     if whole:
         return c.op("Reshape", found, c.ints(1))
     return found if axes else c.op("Identity", found)
@@ -40,7 +47,7 @@ rows({name: _reduction(kind) for name, kind in _KINDS.items()})
 @rule("nansum", "nanprod")
 def _without_holes(c: Call) -> str:
     filler = c.const(int(c.name == "nanprod"))
-    value = c.op("Where", c.op("IsNaN", c.x), filler, c.x)
+    value = c.x if c.whole else c.op("Where", c.op("IsNaN", c.x), filler, c.x)
     return _over(c, _KINDS[c.name[3:]], value, c["axis"], c["exclude"], c["keepdims"])
 
 
@@ -82,10 +89,11 @@ def _arg(c: Call) -> str:
 
 @rule("_np_cumsum")
 def _cumulative(c: Call) -> str:
-    data = c.cast(c.x, c.out_dtype(), c.dtype())
-    if c["axis"] is None:
-        return c.op("CumSum", c.op("Reshape", data, c.ints(-1)), c.const(0, "int64"))
-    return c.op("CumSum", data, c.const(c.axis(c["axis"]), "int64"))
+    exact = "int32" if c.out_dtype() in _NARROW else c.out_dtype()
+    data, axis = c.cast(c.x, exact, c.dtype()), c["axis"]
+    if axis is None:
+        data, axis = c.op("Reshape", data, c.ints(-1)), 0
+    return c.cast(c.op("CumSum", data, c.const(c.axis(axis), "int64")), c.out_dtype(), exact)
 
 
 # -- order -------------------------------------------------------------------------------------------------------------

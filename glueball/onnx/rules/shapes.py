@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...base import dtype as dtypes
 from ..call import Call, Refused, Rule, rows, rule
 from ..sizes import Affine
 
@@ -134,7 +133,7 @@ def _slice_like(c: Call) -> str:
 @rule("Crop")
 def _crop(c: Call) -> str:
     height, width = (c.out_shape()[axis] for axis in (2, 3))
-    tall, wide = c.spatial()
+    tall, wide = c.size(2), c.size(3)
     if not isinstance(height, int) or not isinstance(width, int):
         raise Refused("its window depends on the batch size")
     top, left = ((tall - height) // 2, (wide - width) // 2) if c["center_crop"] else c["offset"]
@@ -178,11 +177,6 @@ def _broadcast(c: Call) -> str:
 
 
 # -- arrays made of sizes ----------------------------------------------------------------------------------------------
-def _constant(c: Call, value: float) -> str:
-    kind = c.out_dtype()
-    return c.op("Expand", c.writer.constant(np.asarray(value, dtypes.as_numpy(kind)), kind), c.sizes(c.out_shape()))
-
-
 def _made(function: Callable[[Call], np.ndarray]) -> Rule:
     return lambda c: c.op("Identity", c.const(function(c), c.out_dtype()))
 
@@ -196,9 +190,9 @@ def _counted(c: Call) -> np.ndarray:
 
 
 rows({
-    "_zeros": lambda c: _constant(c, 0),
-    "_ones": lambda c: _constant(c, 1),
-    "_full": lambda c: _constant(c, c["value"]),
+    "_zeros": lambda c: c.filled(0),
+    "_ones": lambda c: c.filled(1),
+    "_full": lambda c: c.filled(c["value"]),
     "_arange": _made(_counted),
     "_linspace": _made(lambda c: np.linspace(c["start"], c["stop"], c["num"], endpoint=c["endpoint"])),
     "_eye": _made(lambda c: np.eye(c["N"], c["M"] or None, c["k"])),

@@ -178,10 +178,10 @@ def _remainder(s: Step, a: Held, b: Held, truncated: bool) -> Held:
     if not truncated:
         return found
     zero = s.const(0, a.dtype)
-    odd = s.call("broadcast_mul", s.cast(s.call("broadcast_not_equal", found, zero), "bool"),
-                 s.cast(s.call("broadcast_not_equal", s.call("broadcast_lesser", a, zero),
-                               s.call("broadcast_lesser", found, zero)), "bool"))
-    return s.call("broadcast_sub", found, s.call("broadcast_mul", s.cast(odd, a.dtype), b))
+    odd = s.call("broadcast_mul", s.call("broadcast_not_equal", found, zero),
+                 s.call("broadcast_not_equal", s.call("broadcast_lesser", a, zero),
+                        s.call("broadcast_lesser", found, zero)))
+    return s.call("broadcast_sub", found, s.call("broadcast_mul", odd, b))
 
 
 @reads("Mod")

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..held import Held, Refused, Shape
+from ..held import Held, Refused, Shape, Varies
 from ..node import Step, reads
 
 
@@ -33,10 +33,19 @@ def _gather(s: Step) -> Held:
             s.affordable(math.prod((*shape[:axis], *at, *shape[axis + 1 :])))
         return s.builder.known([np.take(row, at, axis) for row, at in zip(s.x.known or (), places.known or ())],
                                s.x.dtype)
-    places = s.cast(_counted(s, places, s.x.size(axis)), "int64")
+    dropped = [shape[:axis] + shape[axis + 1 :] for shape in s.x.shapes]
+    if places.fixed and len({shape[axis] for shape in s.x.shapes}) > 1:  # an open axis: counted from the end as it is
+        at = s.value(1)
+        if at.ndim == 0 and at < 0:
+            last = s.call("slice_axis", s.x, axis=axis, begin=int(at), end=int(at) + 1 or None)
+            return s.reshape(last, dropped)
+        if (at < 0).any():
+            raise Varies
+        places = s.cast(places, "int64")
+    else:
+        places = s.cast(_counted(s, places, s.x.size(axis)), "int64")
     if not places.rank:
-        found = s.call("take", s.x, s.reshape(places, (1,)), axis=axis)
-        return s.reshape(found, [shape[:axis] + shape[axis + 1 :] for shape in s.x.shapes])
+        return s.reshape(s.call("take", s.x, s.reshape(places, (1,)), axis=axis), dropped)
     return s.call("take", s.x, places, axis=axis)
 
 
