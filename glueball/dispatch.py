@@ -19,7 +19,7 @@ import torch
 from .base.context import as_context
 from .base.errors import AutogradError, ContextError, DTypeError, MXNetError, ShapeError, UnsupportedError, explain
 from .base.modes import RECORDING, TRAINING
-from .ops.opdef import Grad, OpDef, TensorType, Unsupported, open_door
+from .ops.opdef import Grad, OpDef, TensorType, open_door
 
 __all__ = ["Interpreter", "CURRENT", "announce_writes", "Symbolic", "invoke", "run_kernel", "finish",
            "explain_failure", "set_array", "set_composer", "set_precision", "precise", "watched", "exact",
@@ -298,9 +298,3 @@ def explain_failure(op: OpDef, tensors: Sequence[torch.Tensor | None], attrs: Ma
     elif len(dtypes) > 1 and ("dtype" in first or "type" in first):
         kind, fix = DTypeError, "bring the inputs to one type with x.astype('float32')"
     return kind(explain(op.name, first, received=f"{received}; {given}" if given else received, fix=fix))
-
-
-def check_gradient_support(op: OpDef) -> None:
-    """Raise in the operator's own words when it has no gradient."""
-    if isinstance(op.gradient, Unsupported):
-        raise UnsupportedError(explain(op.name, f"This operator has no gradient: {op.gradient.why}."))

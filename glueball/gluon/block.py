@@ -21,7 +21,6 @@ from ..base.errors import ArgumentError, DTypeError, MXNetError, ShapeError, exp
 from ..base.modes import is_recording, no_tape, torch_grad_enabled
 from ..base.naming import NameManager, Prefix, current_names
 from ..base.registry import closest
-from ..dispatch import Symbolic
 from ..ndarray import NDArray, to_array
 from . import files
 from .parameter import Parameter
@@ -441,8 +440,3 @@ def not_a_block(parent: Block, given: Any, wanted: str) -> ArgumentError:
 def as_arrays(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments with NumPy arrays turned into NDArrays, so that they just work."""
     return tuple(to_array(a) if isinstance(a, np.ndarray) else a for a in args)
-
-
-def is_value(value: Any) -> bool:
-    """Whether a value is an array or a symbol."""
-    return isinstance(value, (NDArray, Symbolic))

@@ -20,8 +20,6 @@ from ..opdef import OpDef, TensorType
 __all__ = ["run_rule", "complete", "kernel_on_meta", "same_shape", "elementwise", "broadcasting", "broadcast_shapes",
            "unify", "InferRule"]
 
-PartialShape = "tuple[int | None, ...] | None"
-
 
 def unify(left: Any, right: Any, where: str) -> Any:
     """Return the most that two partial shapes say together; a contradiction is an error.
