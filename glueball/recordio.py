@@ -293,7 +293,18 @@ class MXIndexedRecordIO(MXRecordIO):
     def read_idx(self, idx: Any) -> bytes:
         """Return the record of key `idx`. Several threads may do so at once; `read` goes on behind it."""
         self._require(writable=False)
-        data, behind = self._in.record(self._position(idx))
+        position = self._position(idx)
+        try:
+            data, behind = self._in.record(position)
+        except FileFormatError as error:
+            raise _refusal(
+                FileFormatError,
+                f"Index {os.fspath(self.idx_path)!r}",
+                f"No record can be read where it says that {idx!r} is, at byte {position} of {self._in.path!r}.",
+                received=str(error).splitlines()[0],
+                fix="Are the two files of different moments? Make the index again: "
+                "glueball.recordio.rebuild_index(rec_path, idx_path). Else the records are damaged.",
+            ) from None
         self._offset = behind
         return data  # type: ignore[return-value]  (payload was asked for)
 

@@ -11,7 +11,8 @@ import os
 import stat
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import torch
 
@@ -99,14 +100,14 @@ class _Reader:
         values = torch.empty(tuple(shape), dtype=dtype)
         plain = values.view(torch.int16) if dtype is torch.bfloat16 else values  # NumPy lacks it
         self.at += values.nbytes
-        self._fill(memoryview(plain.numpy()).cast("B"))  # type: ignore[arg-type]  # it has a buffer
+        self._fill(plain.numpy().reshape(-1).view("u1").data)
         return values
 
 
 class _FileReader(_Reader):
     """The same over an open file: values go from the file into the arrays' memory, with no copy between."""
 
-    def __init__(self, file: BinaryIO, size: int, where: str) -> None:
+    def __init__(self, file: BufferedReader, size: int, where: str) -> None:
         super().__init__(memoryview(b""), where)
         self.file, self.size = file, size
 
@@ -119,7 +120,7 @@ class _FileReader(_Reader):
     def _fill(self, target: memoryview) -> None:
         done = 0
         while done < len(target):
-            count = self.file.readinto(target[done:] if done else target)  # type: ignore[attr-defined]  # buffered
+            count = self.file.readinto(target[done:] if done else target)
             if not count:
                 raise self.fail("the file was cut while it was read.")
             done += count

@@ -181,6 +181,45 @@ def test_program_of_torch(tmp_path: Path, call: Any) -> None:
     assert seen.status == 1 and "pickle" in seen.err and "safetensors" in seen.err
 
 
+def test_damaged_programs_of_torch(tmp_path: Path, call: Any) -> None:
+    """Cut off, changed or packed too well: told as damage. What is pickled in it is never opened."""
+    canary = b"cos\nmkdir\n(S'" + str(tmp_path / "opened").encode() + b"'\ntR."
+    whole = tmp_path / "whole.pt2"
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("m/models/model.json", json.dumps(program_of_torch()))
+        archive.writestr("m/data/sample_inputs/model.pt", canary)
+        archive.writestr("m/archive_format", "pt2")
+    content, path = whole.read_bytes(), tmp_path / "m.pt2"
+    assert call("inspect", whole).status == 0
+    for cut in range(4, len(content), 61):
+        path.write_bytes(content[:cut])
+        seen = call("inspect", path)
+        assert seen.status == 1 and "Fix: " in seen.err and not seen.out
+    for at in range(30, len(content), 37):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 32]) + content[at + 1 :])
+        assert call("inspect", path).status in (0, 1)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/models/model.json", b" " * (70 << 20))
+        archive.writestr("m/archive_format", "pt2")
+    seen = call("inspect", path)
+    assert seen.status == 1 and "unpack to more than is believed" in seen.err
+    seen = call("predict", whole, whole)
+    assert seen.status != 0 and "pt2" in seen.err and "Fix: " in seen.err
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize("source", [1, 2, -1])
+def test_a_graph_that_reads_itself(tmp_path: Path, call: Any, source: int) -> None:
+    """As a graph that runs is refused (`sym.load`), so is what is only looked into."""
+    nodes = [{"op": "null", "name": "data", "inputs": []}, {"op": "relu", "name": "again", "inputs": [[source, 0, 0]]},
+             {"op": "relu", "name": "last", "inputs": [[1, 0, 0]]}]
+    path = tmp_path / "a-symbol.json"
+    path.write_text(json.dumps({"nodes": nodes, "heads": [[2, 0, 0]]}))
+    seen = call("inspect", path)
+    assert seen.status == 1 and "'again' reads itself, or a node that does not come before it" in seen.err
+    assert f"node {source} as an input of node 1" in seen.err and "Fix: " in seen.err and not seen.out
+
+
 def strangers(folder: Path) -> dict[str, bytes]:
     """Files that are something else, or damaged, and a word of what is said about each."""
     zipped = folder / "z.zip"

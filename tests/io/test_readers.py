@@ -120,6 +120,21 @@ def test_sparse_arrays_stay_sparse_and_their_places_are_checked():
             load_frombuffer(sparse(indices, shape))
 
 
+@pytest.mark.parametrize("magic, storage", [(0xF993FAC9, struct.pack("<i", 0)), (0xF993FAC8, b"")])
+def test_negative_sizes_are_refused(magic, storage):
+    array = struct.pack("<I", magic) + storage + struct.pack("<iqq", 2, -1, 2) + struct.pack("<iii", 1, 0, 0)
+    with pytest.raises(FileFormatError, match=r"negative size: \(-1, 2\)(.|\n)*at byte 6[04] of"):
+        load_frombuffer(struct.pack("<QQQ", 0x112, 0, 1) + array + struct.pack("<Q", 0))
+
+
+@pytest.mark.parametrize("stored", [(-1, 2), (1, -1)])
+def test_a_sparse_array_stores_no_negative_sizes(stored):
+    array = (struct.pack("<Ii", 0xF993FAC9, 1) + struct.pack("<iqq", 2, *stored) + struct.pack("<iqq", 2, 4, 2)
+             + struct.pack("<iii", 1, 0, 0) + struct.pack("<iiq", 6, 1, 1) + bytes(16))
+    with pytest.raises(FileFormatError, match=r"negative size(.|\n)*at byte \d+"):
+        load_frombuffer(struct.pack("<QQQ", 0x112, 0, 1) + array + struct.pack("<Q", 0))
+
+
 def graph(*nodes: dict, heads=((-1, 0, 0),)) -> str:
     full = [{"op": "null", "name": "data", "inputs": []}, *({"inputs": [[0, 0, 0]], **node} for node in nodes)]
     return json.dumps({"nodes": full, "heads": [[len(full) + h[0] if h[0] < 0 else h[0], *h[1:]] for h in heads],

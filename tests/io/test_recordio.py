@@ -166,6 +166,21 @@ def _indexed(tmp_path, count=5):
     return stem
 
 
+def test_an_index_of_another_moment(tmp_path):
+    """Where no record begins the error names both files and how the index is made anew."""
+    stem = _indexed(tmp_path)
+    with recordio.MXRecordIO(stem + ".rec", "w") as out:
+        for _ in range(3):
+            out.write(b"longer than before" * 3)
+    with recordio.MXIndexedRecordIO(stem + ".idx", stem + ".rec", "r") as reader:
+        assert reader.read_idx(0) == b"longer than before" * 3
+        with pytest.raises(FileFormatError, match=r"a.idx(.|\n)*that 1 is, at byte \d+ of .*a.rec(.|\n)*rebuild_index"):
+            reader.read_idx(1)
+    recordio.rebuild_index(stem + ".rec", stem + ".idx")
+    with recordio.MXIndexedRecordIO(stem + ".idx", stem + ".rec", "r") as reader:
+        assert reader.read_idx(2) == b"longer than before" * 3
+
+
 def test_index_errors(tmp_path):
     stem = _indexed(tmp_path)
     reader = recordio.MXIndexedRecordIO(stem + ".idx", stem + ".rec", "r")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from math import prod
 from typing import Any
 
-from . import Array, Facts, Layer
+from ...base.files import unpacking_bound
+from . import Array, Facts, Layer, damaged
 
 __all__ = ["facts"]
 
@@ -26,6 +28,10 @@ def facts(path: str) -> Facts:
             compiled = any(name.endswith(".so") for name in names)
             note = "It holds compiled code (AOTInductor) and no graph." if compiled else "It holds no program."
             return Facts("pt2", "unknown", notes=[note])
+        allowed, claimed = unpacking_bound(os.path.getsize(path)), archive.getinfo(models[0]).file_size
+        if claimed > allowed:
+            raise damaged(path, "Its graph would unpack to more than is believed of a file of its size.",
+                          f"{claimed} bytes, at most {allowed} are unpacked")
         program = json.loads(archive.read(models[0]))
     graph, signature = program["graph_module"]["graph"], program["graph_module"]["signature"]
     values = graph["tensor_values"]

@@ -39,6 +39,11 @@ def facts(path: str, parameters: str | None = None) -> Facts:
                       "give the -symbol.json that export wrote")
     nodes: list[dict[str, Any]] = graph["nodes"]
     names = [node["name"] for node in nodes]
+    for position, node in enumerate(nodes):
+        for source, *_ in node.get("inputs", []):
+            if not 0 <= source < position:
+                raise damaged(path, f"Node {node['name']!r} reads itself, or a node that does not come before it.",
+                              f"node {source} as an input of node {position}")
     layers = [Layer(node["name"], node["op"], [names[entry[0]] for entry in node.get("inputs", [])])
               for node in nodes if node["op"] != "null"]
     variables = {node["name"]: _hint(node) for node in nodes if node["op"] == "null"}
