@@ -179,19 +179,30 @@ def export_model(sym: Symbol | str, params: Mapping[str, NDArray] | str, in_shap
     known = {node: TensorType(shape, dtypes.as_torch(kind)) for node, shape, kind in zip(data, shapes, types)}
     arrays = {node: by_name[node.name] for node in variables if node.name in by_name}
     known |= {node: TensorType(a.shape, a._t.dtype) for node, a in arrays.items()}
-    random = np.random.RandomState(0)
-    feeds = {node.name: random.uniform(-1, 1, shape).astype(dtypes.as_numpy(kind))
-             for node, shape, kind in zip(data, shapes, types)}
 
     def trials(plan: Plan) -> Iterable[Trial]:
-        labels = {node.name: zeros(tuple(n for n in fixed[node][0].shape if isinstance(n, int)))
-                  for node in data[len(shapes):]}
-        given = {name: array(value, dtype=value.dtype) for name, value in feeds.items()}
-        held = {**given, **{node.name: one for node, one in arrays.items()}, **labels}
-        auxiliary = sym.list_auxiliary_states()
-        executor = sym.bind(cpu(), {name: one for name, one in held.items() if name not in auxiliary},
-                            aux_states={name: held[name] for name in auxiliary if name in held})
-        yield Trial("with random inputs", feeds, [one.asnumpy() for one in executor.forward(is_train=False)])
+        own = next((shapes[data.index(node)][axis] for node, axis in plan.open_axis.items()), 0)
+        yield _trial("with random inputs", sym, plan, data, len(shapes), arrays, own)
+        if plan.open_axis:
+            yield _trial("with another batch size", sym, plan, data, len(shapes), arrays, max(2 * own, 1))
 
-    fixed = fixed_sizes(outputs, known)
     return write(plan_of(outputs, data[: len(shapes)], known, arrays, dynamic), onnx_file_path, trials)
+
+
+def _trial(what: str, sym: Symbol, plan: Plan, data: Sequence[Node], count: int, arrays: Mapping[Node, NDArray],
+           batch: int) -> Trial:
+    """What a symbol answers for random inputs (the first `count` of `data`; the others are labels) of a batch size."""
+    random, feeds = np.random.RandomState(0), dict[str, np.ndarray]()
+    held = {node.name: one for node, one in arrays.items()}
+    for index, node in enumerate(data):
+        sized = plan.sizes[node][0]
+        shape = tuple(size_at(size, batch) for size in sized.shape)
+        if index >= count:
+            held[node.name] = zeros(shape)
+            continue
+        feeds[node.name] = random.uniform(-1, 1, shape).astype(dtypes.as_numpy(dtypes.name_of(sized.dtype)))
+        held[node.name] = array(feeds[node.name], dtype=feeds[node.name].dtype)
+    auxiliary = sym.list_auxiliary_states()
+    executor = sym.bind(cpu(), {name: one for name, one in held.items() if name not in auxiliary},
+                        aux_states={name: held[name] for name in auxiliary if name in held})
+    return Trial(what, feeds, [one.asnumpy() for one in executor.forward(is_train=False)])

@@ -230,6 +230,21 @@ def test_a_symbol_with_its_parameters_and_loss_layer(tmp_path: pathlib.Path) -> 
         export_model(out, params, [])
 
 
+def test_a_symbol_is_compared_with_two_batch_sizes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def recorded(found: Any, expected: Any, names: Any, kinds: Any, what: str) -> float:
+        seen.append((what, found[0].shape))
+        return compare(found, expected, names, kinds, what)
+
+    monkeypatch.setattr(export_file, "compare", recorded)
+    out = sym.relu(sym.Variable("data"))
+    for dynamic in (False, True):
+        export_model(out, {}, [(3, 5)], onnx_file_path=str(tmp_path / "m.onnx"), dynamic=dynamic)
+    example = ("with random inputs", (3, 5))
+    assert seen == [example, example, ("with another batch size", (6, 5))]
+
+
 def test_an_empty_batch_can_be_the_example(tmp_path: pathlib.Path) -> None:
     net = _small()
     net(nd.ones((1, 5)))

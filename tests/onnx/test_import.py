@@ -146,6 +146,17 @@ def test_positions_and_masks_of_an_open_length_stay_open(tmp_path: pathlib.Path)
     assert import_model(path)(nd.ones((4,))).shape == (4, 4)
 
 
+@pytest.mark.parametrize(("kind", "options"), [("MaxPool", {}), ("AveragePool", {}), ("LpPool", {}),
+                                               ("AveragePool", {"count_include_pad": 1})])
+def test_pooling_in_ceil_mode_keeps_an_open_batch(kind: str, options: dict[str, int], tmp_path: pathlib.Path) -> None:
+    node = helper.make_node(kind, ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1], ceil_mode=1,
+                            **options)
+    block = import_model(_model([node], {"x": ["n", 2, 8, 8]}, ["y"], opset=19))
+    assert block.general is not None
+    path = block.export(str(tmp_path / "again"), format="onnx", inputs=[nd.random.uniform(shape=(2, 2, 8, 8))])
+    assert onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
 @pytest.mark.parametrize("end", [4, 300, 100_000, 2**31 - 1, 2**63 - 1])
 def test_a_slice_that_cuts_large_sizes_only(end: int) -> None:
     weights = {"b": np.array([0]), "e": np.array([end])}
@@ -304,6 +315,86 @@ def test_functions_that_a_model_brings_along() -> None:
     model.functions.extend([inner, outer])
     with pytest.raises(UnsupportedError, match="nested too deeply"):
         import_model(model)
+
+
+def _branching(bigger: list[int]) -> onnx.ModelProto:
+    """x·w where the sum of x is positive, x - 7 elsewhere; `bigger` reshapes one branch."""
+    then = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["a"])], "then", [], [_value("a")])
+    constant = numpy_helper.from_array(np.array(7, np.float32))
+    other = helper.make_graph([helper.make_node("Constant", [], ["c"], value=constant),
+                               helper.make_node("Sub", ["x", "c"], ["d"]),
+                               helper.make_node("Constant", [], ["t"],
+                                                value=numpy_helper.from_array(np.array(bigger, np.int64))),
+                               helper.make_node("Reshape", ["d", "t"], ["b"])], "else", [], [_value("b")])
+    nodes = [helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0), helper.make_node("Greater", ["s", "zero"], ["p"]),
+             helper.make_node("If", ["p"], ["y"], then_branch=then, else_branch=other)]
+    weights = {"w": np.array([[1, 2], [3, 4]], np.float32), "zero": np.array(0, np.float32)}
+    return _model(nodes, {"x": ["n", 2]}, ["y"], weights)
+
+
+def _value(name: str) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def test_a_branch_that_the_data_decide() -> None:
+    block = import_model(_branching([-1, 2]))
+    for hybrid in (False, True):
+        block.hybridize(hybrid)
+        assert block(nd.ones((3, 2))).asnumpy().tolist() == [[4, 6]] * 3
+        assert block(-nd.ones((1, 2))).asnumpy().tolist() == [[-8, -8]]
+    with autograd.record():
+        block(nd.ones((3, 2))).sum().backward()
+    assert block.collect_params()["w"].grad().asnumpy().tolist() == [[3, 3], [3, 3]]
+
+
+def test_a_branch_that_the_data_decide_is_not_exported_and_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"_cond \('y', made at If \('y'\)\)"):
+        import_model(_branching([-1, 2])).export(str(tmp_path / "f"), format="onnx", inputs=[nd.ones((3, 2))])
+
+
+def test_sequences_of_known_length() -> None:
+    """Split, put in, take out, look at, count and join: no sequence is left in the graph."""
+    nodes = [helper.make_node("SplitToSequence", ["x", "two"], ["s"], axis=1),
+             helper.make_node("SequenceAt", ["s", "last"], ["rest"]), helper.make_node("SequenceErase", ["s"], ["t"]),
+             helper.make_node("SequenceInsert", ["t", "rest", "zero"], ["u"]),
+             helper.make_node("SequenceLength", ["u"], ["count"]),
+             helper.make_node("Cast", ["count"], ["real"], to=TensorProto.FLOAT),
+             helper.make_node("ConcatFromSequence", ["u"], ["y"], axis=1),
+             helper.make_node("Mul", ["y", "real"], ["z"]),
+             helper.make_node("SplitToSequence", ["x"], ["rows"], axis=1, keepdims=0),
+             helper.make_node("ConcatFromSequence", ["rows"], ["w"], axis=0, new_axis=1),
+             helper.make_node("SequenceConstruct", ["x", "x"], ["v"]),
+             helper.make_node("SequenceAt", ["v", "zero"], ["r"])]
+    weights = {"two": np.array(2), "last": np.array(-1), "zero": np.array(0)}
+    block = import_model(_model(nodes, {"x": ["n", 5]}, ["z", "w", "r"], weights))
+    x = np.arange(10, dtype=np.float32).reshape(2, 5)
+    z, w, r = (one.asnumpy() for one in block(nd.array(x)))
+    np.testing.assert_array_equal(z, 3 * x[:, [4, 0, 1, 2, 3]])
+    np.testing.assert_array_equal(w, x.T)
+    np.testing.assert_array_equal(r, x)
+
+
+@pytest.mark.parametrize(("nodes", "reason"), [
+    ([("SequenceConstruct", ["x", "x"], "s"), ("Relu", ["s"], "y")], "its input 0 is a sequence"),
+    ([("SequenceAt", ["x", "far"], "y")], "its input 0 must be a sequence"),
+    ([("SequenceConstruct", ["x"], "s"), ("SequenceAt", ["s", "far"], "y")], "no place 3 among 1"),
+    ([("SequenceEmpty", [], "s"), ("ConcatFromSequence", ["s"], "y")], "its sequence is empty"),
+    ([("SplitToSequence", ["x", "none"], "s"), ("SequenceAt", ["s", "far"], "y")], "parts of 0"),
+    ([("SplitToSequence", ["x", "parts"], "s"), ("SequenceAt", ["s", "far"], "y")], r"parts of \[1, 3\] do not make 2"),
+    ([("SequenceConstruct", ["x", "x"], "y")], "Only arrays can be outputs"),
+])
+def test_sequences_that_are_refused(nodes: list[tuple[str, list[str], str]], reason: str) -> None:
+    weights = {"far": np.array(3), "none": np.array(0), "parts": np.array([1, 3])}
+    made = [helper.make_node(kind, ins, [out], **({"axis": 0} if kind == "ConcatFromSequence" else {}))
+            for kind, ins, out in nodes]
+    with pytest.raises(UnsupportedError, match=reason):
+        import_model(_model(made, {"x": [2, 3]}, ["y"], weights))
+
+
+def test_branches_of_other_shapes_are_read_for_each_call() -> None:
+    block = import_model(_branching([1, -1]))
+    assert block(nd.ones((3, 2))).shape == (3, 2)
+    assert block(-nd.ones((3, 2))).shape == (1, 6)
 
 
 def test_loops_that_do_not_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

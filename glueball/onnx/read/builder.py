@@ -21,6 +21,7 @@ from ...ndarray.creation import from_numpy
 from ...ops.opdef import TensorType, lookup
 from ...symbol.graph import Node, Value
 from ...symbol.infer import UNKNOWN, infer_node
+from ...symbol.subgraph import cut
 from ..names import Names
 from .held import FOLDED, Held, Refused, Shape, Varies, common
 from .tensors import Array
@@ -37,6 +38,7 @@ class Builder:
     def __init__(self, worlds: int, variables: Mapping[str, Node], given: frozenset[str] = frozenset()) -> None:
         self.worlds, self.variables, self.given = worlds, variables, given  # given: inputs whose numbers are known
         self.inputs: list[Held] = []  # all of them, for their sizes
+        self._held: dict[Value, Held] = {}  # what nodes read
         self.constants: dict[Node, NDArray] = {}
         self.origin, self.hint = "", "value"
         self._names = Names(variables)
@@ -82,10 +84,12 @@ class Builder:
                 first = held.known[0]
                 if any(row is not first and not _equal(row, first) for row in held.known[1:]):
                     held.place = self._made_of_sizes(held, held.known)
+                    self._held[held.place] = held
                     return held.place
                 node = Node(None, self._names.fresh("constant"), origin=self.origin)
                 self.constants[node] = _array(first, held.dtype)
                 held.place = Value(node)
+        self._held[held.place] = held
         return held.place
 
     # -- operators -----------------------------------------------------------------------------------------------------
@@ -152,6 +156,21 @@ class Builder:
 
         return tuple(self.known([row[i].asnumpy() for row in rows], rows[0][i].dtype_name, later=later(i))
                      for i in range(len(rows[0])))
+
+    def branched(self, condition: Held, then: Callable[[], Sequence[Held]],
+                 other: Callable[[], Sequence[Held]]) -> tuple[Held, ...] | None:
+        """Return the results of the branch that a value decides about when the graph runs; None where the branches give
+        arrays of other shapes or types, or sequences.
+        """
+        moment = Node(None, "moment").serial
+        sides = [list(then()), list(other())]
+        first, second = ([getattr(held, "types", None) for held in side] for side in sides)
+        if first != second or None in first:
+            return None
+        graphs = [cut([self.place(held) for held in side], [], moment) for side in sides]
+        (one, ones), (two, twos) = graphs
+        captured = [self._held[value] for value in (*ones, *twos)]
+        return self.calls("_cond", condition, *captured, then=one, other=two, then_count=len(ones), total=len(first))
 
     # -- what rules need everywhere ------------------------------------------------------------------------------------
     def constant(self, value: Any, dtype: str) -> Held:

@@ -17,7 +17,7 @@ from ...base import dtype as dtypes
 from ...ops.opdef import TensorType
 from ...symbol.graph import Value
 
-__all__ = ["FOLDED", "Held", "Needs", "Refused", "Shape", "Varies", "common"]
+__all__ = ["FOLDED", "Held", "Needs", "Refused", "Sequenced", "Shape", "Varies", "common"]
 
 Shape: TypeAlias = tuple[int, ...]
 T = TypeVar("T")
@@ -113,3 +113,13 @@ class Held:
     def fixed(self) -> bool:
         """Whether its numbers are known and no parameter."""
         return self.known is not None and self.weight is None
+
+
+@final
+class Sequenced:
+    """A sequence of values; its length is known."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Sequence[Held]) -> None:
+        self.items = tuple(items)

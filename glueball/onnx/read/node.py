@@ -14,7 +14,7 @@ import numpy as np
 from onnx import GraphProto
 
 from .builder import Builder
-from .held import FOLDED, Held, Needs, Refused, Shape, Varies, common
+from .held import FOLDED, Held, Needs, Refused, Sequenced, Shape, Varies, common
 from .tensors import Array
 
 __all__ = ["IMPORTERS", "Importer", "Step", "reads"]
@@ -24,7 +24,7 @@ __all__ = ["IMPORTERS", "Importer", "Step", "reads"]
 class Step:
     """An ONNX node that is to become ours."""
 
-    def __init__(self, builder: Builder, kind: str, name: str, version: int, ins: Sequence[Held | None],
+    def __init__(self, builder: Builder, kind: str, name: str, version: int, ins: Sequence[Held | Sequenced | None],
                  attrs: Mapping[str, Any], outputs: Sequence[str], around: Any = None) -> None:
         self.builder, self.kind, self.name, self.version = builder, kind, name, version
         self.ins, self.attrs, self.outputs, self.around = tuple(ins), attrs, tuple(outputs), around
@@ -44,7 +44,17 @@ class Step:
 
     def maybe(self, index: int) -> Held | None:
         """An input, None where it was left out."""
-        return self.ins[index] if index < len(self.ins) else None
+        found = self.ins[index] if index < len(self.ins) else None
+        if isinstance(found, Sequenced):
+            raise Refused(f"its input {index} is a sequence")
+        return found
+
+    def items(self, index: int) -> tuple[Held, ...]:
+        """The values of an input that is a sequence."""
+        found = self.ins[index] if index < len(self.ins) else None
+        if not isinstance(found, Sequenced):
+            raise Refused(f"its input {index} must be a sequence")
+        return found.items
 
     @property
     def all(self) -> list[Held]:
@@ -163,7 +173,7 @@ class Step:
         return held if factor == 1 else self.call("_mul_scalar", held, scalar=factor)
 
 
-Importer: TypeAlias = Callable[[Step], "Held | Sequence[Held]"]
+Importer: TypeAlias = Callable[[Step], "Held | Sequenced | Sequence[Held]"]
 IMPORTERS: dict[tuple[str, str], Importer] = {}  # (domain, operator) -> rule
 
 

@@ -23,7 +23,7 @@ from ...ops.opdef import TensorType
 from ...symbol.graph import Node, Value
 from .builder import Builder
 from .file import Declared, Model, attribute_of, checked_nodes
-from .held import Held, Needs, Refused, Varies
+from .held import Held, Needs, Refused, Sequenced, Varies
 from .node import Step
 from .operators import IMPORTERS
 from .tensors import Array, Beside, array_of, refusal
@@ -124,7 +124,7 @@ def read(model: Model, data: Mapping[str, Node], parameters: Mapping[str, Node],
                     fix="docs/onnx_operators.md lists what is read"))
             if _incomplete(outputs):
                 raise refusal(model.name, "Nothing makes one of the outputs.", ", ".join(model.outputs))
-            places = tuple(walk.builder.place(held) for held in outputs)
+            places = tuple(walk.builder.place(held) for held in _arrays(outputs, model))
     finally:
         CURRENT.reset(token)
     return Reading(places, tuple(data.values()), walk.builder.constants)
@@ -158,7 +158,7 @@ class _Walk:
                                                expected=f"at most {MORE} nodes in turns of loops"))
             ins = [scope[name] if name else None for name in node.input]
             if any(name and held is None and name not in absent for name, held in zip(node.input, ins)):
-                found: Sequence[Held | None] = [None] * len(node.output)  # an input was refused already
+                found: Sequence[Held | Sequenced | None] = [None] * len(node.output)  # an input was refused already
             else:
                 found = self.node(node, ins, scope)
             for name, held in zip(node.output, found):
@@ -170,7 +170,7 @@ class _Walk:
             scope.update(dict.fromkeys(missing))
         return [scope[name] for name in outputs]
 
-    def node(self, node: Any, ins: Sequence[Held | None], scope: Any) -> Sequence[Held | None]:
+    def node(self, node: Any, ins: Sequence[Held | None], scope: Any) -> Sequence[Held | Sequenced | None]:
         """Return the results of one node; a refusal is written down."""
         domain = "" if node.domain == "ai.onnx" else node.domain
         title = node.name or ", ".join(filter(None, node.output))
@@ -187,7 +187,7 @@ class _Walk:
             step = Step(self.builder, node.op_type, where, self.opsets.get(domain, 0), ins, attrs, node.output,
                         lambda graph, given: self.inner(graph, given, scope))
             found = rule(step)
-            return [found] if isinstance(found, Held) else list(found)
+            return [found] if isinstance(found, (Held, Sequenced)) else list(found)
         except Refused as error:
             self.refusals.append(f"{where}: {error}")
         except (Varies, Needs, UnsupportedError, FileFormatError):
@@ -254,14 +254,26 @@ class _Walk:
         outputs = [value.name for value in graph.output]
         checked_nodes(graph.node, outputs, set(inside), self.model.name)
         self.depth += 1
-        before = len(self.refusals)
+        before, around = len(self.refusals), (self.builder.origin, self.builder.hint)
         try:
             found = self.graph(graph.node, outputs, inside)
         finally:
             self.depth -= 1
+            self.builder.origin, self.builder.hint = around
         if len(self.refusals) > before:
             raise Refused("its graph holds such operators")
         return found
+
+
+def _arrays(outputs: Sequence[Held | Sequenced], model: Model) -> list[Held]:
+    """The outputs, which must be arrays."""
+    found = [held for held in outputs if isinstance(held, Held)]
+    if len(found) < len(outputs):
+        named = [name for name, held in zip(model.outputs, outputs) if not isinstance(held, Held)]
+        raise UnsupportedError(explain(model.name, "Only arrays can be outputs.", expected="arrays",
+                                       received=f"sequences: {', '.join(named)}",
+                                       fix="return the arrays of the sequence one by one"))
+    return found
 
 
 def _incomplete(outputs: Sequence[Any]) -> bool:
@@ -269,5 +281,6 @@ def _incomplete(outputs: Sequence[Any]) -> bool:
     return any(held is None for held in outputs)
 
 
-def _inputs(ins: Sequence[Held | None]) -> str:
-    return ", ".join("nothing" if held is None else f"{held.shapes[0]} {held.dtype}" for held in ins)
+def _inputs(ins: Sequence[Held | Sequenced | None]) -> str:
+    return ", ".join(f"{held.shapes[0]} {held.dtype}" if isinstance(held, Held) else
+                     "nothing" if held is None else f"a sequence of {len(held.items)}" for held in ins)

@@ -19,9 +19,10 @@ from . import (
     quantized,
     recurrent,
     reduction,
+    sequences,
     shapes,
     vision,
 )
 
 __all__ = ["IMPORTERS", "arithmetic", "control", "convolution", "einsum", "indexing", "losses", "normalization",
-           "pooling", "products", "quantized", "recurrent", "reduction", "shapes", "vision"]
+           "pooling", "products", "quantized", "recurrent", "reduction", "sequences", "shapes", "vision"]

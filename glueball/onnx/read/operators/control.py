@@ -2,7 +2,8 @@
 
 The one idea: exported networks branch on sizes and repeat a number of times that follows from sizes, so conditions and
 counts are known while reading. The branch that is taken becomes part of the graph, and a loop's body is read once per
-turn. What depends on data is refused.
+turn. A branch that data decide becomes our `cond`, where both sides give arrays of the same types; loops that data
+decide are refused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ TURNS = 1000  # of one loop
 
 @reads("If")
 def _if(s: Step) -> Sequence[Held]:
+    condition = s.input(0)
+    if condition.known is None and not condition.varies:
+        found = s.builder.branched(condition, lambda: s.inner("then_branch", []), lambda: s.inner("else_branch", []))
+        if found is not None:
+            return found
     chosen = bool(s.number(0))
     return s.inner("then_branch" if chosen else "else_branch", [])
 

@@ -37,6 +37,11 @@ def _global(s: Step) -> Held:
     return s.call("mean" if s.kind == "GlobalAveragePool" else "max", s.x, axis=axes, keepdims=True)
 
 
+def _spatial(x: Held) -> tuple[int, ...]:
+    """The sizes behind batch and channels, which must be known; the batch may be open."""
+    return tuple(x.size(axis) for axis in range(2, x.rank))
+
+
 class _Window:
     """A pooling window over the spatial axes of a value, as its attributes say."""
 
@@ -69,7 +74,7 @@ class _Window:
 
     def patches(self, s: Step, x: Held, fill: float) -> list[Held]:
         """The data at each place of the window, as arrays of the result's shape; outside of the data is `fill`."""
-        sizes = x.shape[2:]
+        sizes = _spatial(x)
         counts = self.counts(sizes)
         width = [(0, 0), (0, 0)]
         for size, n, k, t, d, (a, _) in zip(sizes, counts, self.kernel, self.stride, self.dilate, self.pads):
@@ -126,7 +131,7 @@ def _average_pool(s: Step) -> Held:
     if window.plain and _exact(window, s):
         return _ours(s, window, "avg", count_include_pad=counted)
     total = _all(s, "broadcast_add", window.patches(s, s.x, 0.0))
-    shape = (1, 1, *s.x.shape[2:])
+    shape = (1, 1, *_spatial(s.x))
     s.affordable(math.prod(shape))
     inside = padded(s, s.const(np.ones(shape)), [(0, 0), (0, 0), *window.pads], fill=1.0) if counted else s.const(
         np.ones(shape))
@@ -139,7 +144,7 @@ def _counted(s: Step, window: _Window, inside: Held, pads: Sequence[tuple[int, i
     """How many places of each window count."""
     if pads is not None and window.ceil:
         extra = window.counts(inside.shape[2:])
-        own = _Window(s).counts(s.x.shape[2:])
+        own = _Window(s).counts(_spatial(s.x))
         if extra != own:
             return _clipped(s, window, inside, own)
     return _all(s, "broadcast_add", window.patches(s, inside, 0.0))
