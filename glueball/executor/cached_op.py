@@ -118,7 +118,7 @@ class CachedOp:
             array = held.get(ctx) if held is not None else None
             arrays.append(parameter.data(ctx) if array is None else array)
         arrays += [array for _, array in entry.graph.constants]
-        results = self._run(entry, arrays, ctx)
+        results = self._run(key, entry, arrays, ctx)
         if results is None:
             self._trace(key, args, training)
             return self(args)
@@ -132,7 +132,7 @@ class CachedOp:
         if family is None or size is None or config_interpret() or self.flags.get("backend") == "inductor":
             return None
         start = time.perf_counter()
-        graph = family.made("graph", lambda a, b, line: TracedForm(a.graph, b.graph, training, line), size)
+        graph = family.made("graph", partial(_graphs, training), size)
         if graph is None:
             return None
         make_room(self.entries)
@@ -145,7 +145,7 @@ class CachedOp:
         graph = self.build(args, training)
         make_room(self.entries)
         entry = self.entries[key] = _Entry(graph, training, time.perf_counter() - start, one=graph.structure == _LEAF)
-        remember(self.families, key, entry)
+        remember(self.families, key, entry).ahead("graph", partial(_graphs, training))
         found, structure = flatten(list(args), NDArray)
         # enough to trace once more (export), without holding the caller's data
         self.last_args = tuple(unflatten(structure,
@@ -153,7 +153,7 @@ class CachedOp:
                                           for a in found]))
         return entry
 
-    def _run(self, entry: _Entry, arrays: list[NDArray], ctx: Context) -> list[NDArray] | None:
+    def _run(self, key: Any, entry: _Entry, arrays: list[NDArray], ctx: Context) -> list[NDArray] | None:
         """Run an entry's plan; None where it has a graph for another size, and there is no such plan."""
         if is_recording() and torch.is_grad_enabled():
             tensors, mask, sources = sources_of(arrays)
@@ -163,7 +163,7 @@ class CachedOp:
             results = run_inductor(entry.graph, [a._t for a in arrays] if mask else tensors, entry.training,
                                    entry.others)  # fmt: skip
             return [NDArray._wrap(t, ctx) for t in results]
-        plan = entry.plans.get(mask) or self._plan(entry, tensors, mask, ctx)
+        plan = entry.plans.get(mask) or self._plan(key, entry, tensors, mask, ctx)
         if plan is None:
             return None
         if mask and sources is not None and plan.chained and not config_interpret():
@@ -171,7 +171,8 @@ class CachedOp:
         results = run_plan(plan, [a._t for a in arrays] if mask else tensors, mask)
         return [NDArray._wrap(t, ctx) for t in results]
 
-    def _plan(self, entry: _Entry, tensors: list[torch.Tensor], mask: tuple[int, ...], ctx: Context) -> Plan | None:
+    def _plan(self, key: Any, entry: _Entry, tensors: list[torch.Tensor], mask: tuple[int, ...],
+              ctx: Context) -> Plan | None:  # fmt: skip
         """Make an entry's plan for these inputs that want gradients."""
         if entry.family is not None:
             plan = None
@@ -186,6 +187,9 @@ class CachedOp:
                                              [inputs[i] for i in mask], graph.effects,
                                              all(t.is_cpu for t in tensors), self.name,
                                              {n: (p, ctx) for n, p in graph.parameters}, self.store)
+        family = self.families.get(loosely(key))
+        if family is not None and all(mask in base.plans for _, base in family.bases):
+            family.ahead(mask, partial(_in_common, mask))
         return plan
 
     # -- insight -------------------------------------------------------------------------------------------------------
@@ -265,6 +269,10 @@ def _code(entry: _Entry) -> list[str]:
         for source in plan.sources.values():
             lines += [source.text.rstrip(), *[region.text() for region in source.regions]]
     return lines
+
+
+def _graphs(training: bool, one: _Entry, two: _Entry, line: Line) -> TracedForm:
+    return TracedForm(one.graph, two.graph, training, line)
 
 
 def _in_common(mask: Any, one: _Entry, two: _Entry, line: Line) -> PlanForm:

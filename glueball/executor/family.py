@@ -12,8 +12,11 @@ Not here: numbers (affine.py), regions (jit/resized.py), who keeps plans (cached
 from __future__ import annotations
 
 import itertools
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import FunctionType
 from typing import Any, final
 
@@ -63,8 +66,8 @@ def make_room(kept: dict[Any, Any]) -> None:
         del kept[oldest]
 
 
-def remember(families: dict[Any, Family], key: Any, entry: Any) -> None:
-    """Take notice of a signature that was compiled."""
+def remember(families: dict[Any, Family], key: Any, entry: Any) -> Family:
+    """Take notice of a signature that was compiled; returns the family that it belongs to."""
     loose, sizes = loosely(key), sizes_of(key)
     family = families.get(loose)
     if family is None or family.outgrown(sizes):
@@ -72,6 +75,37 @@ def remember(families: dict[Any, Family], key: Any, entry: Any) -> None:
         make_room(families)
         family = families[loose] = Family()
     family.offer(sizes, entry)
+    return family
+
+
+@final
+class _Ahead:
+    """Work that somebody may ask for, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Callable[[], Any]] = []
+        self._worker: threading.Thread | None = None
+
+    def add(self, job: Callable[[], Any]) -> None:
+        """Do something soon."""
+        self._jobs.append(job)
+        if self._worker is None or not self._worker.is_alive():
+            self._worker = threading.Thread(target=self._work, name="glueball sizes")
+            self._worker.start()
+
+    def rest(self) -> None:
+        """Wait until it is done: a process that is copied has no such thread, and nothing locked by one."""
+        if self._worker is not None and self._worker is not threading.current_thread():
+            self._worker.join()
+
+    def _work(self) -> None:
+        while self._jobs:
+            self._jobs.pop(0)()
+
+
+_ahead = _Ahead()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_ahead.rest)
 
 
 @final
@@ -85,9 +119,14 @@ class Family:
         self._line: Line | None = None
         self._place = 0  # of the axis that is the size
         self._sizes: Any = None
+        self._lock = threading.RLock()  # held while plans are compared
 
     def offer(self, sizes: tuple[int, ...], entry: Any) -> None:
         """Take notice of a signature that was compiled."""
+        with self._lock:
+            self._offer(sizes, entry)
+
+    def _offer(self, sizes: tuple[int, ...], entry: Any) -> None:
         if self._line is not None and self.forms.get("graph", True) is not None or self._tries >= _TRIES:
             return
         self.bases = [*self.bases[-1:], (sizes, entry)]
@@ -125,14 +164,19 @@ class Family:
 
     def form(self, key: Any, make: Callable[[Any, Any, Line], Any]) -> Any:
         """Return what `make(entry, other, line)` finds that the signatures have in common; None where that fails."""
-        if key not in self.forms:
-            (_, one), (_, two) = self.bases
-            assert self._line is not None  # the caller has a size
-            try:
-                self.forms[key] = make(one, two, self._line)
-            except Different:
-                self.forms[key] = None
-        return self.forms[key]
+        with self._lock:
+            if key not in self.forms and self._line is not None:
+                (_, one), (_, two) = self.bases
+                try:
+                    self.forms[key] = make(one, two, self._line)
+                except Different:
+                    self.forms[key] = None
+            return self.forms.get(key)
+
+    def ahead(self, key: Any, make: Callable[[Any, Any, Line], Any]) -> None:
+        """Let a thread of its own find `form(key, make)`, if there are two signatures: a third may come."""
+        if self._line is not None and key not in self.forms:
+            _ahead.add(partial(self.form, key, make))
 
     def made(self, key: Any, make: Callable[[Any, Any, Line], Any], size: int) -> Any:
         """Return `form(key, make).at(size)`; None where there is none."""
@@ -184,6 +228,7 @@ class GraphForm:
         self.types: dict[Node, Any] = {}
         self.attrs: dict[Node, Any] = {}
         self.pairs = dict(zip(left, right))
+        self._lifted: dict[Any, tuple[Any, bool]] = {}
         self._kinds: dict[TensorType, int] = {}  # types, those that depend on the size with forms in their shapes
         self._checks: dict[Any, tuple[Node, Any, list[int], list[int]]] = {}
         places = ({node: place for place, node in enumerate(order)} for order in (left, right))
@@ -193,6 +238,7 @@ class GraphForm:
         for mine, its in zip(one.outputs, two.outputs):
             if (mine is None) != (its is None) or (mine and its and self._wires((mine,), (its,))):
                 raise Different("outputs")
+        self._lifted.clear()
 
     def _wires(self, mine: Sequence[Value], its: Sequence[Value]) -> bool:
         """Return whether values are other ones than those of the other graph."""
@@ -202,11 +248,11 @@ class GraphForm:
     def _node(self, a: Node, b: Node, one: Types, two: Types) -> None:
         if a.op is not b.op or self._wires(a.inputs, b.inputs):
             raise Different(f"{a.name} and {b.name}")
-        types = self._line.lift(one[a], two[b])
-        for kind in types:
+        types, grow = self._types_of(one[a], two[b])
+        for kind in types if grow else ():
             if sum(isinstance(size, Affine) for size in kind.shape or ()) > 1:
                 raise Different(f"{a.name} changes in two axes")
-        if varies(types):
+        if grow:
             self.types[a] = types
         if a.op is None:
             return
@@ -222,6 +268,14 @@ class GraphForm:
                 self._checks.setdefault((a.op, tuple(attrs.values()), ins, types, a.hints.get("__inputs__")), check)
             except TypeError:  # an attribute that cannot be hashed
                 self._checks[a] = check
+
+    def _types_of(self, a: tuple[TensorType, ...], b: tuple[TensorType, ...]) -> tuple[Any, bool]:
+        """Return what types have in common, and whether they depend on the size: worked out once for equal ones."""
+        found = self._lifted.get((a, b))
+        if found is None:
+            form = self._line.lift(a, b)
+            found = self._lifted[a, b] = form, varies(form)
+        return found
 
     def _numbered(self, kinds: Sequence[TensorType]) -> list[int]:
         return [self._kinds.setdefault(kind, len(self._kinds)) for kind in kinds]

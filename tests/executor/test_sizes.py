@@ -4,8 +4,12 @@ for that size, in values, gradients and updates; and what is odd is compiled as 
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +20,8 @@ from glueball.base.errors import ArgumentError
 from glueball.executor import family, plan
 from glueball.executor.jit.encode import encode
 from glueball.executor.jit.partition import usable
+from glueball.executor.native.compile import compiler
+from glueball.executor.native.panels import FewRows, heights
 from glueball.gluon import nn
 
 from .jit.test_regions import STEPS as PIECES
@@ -257,6 +263,30 @@ def test_what_depends_on_sizes_in_other_ways(name):
                 (out * out).sum().backward()
             results.append([out.asnumpy(), x.grad.asnumpy()])
         alike(*results, 1e-5)
+
+
+@regions
+def test_what_a_third_size_needs_is_there_before():
+    net = made("lstm")
+    net.hybridize()
+    for rows in (20, 21):
+        with autograd.record():
+            net(nd.ones((rows, *SHAPES["lstm"])))
+    family._ahead.rest()
+    (known,) = net._cached.families.values()
+    assert len(known.forms) == 2
+    assert None not in known.forms.values()
+    compiler().rest()
+    assert all(compiler().later(FewRows(height), torch.float32).address for height in heights(compiler().vector_bytes))
+
+
+def test_a_process_is_copied_when_nothing_is_being_compared():
+    done = []
+    family._ahead.add(lambda: (time.sleep(0.05), done.append(1)))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if done else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_sizes_that_do_not_fit_are_refused_as_ever():

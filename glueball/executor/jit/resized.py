@@ -17,6 +17,7 @@ import torch
 from ..affine import Affine, Different, Line, value
 from ..native.compile import compiler
 from ..native.expression import Expr
+from ..native.panels import FewRows, heights
 from .arrangement import Arrangement, factors
 from .forms import ZERO, CopyForm, Form, GuardForm, KernelForm, Place, ProductForm, Results, made
 from .pack import Choice, choose
@@ -49,6 +50,21 @@ class RegionForm:
         self._shapes = list(dict.fromkeys(shapes))  # a few, of many results
         self._shape_of = [self._shapes.index(shape) for shape in shapes]
         self._arrangements: dict[tuple[Choice, ...], Arrangement] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Arrange the units as they were in the first region, and let code be compiled for any number of rows."""
+        numbers = list(self._numbers)
+        self._arrangement(self._at(self._line.one))
+        if any(u.packed is not None and not u.turn_left for u in self.base.units if isinstance(u, Product)) and any(
+            isinstance(numbers[product.numbers[0]], Affine) for product in self._products
+        ):
+            for height in heights(compiler().vector_bytes):
+                compiler().some_day(FewRows(height), self.base.dtype)
+            compiler().begin()
+
+    def _at(self, size: int) -> list[int]:
+        return [form.base + form.slope * size if isinstance(form, Affine) else form for form in self._numbers]
 
     def _number(self, a: int, b: int) -> int:
         return self._numbers.setdefault(self._line.number(a, b), len(self._numbers))
@@ -112,7 +128,7 @@ class RegionForm:
         ------
         Different : some number makes no sense there
         """
-        numbers = [form.base + form.slope * size if isinstance(form, Affine) else form for form in self._numbers]
+        numbers = self._at(size)
         if any(found < (1 if isinstance(form, Affine) else -1) for found, form in zip(numbers, self._numbers)):
             raise Different("a size below 1")
         words = self._arrangement(numbers).words(numbers)

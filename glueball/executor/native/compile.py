@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -48,6 +49,7 @@ class Code(Protocol):
 Source: TypeAlias = "Segment | Code"
 Function: TypeAlias = Callable[[int], None]
 Parallel: TypeAlias = Callable[[int, int, int, int], None]
+_PAUSE = 1e-3  # seconds in which whoever waits for the lock gets it
 _NAME = "segment"  # of every function, before its text is known
 _ELSEWHERE = b"in "  # begins a file that says which other one has the function
 _OWN = "define internal "  # functions whose names are their module's own
@@ -93,6 +95,7 @@ class Compiler:
     ) -> None:
         self._lock = threading.Lock()  # held while code is made
         self._waiting: list[Kernel] = []
+        self._idle: list[Kernel] = []  # may be wanted some day
         self._worker: threading.Thread | None = None
         self._loaded: set[str] = set()  # keys of modules of several functions that the engine has
         self._addresses: dict[str, int] = {}  # of functions, by the keys of their texts
@@ -159,10 +162,15 @@ class Compiler:
                 self._waiting.append(made)
         return found
 
+    def some_day(self, segment: Source, dtype: torch.dtype) -> None:
+        """Have a segment compiled when nothing else is; from `begin` on."""
+        if (segment, dtype) not in self._kernels:
+            self._idle.append(self._kernels.setdefault((segment, dtype), Kernel(segment, dtype)))
+
     def begin(self) -> None:
         """Let a thread of its own compile what waits."""
         worker = self._worker
-        if self._waiting and (worker is None or not worker.is_alive()):
+        if (self._waiting or self._idle) and (worker is None or not worker.is_alive()):
             self._worker = threading.Thread(target=self._work, name="glueball compiler")
             self._worker.start()
 
@@ -186,19 +194,20 @@ class Compiler:
             worker.join()
 
     def _work(self) -> None:
-        while self._waiting:
+        while self._waiting or self._idle:
             with self._lock:
                 try:
-                    self._compile()
+                    self._compile(None if self._waiting else self._idle.pop(0))
                 except RuntimeError:  # whoever waits for it is told
                     return
+            time.sleep(_PAUSE)
 
     def _compile(self, wanted: Kernel | None = None) -> None:
         """Compile what waits, and what is wanted."""
         kernels: list[Kernel] = []
         while self._waiting:
             kernels.append(self._waiting.pop(0))
-        if wanted is not None and wanted not in kernels:
+        if wanted is not None and wanted not in kernels and not wanted.address:
             kernels.append(wanted)
         texts = [self.text(kernel.source, kernel.dtype, _NAME) for kernel in kernels]
         keys = [ObjectCache.key(text, *self._made_for) for text in texts]

@@ -30,7 +30,7 @@ from .phrases import arguments, at, fetch, first_lanes, function
 from .products import VECTORS, product, spaced
 from .vector_math import Format, Writer
 
-__all__ = ["SIDE", "Panels", "FewRows", "best_height", "turned_height", "panel_size"]
+__all__ = ["SIDE", "Panels", "FewRows", "best_height", "heights", "turned_height", "panel_size"]
 
 SIDE = 4
 """Of the squares in which a turned weight is put in order: numbers of 16 bytes, at most."""
@@ -44,12 +44,22 @@ def best_height(rows: int, vector_bytes: int) -> int:
     >>> best_height(20, 64), best_height(64, 64), best_height(20, 32), best_height(3, 64)
     (10, 8, 4, 2)
     """
-    most, least = (12, 2) if vector_bytes == 64 else (6, 4)  # registers for; rows that hide how long an addition takes
+    least = 2 if vector_bytes == 64 else 4  # rows that hide how long an addition takes
 
     def time(height: int) -> tuple[int, int]:  # reading the panel takes as long as one row
         return -(-rows // height) * (max(height, least) + 1), -height
 
-    return min((height for height in _HEIGHTS if height <= min(rows, most)), key=time)
+    return min((height for height in heights(vector_bytes) if height <= rows), key=time)
+
+
+def heights(vector_bytes: int) -> tuple[int, ...]:
+    """Return all that `best_height` may return: those for which there are registers.
+
+    >>> heights(32)
+    (1, 2, 4, 6)
+    """
+    most = 12 if vector_bytes == 64 else 6
+    return tuple(height for height in _HEIGHTS if height <= most)
 
 
 def turned_height(vector_bytes: int) -> int:

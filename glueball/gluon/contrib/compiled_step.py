@@ -13,6 +13,7 @@ from typing import Any, final
 from ... import autograd, nd
 from ...base.errors import ArgumentError, MXNetError, explain
 from ...base.tree import flatten, unflatten
+from ...executor.affine import Line
 from ...executor.family import Family, TracedForm, loosely, make_room, remember, sizes_of
 from ...executor.insight.explanation import Explanation
 from ...executor.insight.facts import PlanFacts
@@ -168,7 +169,9 @@ class CompiledStep:
         """Keep a step that was compiled, for its signature and for those that differ in sizes."""
         make_room(self._entries)
         self._entries[key] = entry
-        remember(self._families, key, entry)
+        family = remember(self._families, key, entry)
+        family.ahead("graph", _graphs)
+        family.ahead("plan", _steps)
         return entry
 
     def _derived(self, key: Any) -> _Entry | None:
@@ -177,8 +180,8 @@ class CompiledStep:
         size = None if family is None else family.size_of(sizes_of(key))
         if family is None or size is None:
             return None
-        graph = family.made("graph", lambda a, b, line: TracedForm(a.graph, b.graph, True, line), size)
-        plan = None if graph is None else family.made("plan", lambda a, b, line: StepForm(a.plan, b.plan, line), size)
+        graph = family.made("graph", _graphs, size)
+        plan = None if graph is None else family.made("plan", _steps, size)
         if plan is None:
             return None
         make_room(self._entries)
@@ -266,6 +269,14 @@ class _Entry:
     updates: Updates
     calls: int = 0
     used: int = 0
+
+
+def _graphs(one: _Entry, two: _Entry, line: Line) -> TracedForm:
+    return TracedForm(one.graph, two.graph, True, line)
+
+
+def _steps(one: _Entry, two: _Entry, line: Line) -> StepForm:
+    return StepForm(one.plan, two.plan, line)
 
 
 def _plan(graph: Any, trained: list[int], weights: list[NDArray], updates: Updates) -> StepPlan:
