@@ -286,24 +286,24 @@ def first_step(workload: Workload, processes: int = 3) -> None:
 
 def new_size(workload: Workload, sizes: Sequence[int]) -> None:
     """Report the milliseconds that the first step at a new batch size takes beyond a later one: the median over
-    `sizes`, after a step at the usual size and at one more.
+    `sizes`, which come after three others. Without claims: the second size of a process, and the third.
     """
     print(f"\n{workload.title} ...", flush=True)
-    medians = {}
+    medians: dict[str, dict[str, float]] = {"second": {}, "third": {}, "further": {}}
+    second, third = workload.rows + 1, workload.rows + 2
     for title, program in chosen(workload.sides).items():
-        with started(workload, program, [workload.rows, workload.rows + 1, *sizes]) as side:
+        with started(workload, program, [workload.rows, second, third, *sizes]) as side:
 
-            def time(place: int, side: Driven = side) -> float:
-                return side.ask("time", batches=[[place]], mode="train")
+            def extra(place: int, side: Driven = side) -> float:
+                first, *later = [side.ask("time", batches=[[place]], mode="train") for _ in range(4)]
+                return (first - statistics.median(later)) * 1e3
 
-            for place in (0, 0, 1, 0):
-                time(place)
-            extra = []
-            for place in range(2, 2 + len(sizes)):
-                first = time(place)
-                extra.append(first - statistics.median(time(place) for _ in range(3)))
-        medians[title] = statistics.median(extra) * 1e3
-    report(workload.title, medians, workload.claims, "ms")
+            extra(0)
+            medians["second"][title], medians["third"][title] = extra(1), extra(2)
+            medians["further"][title] = statistics.median(extra(place) for place in range(3, 3 + len(sizes)))
+    for which in ("second", "third"):
+        report(f"{workload.title}: the {which} of a process", medians[which], [], "ms")
+    report(workload.title, medians["further"], workload.claims, "ms")
 
 
 def _megabytes(process: int, name: str) -> float:

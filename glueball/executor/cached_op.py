@@ -257,7 +257,8 @@ def _facts(name: str, signature: str, entry: _Entry, mask: Any, plan: Plan, tens
             if number + 1 == len(tensors or ()):
                 raise
     title = f"with gradients for {len(mask)} input(s)" if mask else "forward only"
-    return PlanFacts(name, signature, title, entry.calls, steps, plan.seconds, _bytes(plan), note)
+    seconds = plan.seconds + sum(source.waited for source in sources.values())
+    return PlanFacts(name, signature, title, entry.calls, steps, seconds, _bytes(plan), note)
 
 
 def _code(entry: _Entry) -> list[str]:

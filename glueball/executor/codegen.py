@@ -75,6 +75,11 @@ class Source:
         return len(self.overwrites)
 
     @property
+    def waited(self) -> float:
+        """Seconds in which first calls waited for machine code."""
+        return sum(region.waited for region in self.regions)
+
+    @property
     def regions(self) -> tuple[Region, ...]:
         """The regions that the function calls."""
         return tuple(step for step in self.steps if isinstance(step, Region))

@@ -115,7 +115,8 @@ class StepPlan:
             tensors, numbers = profiled
             given = [*tensors, torch.tensor(numbers or [0.0], dtype=self._numbers.dtype)]
             steps = with_times(steps, *times_of([self.source], given, outputs, rounds))
-        return PlanFacts(name, signature, "of a training step", calls, steps, self.seconds, 0)
+        seconds = self.seconds + self.source.waited
+        return PlanFacts(name, signature, "of a training step", calls, steps, seconds, 0)
 
 
 @final

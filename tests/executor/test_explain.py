@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 from math import prod
@@ -20,6 +21,7 @@ from glueball import autograd, gluon, nd
 from glueball.base import config
 from glueball.executor.insight.explanation import Explanation
 from glueball.executor.insight.table import amount, duration
+from glueball.executor.jit.assemble import Words
 from glueball.executor.jit.partition import usable
 from glueball.gluon import nn
 
@@ -66,6 +68,25 @@ def test_facts_of_a_plan_are_those_of_the_network() -> None:
     assert all(op.line.rpartition(":")[0].endswith("test_explain.py") for op in backward)
     assert 0 < plan.planned < plan.naive and plan.kept > 0 and plan.seconds is None and plan.compile_seconds > 0
     assert plan.steps == found.steps and plan.flops == sum(step.flops for step in plan.steps)
+
+
+@with_regions
+def test_compiling_includes_the_wait_for_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = Words.complete
+
+    def slow(words: Words) -> None:
+        time.sleep(0.2)
+        complete(words)
+
+    monkeypatch.setattr(Words, "complete", slow)
+    net, loss = _net(), gluon.loss.L2Loss()
+    _trained(net, nd.ones(X))
+    (plan,) = net.explain().plans
+    regions = sum("region" in step.name for step in plan.steps)
+    assert regions and plan.compile_seconds > 0.2 * regions
+    step = gluon.contrib.CompiledStep(net, loss, gluon.Trainer(net.collect_params(), "sgd"))
+    step(nd.ones(X), nd.ones((2, 3)))
+    assert step.explain().main.compile_seconds > 0.2
 
 
 @with_regions

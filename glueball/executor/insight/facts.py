@@ -98,7 +98,7 @@ class PlanFacts:
     """A plan.
 
     name : of the block; signature : shapes, mode, device; calls : how often the signature was called
-    compile_seconds : from graph to plan; kept : bytes that forward keeps for backward
+    compile_seconds : from graph to plan, and of waiting for machine code; kept : bytes that forward keeps for backward
     note : what there is to know beside
     """
 

@@ -62,7 +62,8 @@ class Region:
     """Nodes that run together.
 
     nodes : in order; results : the values that are handed out; attrs : of nodes for which they are others than when the
-    nodes were made (a region for another size); seconds : of building
+    nodes were made (a region for another size); seconds : of building; waited : seconds in which the first call waited
+    for machine code, which a thread of its own compiles
     """
 
     def __init__(self, nodes: Sequence[Node], results: Sequence[Value], types: Mapping[Node, tuple[TensorType, ...]],
@@ -112,6 +113,7 @@ class Region:
         self._driver = driver()
         compiler().begin()
         self._run: Driver | None = None
+        self.waited = 0.0
         self._pool: list[array[int]] = []
         self._relocations = words.relocations.buffer_info()[0], len(words.relocations) // 3
 
@@ -166,9 +168,11 @@ class Region:
     def _copy(self) -> array[int]:
         """Return words that no call uses; what they need is compiled by then."""
         if self._run is None:
+            start = time.perf_counter()
             self._words.complete()
             compiler().wait((self._driver,))
             self._run = driver_at(self._driver.address)
+            self.waited = time.perf_counter() - start
         return array("q", self._words.words)
 
     def by_units(self, watch: Callable[[int], None], *tensors: Tensor) -> Any:
