@@ -41,7 +41,8 @@ FRESH = frozenset({
     "square", "Concat", "sum", "mean", "softmax", "log_softmax", "_convolution_backward", "_batch_norm_backward",
     "_pooling_backward", "_layer_norm_backward",
     "_batch_statistics", "_normalise", "_normalise_backward", "_finished_convolution", "_added_convolution",
-    "_winograd_weight", "_winograd_convolution", "_winograd_weight_gradient"})
+    "_winograd_weight", "_winograd_convolution", "_winograd_weight_gradient", "_subsample", "_spread",
+    "_pointwise_backward"})
 
 # Operators whose results may be any of their inputs: they run sub-graphs, user code, or another kernel's derivative.
 HANDING_ON = frozenset({"_foreach", "_while_loop", "_cond", "Custom", "_vjp", "amp_multicast"})

@@ -17,7 +17,7 @@ FAMILIES = ("vjp", "control_flow", "custom", "elementwise", "scalar", "broadcast
             "passing", "shape_ops",
             "filling", "slicing", "joining", "reduce", "index", "index_nd", "order", "dot", "blocks", "create",
             "random_ops", "rnn", "linear", "convolution", "deconvolution", "pooling", "normalization",
-            "fused_normalization", "memory_format", "prediction", "winograd",
+            "fused_normalization", "memory_format", "prediction", "winograd", "pointwise",
             "group_normalization", "activation", "dropout", "softmax", "likelihood", "sequence", "output",
             "optimizer_ops", "spatial", "upsample", "linalg", "roi", "random_pdf", "boxes", "rnn_parameters",
             "random_index_ops", "adaptive_ops", "detection", "contrib_nn", "image_ops", "multi_update_ops",

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ..base import aten
-from ..base.tilings import FOUR, TILINGS, Rows, Tiling
+from ..base.tilings import FOUR, SEVEN, TILINGS, Rows, Tiling
 from .attributes import Shape
 from .convolution import _np_convolution
 from .opdef import Tensor, operator, unsupported
@@ -46,9 +46,9 @@ def _square(rows: Rows) -> Tensor:
     return torch.kron(one, one)
 
 
-def points_of(weight: Tensor, turned: bool = False, tile: int = FOUR.tile) -> Tensor:
+def points_of(weight: Tensor, turned: bool = False, seven: bool = False) -> Tensor:
     """Return weights (F, C, 3, 3) at the points; `turned`: of the kernel that the gradient of the data is made with."""
-    tiling = TILINGS[tile]
+    tiling = SEVEN if seven else FOUR
     if weight.dtype in _HALVES:
         weight = weight.float()
     if turned:
@@ -100,10 +100,10 @@ def _np_square(rows: Rows) -> np.ndarray:
     return np.kron(np.array(rows), np.array(rows))
 
 
-def _np_points(w: np.ndarray, turned: bool = False, tile: int = FOUR.tile) -> np.ndarray:
+def _np_points(w: np.ndarray, turned: bool = False, seven: bool = False) -> np.ndarray:
     if turned:
         w = w[:, :, ::-1, ::-1].swapaxes(0, 1)
-    found = np.einsum("pq,fcq->fpc", _np_square(TILINGS[tile].weights), w.reshape(*w.shape[:2], 9))
+    found = np.einsum("pq,fcq->fpc", _np_square((SEVEN if seven else FOUR).weights), w.reshape(*w.shape[:2], 9))
     return found.reshape(-1, WIDE, *found.shape[1:]).transpose(0, 2, 3, 1)
 
 
@@ -112,11 +112,11 @@ def _points_shape(attrs: Mapping[str, Any], shapes: Sequence[Any], dtypes: Seque
     if attrs["turned"]:
         filters, channels = channels, filters
     kind = torch.float32 if dtypes[0] in _HALVES else dtypes[0]
-    return [((filters // WIDE, TILINGS[attrs["tile"]].square, channels, WIDE), kind)]
+    return [((filters // WIDE, (SEVEN if attrs["seven"] else FOUR).square, channels, WIDE), kind)]
 
 
 def _emit_points(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
-    return f"convolve.points_of({args[0]}, {attrs['turned']}, {attrs['tile']})"
+    return f"convolve.points_of({args[0]}, {attrs['turned']}, {attrs['seven']})"
 
 
 @operator(
@@ -125,15 +125,15 @@ def _emit_points(args: Sequence[str], attrs: Mapping[str, Any], training: bool) 
     gradient=_NO_GRADIENT,
     batch=_NO_BATCH,
     check=check(S(A(32, 3, 3, 3), grad=False), S(A(2, 64, 3, 3), turned=True, grad=False),
-                S(A(32, 2, 3, 3), tile=7, grad=False), ref=_np_points),
+                S(A(32, 2, 3, 3), seven=True, grad=False), ref=_np_points),
 )  # fmt: skip
-def _winograd_weight(weight: Tensor, turned: bool = False, tile: int = 4) -> Tensor:
+def _winograd_weight(weight: Tensor, turned: bool = False, seven: bool = False) -> Tensor:
     """Bring weights (F, C, 3, 3) to Winograd's points.
 
     turned : they are those of the convolution that makes the data's gradient. F, or where `turned` C, is a multiple of
-    32. tile : results of a tile, per axis, 4 or 7
+    32. seven : for tiles of 7 × 7 results, and not 4 × 4
     """
-    return points_of(weight, turned, tile)
+    return points_of(weight, turned, seven)
 
 
 def _np_winograd(
@@ -203,7 +203,7 @@ def _winograd_convolution(
     return convolved(data, points, bias, residual, (pad, act, low, high))
 
 
-def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1), tile: int = 4) -> np.ndarray:
+def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1), seven: bool = False) -> np.ndarray:
     x = np.pad(x, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
     high, wide = g.shape[2:]
     found = [[np.einsum("nfyx,ncyx->fc", g, x[:, :, i : i + high, j : j + wide]) for j in range(3)] for i in range(3)]
@@ -211,7 +211,7 @@ def _np_weight_gradient(g: np.ndarray, x: np.ndarray, pad: Sequence[int] = (1, 1
 
 
 def _emit_gradient(args: Sequence[str], attrs: Mapping[str, Any], training: bool) -> str:
-    return f"convolve.weight_gradient({args[0]}, {args[1]}, {attrs['pad']!r}, {attrs['tile']})"
+    return f"convolve.weight_gradient({args[0]}, {args[1]}, {attrs['pad']!r}, {attrs['seven']})"
 
 
 @operator(
@@ -225,9 +225,9 @@ def _emit_gradient(args: Sequence[str], attrs: Mapping[str, Any], training: bool
         ref=_np_weight_gradient,
     ),
 )
-def _winograd_weight_gradient(grad: Tensor, data: Tensor, pad: Shape = (1, 1), tile: int = 4) -> Tensor:
+def _winograd_weight_gradient(grad: Tensor, data: Tensor, pad: Shape = (1, 1), seven: bool = False) -> Tensor:
     """Compute the gradient (F, C, 3, 3) of a convolution's weights from its result's gradient and its data.
 
-    tile : results of a tile, per axis, 4 or 7
+    seven : with tiles of 7 × 7 results, and not 4 × 4
     """
     return weight_gradient(grad, data, pad)

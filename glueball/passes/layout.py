@@ -27,14 +27,16 @@ _WANT: Mapping[str, tuple[int, ...]] = {
     "Convolution": (0,), "_convolution_backward": (0, 1), "Deconvolution": (0,), "_normalise_backward": (0, 1, 6),
     "_normalise": (0, 5), "_finished_convolution": (0,), "_added_convolution": (0, 1),
     "_winograd_convolution": (0, 2, 3), "_winograd_weight_gradient": (0, 1),
+    "_pointwise_backward": (0, 1),
 }  # fmt: skip
 # operators whose results lie as their first input does, and the positions of the inputs that should lie alike
 _FOLLOW: Mapping[str, tuple[int, ...]] = {
     "Pooling": (), "_pooling_backward": (0,), "BatchNorm": (), "_batch_norm_backward": (1, 0),
     "Activation": (), "LeakyReLU": (), "clip": (),
-    "_contrib_AdaptiveAvgPooling2D": (),
+    "_contrib_AdaptiveAvgPooling2D": (), "_subsample": (), "_spread": (),
 }  # fmt: skip
 FINISHED = ("_finished_convolution", "_added_convolution", "_winograd_convolution")
+_BACKWARD = ("_convolution_backward", "_pointwise_backward")  # results: gradients of data, and of weights
 _CONVOLUTIONS = ("Convolution", "_convolution_backward", "Deconvolution", *FINISHED)
 _DTYPES = tuple(map(as_torch, ("float32", "bfloat16", "float16")))
 
@@ -77,7 +79,7 @@ def channels_last(program: Program) -> Program:
         new = Node(op, node.name, tuple(given), node.attrs, {**node.hints, ORDER: "last"}, node.origin, node.serial)
         types[new] = types[node]
         for index, kind in enumerate(types[node]):
-            weight = op.name == "_convolution_backward" and index != 0 or op.name == "_winograd_weight_gradient"
+            weight = op.name in _BACKWARD and index != 0 or op.name == "_winograd_weight_gradient"
             if len(kind.shape or ()) == 4 and not weight:
                 last.add(Value(new, index))
         return Value(new, 0)

@@ -14,6 +14,7 @@ from .finish import finish_convolutions
 from .layout import channels_last
 from .likelihood import fuse_likelihood
 from .normalise import fuse_normalisation
+from .pointwise import pointwise_convolutions
 from .pooling import pool_first
 from .products import project_together, sum_in_products
 from .program import Program
@@ -71,6 +72,9 @@ def optimise(program: Program, run: Run, on_cpu: bool = False, fixed: Collection
     if on_cpu and native:
         program = winograd_convolutions(program)
         log.append(("winograd", len(program.order)))
+    if on_cpu and program.training:
+        program = pointwise_convolutions(program)
+        log.append(("pointwise", len(program.order)))
     if on_cpu:
         program = channels_last(program)  # last: it looks at who makes what
         log.append(("layout", len(program.order)))

@@ -85,23 +85,28 @@ def made(name: str, node: Node, inputs: tuple[Value, ...], attrs: Mapping[str, A
     return Value(new)
 
 
-def form_of(node: Node, inputs: tuple[Value, ...], types: Growing) -> tuple[int, int] | None:
-    """Return the padding of a convolution that can be done so, or whose gradients can; None: it cannot.
+def is_plain(node: Node, inputs: tuple[Value, ...], types: Growing, kernel: tuple[int, int]) -> bool:
+    """Whether a convolution, or its gradients, is of this kernel, of images with channels first and of one type, in one
+    group, without dilation.
 
     inputs : (data, weight) or (gradient, data, weight)
     """
     attrs = node.attrs
     kinds = [types[v.node][v.index] for v in inputs]
     if any(k.dtype != kinds[0].dtype or not k.known for k in kinds) or kinds[0].dtype not in _TILINGS:
-        return None
-    if attrs.get("transposed") or attrs.get("adj"):
-        return None
+        return False
+    if attrs.get("transposed") or attrs.get("adj") or attrs["layout"] not in (None, "None", "NCHW"):
+        return False
     shape = kinds[-1].shape or ()  # of the weights
-    if len(shape) != 4 or tuple(shape[2:]) != (3, 3) or attrs["layout"] not in (None, "None", "NCHW"):
+    return (len(shape) == 4 and tuple(shape[2:]) == kernel and attrs["num_group"] == 1
+            and all(s == 1 for s in attrs["dilate"]))  # fmt: skip
+
+
+def form_of(node: Node, inputs: tuple[Value, ...], types: Growing) -> tuple[int, int] | None:
+    """Return the padding of a convolution that can be done so, or whose gradients can; None: it cannot."""
+    if not is_plain(node, inputs, types, (3, 3)) or any(s != 1 for s in node.attrs["stride"]):
         return None
-    if any(s != 1 for s in (*attrs["stride"], *attrs["dilate"])) or attrs["num_group"] != 1:
-        return None
-    up, side = tuple(attrs["pad"]) or (0, 0)
+    up, side = tuple(node.attrs["pad"]) or (0, 0)
     return up, side
 
 
@@ -110,7 +115,7 @@ def points_value(node: Node, weight: Value, turned: bool, tile: int, types: Grow
     kind = types[weight.node][weight.index]
     filters, channels = (kind.shape or (0, 0))[:2] if not turned else (kind.shape or (0, 0))[1::-1]
     shape = ((filters or 0) // WIDE, TILINGS[tile].square, channels or 0, WIDE)
-    attrs = {"turned": turned, "tile": tile}
+    attrs = {"turned": turned, "seven": tile == SEVEN.tile}
     return made("_winograd_weight", node, (weight,), attrs, TensorType(shape, _FLOAT32), types,
                 "_points", {LATE: "1"})  # weights are there from the start, and so would points be, four times as large
 
@@ -176,7 +181,7 @@ def _backward(node: Node, inputs: tuple[Value, ...], types: Growing, instead: di
         attrs = {"pad": back, "no_bias": True}
         found[0] = made("_winograd_convolution", node, (grad, points), attrs, kinds[0], types, "_data")
     if mask[1] and (tile := best_tile(shape, given[1], pad, dtype, True)):
-        attrs = {"pad": pad, "tile": tile}
+        attrs = {"pad": pad, "seven": tile == SEVEN.tile}
         found[1] = made("_winograd_weight_gradient", node, (grad, data), attrs, kinds[1], types, "_weight")
     if not found:
         return kept

@@ -200,6 +200,21 @@ def test_small_types(dtype, monkeypatch):
     assert made.count("_winograd_weight_gradient") == 2 and made.count("_winograd_convolution") == 4
 
 
+def test_sizes_with_tiles_of_their_own(monkeypatch):
+    """Two sizes that differ in their tiles have no structure in common from which a third would follow."""
+    monkeypatch.setattr(winograd, "best_tile", lambda data, filters, pad, *_: (4, 7, 7)[data[0] % 3])
+    net = nn.Conv2D(32, 3, padding=1, in_channels=32)
+    net.initialize(mx.init.Normal(0.1))
+    batches = [nd.random.normal(shape=(rows, 32, 9, 9)) for rows in (3, 4, 5, 6)]
+    wanted = [gradients(net, x, lambda out: (out * out).mean()) for x in batches if x.attach_grad() is None]
+    net.hybridize()
+    for x, (loss, slopes) in zip(batches, wanted):
+        found, own = gradients(net, x, lambda out: (out * out).mean())
+        close(found, loss)
+        for name, slope in slopes.items():
+            close(own[name], slope, 1e-3)
+
+
 @pytest.mark.parametrize(("speed", "tile"), [(1, 7), (2, 7), (8, 0)])
 def test_bfloat16_depends_on_the_processor(speed, tile, monkeypatch):
     """Where the library multiplies bfloat16 eight times as fast as float32, it is left to it."""

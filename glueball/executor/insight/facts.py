@@ -171,7 +171,9 @@ def _operator(node: Node, lines: Mapping[str, str]) -> Operator:
 
 _NAMES = {"_winograd_convolution": "convolution 3×3 by Winograd's way",
           "_winograd_weight_gradient": "gradient of 3×3 weights by Winograd's way",
-          "_winograd_weight": "weights at Winograd's points"}  # fmt: skip
+          "_winograd_weight": "weights at Winograd's points",
+          "_pointwise_backward": "gradients of a 1×1 convolution as products",
+          "_subsample": "pixels that strides meet", "_spread": "gradients of pixels that strides meet"}  # fmt: skip
 
 
 def _listed(names: Iterable[str], most: int = 4) -> str:

@@ -35,12 +35,12 @@ KINDS = {
 _LIBRARY = frozenset({"FullyConnected", "dot", "batch_dot", "Convolution", "Deconvolution", "_convolution_backward",
                       "_linear_backward_data", "_linear_backward_weight", "Pooling", "_pooling_backward", "RNN",
                       "BatchNorm", "_batch_norm_backward", "Embedding", "linalg_gemm", "linalg_gemm2",
-                      "_finished_convolution", "_added_convolution"})  # fmt: skip
+                      "_finished_convolution", "_added_convolution", "_pointwise_backward"})  # fmt: skip
 _NATIVE = frozenset({"_normalise", "_normalise_backward", "_batch_statistics", "_winograd_weight",
                      "_winograd_convolution", "_winograd_weight_gradient"})  # fmt: skip
 _COPY = frozenset({"transpose", "Concat", "stack", "SwapAxis", "tile", "repeat", "Pad", "Cast", "_memory_format",
                    "_copy", "broadcast_to", "broadcast_axis", "broadcast_like", "reverse", "zeros_like",
-                   "ones_like"})  # fmt: skip
+                   "ones_like", "_subsample", "_spread"})  # fmt: skip
 _VIEWS = frozenset({"Reshape", "_reshape_to", "Flatten", "expand_dims", "squeeze", "reshape_like", "BlockGrad"})
 
 
@@ -114,6 +114,8 @@ def _product(name: str, ins: Sequence[tuple[int, ...]], out: tuple[int, ...], at
         return 18 * prod(out) * prod(ins[0][1:2])
     if name == "_winograd_weight_gradient":
         return 18 * prod(ins[0]) * prod(ins[1][1:2])
+    if name == "_pointwise_backward":
+        return 2 * prod(ins[0]) * prod(ins[2][1:]) * sum(map(bool, attrs["output_mask"]))
     if name == "_added_convolution":
         return 2 * prod(out) * prod(ins[2][1:])
     if name == "Deconvolution":

@@ -19,7 +19,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from ...base.tilings import FOUR, TILINGS, Tiling
+from ...base.tilings import FOUR, SEVEN, Tiling
 from ...ops import winograd as plain
 from ...ops.winograd import WIDE, How
 from .buffers import empty_images, scratch
@@ -41,24 +41,25 @@ _TILE_IN, _TILE_OUT = 350, 330  # cycles for 16 channels of a tile of 4 × 4 to 
 _LIMITS = {"none": (1.0, -inf, inf), "relu": (1.0, 0.0, inf)}  # slope of negative numbers, lower and upper limit
 
 
-def points_of(weight: Tensor, turned: bool = False, tile: int = FOUR.tile) -> Tensor:
+def points_of(weight: Tensor, turned: bool = False, seven: bool = False) -> Tensor:
     """Return weights (F, C, 3, 3) at the points; see `_winograd_weight`."""
     if not _lies(weight, turned):
-        return plain.points_of(weight, turned, tile)
+        return plain.points_of(weight, turned, seven)
     filters, depth = weight.shape[:2] if not turned else weight.shape[1::-1]
-    square = TILINGS[tile].square
+    square = (SEVEN if seven else FOUR).square
     points = scratch(filters * depth * square).view(filters // WIDE, square, depth, WIDE)
     _between(weight.float(), points, turned, False)
     return points
 
 
-def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int], tile: int = FOUR.tile) -> Tensor:
+def weight_gradient(grad: Tensor, data: Tensor, pad: Sequence[int], seven: bool = False) -> Tensor:
     """Return the gradient (F, C, 3, 3) of a convolution's weights; see `_winograd_weight_gradient`."""
     n, depth, rows, columns = data.shape
     filters, high, wide = grad.shape[1:]
     if not _serves_gradient(grad, data):
         return plain.weight_gradient(grad, data, pad)
-    square = TILINGS[tile].square
+    tiling = SEVEN if seven else FOUR
+    tile, square = tiling.tile, tiling.square
     down, across, panels = -(-high // tile), -(-wide // tile), filters // WIDE
     tiles = n * down * across
     threads = torch.get_num_threads()

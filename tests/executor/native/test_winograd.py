@@ -70,7 +70,7 @@ def test_is_the_sum(processor):
             how = (case["act"], -1.0, 2.0) if case["act"] == "clip" else (case["act"], 0.2, 0.0)
             wanted = sums if residual is None else sums + residual
             wanted = plain.activated(wanted.clone(), *how)
-            rest = (plain.points_of(weight, tile=tile), bias, residual, (case["pad"], *how))
+            rest = (plain.points_of(weight, seven=tile == 7), bias, residual, (case["pad"], *how))
             found = convolve.convolution(data, *rest)
             twin = plain.convolved(data, *rest)
         assert found.is_contiguous(memory_format=torch.channels_last) or found.numel() == max(found.shape)
@@ -106,11 +106,11 @@ def test_error_of_small_types_is_the_librarys(dtype):
     for channels in (64, 256):
         data, weight = torch.relu(images(2, channels, 14, 14, dtype=dtype)), torch.randn(64, channels, 3, 3).to(dtype)
         exact = torch.conv2d(data.double(), weight.double(), padding=1)
-        found = convolve.convolution(data, convolve.points_of(weight, tile=7), None, None, SAME)
+        found = convolve.convolution(data, convolve.points_of(weight, seven=True), None, None, SAME)
         assert error(found, exact) < 1.02 * error(torch.conv2d(data, weight, padding=1), exact)
         grad = images(2, 64, 14, 14, dtype=dtype)
         exact = plain.weight_gradient(grad.double(), data.double(), (1, 1))
-        found = convolve.weight_gradient(grad, data, (1, 1), 7)
+        found = convolve.weight_gradient(grad, data, (1, 1), True)
         assert error(found, exact) < 1.02 * error(plain.weight_gradient(grad, data, (1, 1)), exact)
 
 
@@ -127,7 +127,7 @@ def test_what_is_not_finite_stays_where_it_was(value, act, form):
     data[0, 3, 5, 6] = value
     data[0, 3, 5, 7] = -value
     wanted = plain.activated(torch.conv2d(data, weight, padding=1), act, 0, 0)
-    found = convolve.convolution(data, plain.points_of(weight, tile=tile), None, None, ((1, 1), act, 0.0, 0.0))
+    found = convolve.convolution(data, plain.points_of(weight, seven=tile == 7), None, None, ((1, 1), act, 0.0, 0.0))
     assert not torch.isfinite(wanted).all() or value == 1e38
     assert torch.equal(found.isfinite(), wanted.isfinite()) and torch.equal(found.isnan(), wanted.isnan())
 
@@ -148,7 +148,7 @@ def test_weights_come_back_from_their_points(sizes, turned, tile, dtype):
     filters, channels = sizes
     weight = torch.randn((channels, filters, 3, 3) if turned else (filters, channels, 3, 3)).to(dtype)
     wanted = weight.flip(2, 3).transpose(0, 1) if turned else weight
-    for points in (plain.points_of(weight, turned, tile), convolve.points_of(weight, turned, tile)):
+    for points in (plain.points_of(weight, turned, tile == 7), convolve.points_of(weight, turned, tile == 7)):
         assert points.shape == (filters // plain.WIDE, (tile + 2) ** 2, channels, plain.WIDE)
         assert points.dtype == torch.float32
         torch.testing.assert_close(plain.weight_of(points), wanted.float(), rtol=1e-5, atol=2e-6)
@@ -197,7 +197,7 @@ def test_gradients_of_weights_in_parts(sizes, count):
 
 def is_gradient_of_weights(grad, data, pad, count, tile=4):
     with threads(count):
-        found = convolve.weight_gradient(grad, data, pad, tile)
+        found = convolve.weight_gradient(grad, data, pad, tile == 7)
     wanted = plain.weight_gradient(grad.double(), data.double(), pad)
     assert found.is_contiguous() and found.dtype == data.dtype
     largest = max(1, float(wanted.abs().max()))
@@ -212,6 +212,6 @@ def test_gradients_of_weights_that_are_not_finite(value, form):
     data, grad = (images(1, 32, 12, 12, dtype=dtype) for _ in range(2))
     data[0, 3, 0, 11] = value
     grad[0, 5, 0, 0] = 2.0
-    found, wanted = convolve.weight_gradient(grad, data, (1, 1), tile), plain.weight_gradient(grad, data, (1, 1))
+    found, wanted = convolve.weight_gradient(grad, data, (1, 1), tile == 7), plain.weight_gradient(grad, data, (1, 1))
     assert torch.equal(found.isfinite(), wanted.isfinite()) and torch.equal(found.isnan(), wanted.isnan())
     assert not wanted[:, 3].isfinite().all() or value == 1e38
