@@ -176,7 +176,13 @@ class Family:
     def ahead(self, key: Any, make: Callable[[Any, Any, Line], Any]) -> None:
         """Let a thread of its own find `form(key, make)`, if there are two signatures: a third may come."""
         if self._line is not None and key not in self.forms:
-            _ahead.add(partial(self.form, key, make))
+            _ahead.add(partial(self._still, self.bases, key, make))
+
+    def _still(self, bases: Sequence[Any], key: Any, make: Callable[[Any, Any, Line], Any]) -> None:
+        """Find a form, unless others are the bases by now, which need not have such plans."""
+        with self._lock:
+            if self.bases is bases:
+                self.form(key, make)
 
     def made(self, key: Any, make: Callable[[Any, Any, Line], Any], size: int) -> Any:
         """Return `form(key, make).at(size)`; None where there is none."""

@@ -280,6 +280,21 @@ def test_what_a_third_size_needs_is_there_before():
     assert all(compiler().later(FewRows(height), torch.float32).address for height in heights(compiler().vector_bytes))
 
 
+def test_nothing_is_compared_for_bases_that_were_given_up(monkeypatch):
+    jobs, asked = [], []
+    monkeypatch.setattr(family._ahead, "add", jobs.append)
+    known = family.Family()
+    for size in (4, 6, 9):
+        known.forms["graph"] = None  # nothing in common so far
+        known.offer((size, 3), f"compiled for {size}")
+        known.ahead("mask", lambda *given: asked.append(given))
+    first, second = jobs
+    first()
+    assert not asked
+    second()
+    assert [given[:2] for given in asked] == [("compiled for 6", "compiled for 9")]
+
+
 def test_a_process_is_copied_when_nothing_is_being_compared():
     done = []
     family._ahead.add(lambda: (time.sleep(0.05), done.append(1)))
