@@ -40,14 +40,14 @@ def side(load: Any, module: str, network: str, **options: Any) -> Any:
     return load(module).make(workloads.arrays(network, 4, small=True), [workloads.Batch(4)], network=network, **options)
 
 
-def agree(load: Any, network: str, one: Any, other: Any, tolerance: float = 1e-4) -> None:
-    """Hold two sides to each other: what they say, and the losses of three steps."""
+def agree(load: Any, network: str, one: Any, other: Any, tolerance: float = 1e-4, steps: int = 3) -> None:
+    """Hold two sides to each other: what they say, and the losses of some steps."""
     batch = load("workloads").Batch(4)
     expected = one.infer([batch])
     np.testing.assert_allclose(other.infer([batch]), expected, rtol=tolerance, atol=tolerance * abs(expected).max())
     losses = one.losses([batch] * 3)["losses"]
     assert losses[2] < losses[0]
-    np.testing.assert_allclose(other.losses([batch] * 3)["losses"], losses, rtol=10 * tolerance)
+    np.testing.assert_allclose(other.losses([batch] * steps)["losses"], losses[:steps], rtol=10 * tolerance)
 
 
 @pytest.mark.parametrize("network", ["mlp", "lenet", "lstm", "transformer"])
@@ -59,7 +59,8 @@ def test_ours_is_the_network_in_torch(load: Any, network: str, how: dict[str, An
 
 def test_our_resnet_is_the_one_in_torch(load: Any) -> None:
     torch = side(load, "torch_side", "resnet50", channels_last=True)
-    agree(load, "resnet50", torch, side(load, "gluon_side", "resnet50", **OURS), tolerance=1e-3)
+    # two steps: the second update makes of rounding a thousand times as much, for torch's own two layouts as well
+    agree(load, "resnet50", torch, side(load, "gluon_side", "resnet50", **OURS), tolerance=1e-4, steps=2)
 
 
 def test_the_fused_lstm_is_the_loop_over_its_cell(load: Any) -> None:
