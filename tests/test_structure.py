@@ -157,6 +157,18 @@ def test_opens_with_a_docstring(file: Path) -> None:
     assert (2 if long_file else 1) <= length <= 30, f"{relative(file)} opens with {length} lines"
 
 
+def test_files_that_docstrings_point_to_exist() -> None:
+    """Opening docstrings say where things are instead, by the end of a path; `script.py` is the user's."""
+    paths = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    missing = [
+        f"{relative(file)}: {named}"
+        for file in FILES
+        for named in re.findall(r"(?<![\w.*])[a-z]\w*(?:/\w+)*\.py\b", ast.get_docstring(parsed(file)) or "")
+        if named not in ("script.py", "train.py") and not any(path.endswith(f"/{named}") for path in paths)
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("file", [file for file in FILES if file.name != "__main__.py"], ids=relative)
 def test_all_is_what_is_public(file: Path) -> None:
     """`__all__` names things that exist, without repetition, and every public function and class defined in the

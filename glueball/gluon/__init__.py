@@ -1,6 +1,6 @@
 """Gluon: networks as Python classes, with sizes inferred from data.
 
-Blocks are in block.py and hybrid.py, parameters in parameter.py, layers in nn/ and rnn/, losses in loss.py, the
+Blocks are in block.py and hybrid.py, parameters in parameter.py, layers in nn/ and rnn/, losses in loss/, the
 training step in trainer.py, data sets and loaders in data/, ready-made networks in model_zoo/. Names are MXNet's.
 """
 from __future__ import annotations

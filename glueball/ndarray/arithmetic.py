@@ -1,7 +1,7 @@
 """nd.add, nd.maximum, nd.equal …: functions of two arguments, either of which may be a number.
 
 The one idea: a row per function: the broadcasting operator, the operator for a number on the right, and for a number
-on the left. The rows serve nd and sym alike (symbol/arithmetic.py).
+on the left. The rows serve nd and sym alike.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Matrix products: dot of any rank, batch_dot, Khatri-Rao, and the interleaved products of fused attention.
 
 The one idea: dot contracts the last axis of lhs with the first of rhs (transpose_a: the first of lhs; transpose_b:
-the last of rhs), so every case is one product of two matrices. Factorisations and gemm are in linalg_ops.py,
+the last of rhs), so every case is one product of two matrices. Factorisations and gemm are in linalg.py,
 FullyConnected in linear.py.
 """
 

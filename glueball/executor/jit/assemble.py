@@ -3,7 +3,7 @@
 The one idea: everything but addresses is known when a region is built, so it is written once; addresses are relocations
 (word, base, bytes). The bases are: 0 the words themselves, 1 the scratch block, 2 … the inputs, then the outputs. All
 instructions come first, then all arguments. Units that are done alike share a piece, so a long region is a few
-look-ups in tables (derive.py).
+look-ups in tables (arrangement.py).
 
 Not here: what the words of a unit are (encode.py), who runs them (driver.py).
 """

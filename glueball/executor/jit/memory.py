@@ -4,7 +4,7 @@ The one idea: a buffer lives from the first unit that writes it to the last that
 the other in the order of their birth, each in the smallest gap that is free for all its life. A kernel may write its
 result over an operand that it reads for the last time, element by element.
 
-Who lives when does not depend on sizes (`Lives`), so it is found once for all sizes of a region (derive.py).
+Who lives when does not depend on sizes (`Lives`), so it is found once for all sizes of a region (resized.py).
 
 Not here: who needs which buffer (build.py).
 """

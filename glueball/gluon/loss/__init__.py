@@ -2,7 +2,7 @@
 
 The one idea: `loss(pred, label)` is a hybrid block like any other; `loss.mean()` or `trainer.step(batch_size)` does the
 rest. Here are the names only: base.py has `Loss`; regression.py, classification.py and pairs.py have the losses.
-Metrics, which are for people and have no gradient, are in metric.py.
+Metrics, which are for people and have no gradient, are in metric/.
 """
 
 from . import classification, pairs, regression
