@@ -1,6 +1,6 @@
 """Reverse-mode differentiation of a graph by the operators' own gradient rules.
 
-Law: running the gradient graph gives what torch's tape gives for the same program (tests/executor/test_hybridize_laws.py).
+Law: running the gradient graph gives what the tape gives for the same program (tests/executor/test_hybridize_laws.py).
 The one idea: walk the nodes backwards, hand each rule symbols for its inputs, results and result gradients, and add
 up what arrives at a value. Operators whose gradient is `from_kernel` become a `_vjp` node; those without one stop the
 flow, as they do on the tape.

@@ -143,7 +143,8 @@ def test_convert_onnx_whose_graph_needs_more_than_weights(kind: str, tmp_path: P
         nodes = [make.make_node("Gather", ["x", "rows"], ["y"], axis=1)]
         held = [make.make_tensor("rows", whole, [2, 1], [2, 0])]
     elif kind == "sizes":
-        nodes = [make.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)]
+        nodes = [make.make_node("Size", ["x"], ["n"]), make.make_node("Cast", ["n"], ["r"], to=real),
+                 make.make_node("Mul", ["x", "r"], ["y"])]  # fmt: skip
     else:
         nodes = [make.make_node("Reshape", ["x", "to"], ["y"])]
         inputs.append(make.make_tensor_value_info("to", whole, [2]))
