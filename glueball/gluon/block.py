@@ -414,7 +414,7 @@ def explain_call(error: TypeError, block: Block, args: tuple[Any, ...]) -> None:
     hybrid = name == "hybrid_forward"
     received = f"{len(args)} input(s)"
     fix = "call the layer with the inputs that it names"
-    if hybrid:
+    if hybrid and not type(block).__module__.startswith(f"{__package__}."):
         received += ", and by name the block's parameters " + (", ".join(block._reg_params) or "(it has none)")
         fix = ("write `def hybrid_forward(self, F, x, ...)`: F first (nd or sym), then the inputs, then each parameter "
                "under the name of its attribute (self.weight = self.params.get('weight', ...))")

@@ -46,11 +46,11 @@ def print_summary(block: Block, inputs: tuple[Any, ...]) -> None:
     def watch(layer: Block) -> None:
         if getattr(layer, "_active", False):
             raise MXNetError(explain("summary", f"{layer.name} is hybridized, so its layers cannot be watched.",
-                                     fix="call summary before hybridize()"))
+                                     fix=f"call {layer.name}.hybridize(False) first, or summary before hybridize()"))
         hooks.append(layer.register_forward_hook(report))
 
-    block.apply(watch)
     try:
+        block.apply(watch)
         block(*inputs)
     finally:
         for hook in hooks:

@@ -9,6 +9,7 @@ weights and hands them out (`update_on_kvstore`), or every device updates its co
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from .. import kvstore as kvstores
@@ -90,6 +91,16 @@ class Trainer:
 
     def _make_optimizer(self, optimizer: Any, optimizer_params: dict[str, Any] | None) -> Optimizer:
         param_dict = dict(enumerate(self._params))
+        if optimizer_params is not None and not isinstance(optimizer_params, Mapping):
+            raise ArgumentError(
+                explain(
+                    "Trainer",
+                    "optimizer_params are the optimizer's settings by name.",
+                    expected="a dict",
+                    received=repr(optimizer_params),
+                    fix="pass {'learning_rate': 0.1}",
+                )
+            )
         if isinstance(optimizer, Optimizer):
             if optimizer_params:
                 raise ArgumentError(

@@ -217,6 +217,7 @@ def _picked(where: str, index: Tensor, shape: Sequence[int], axis: int | None, m
                 "The indices do not fit the data.",
                 expected=f"index of shape {(*shape[:at], *shape[at + 1 :])} or {kept}",
                 received=tuple(index.shape),
+                fix="one index, or label, for each row; for one-hot labels SoftmaxCrossEntropyLoss(sparse_label=False)",
             )
         )
     return at, rows_of(where, index, shape[at], mode).reshape(kept)

@@ -160,6 +160,18 @@ def test_hooks_and_apply():
     assert any(name.endswith("_output0") for name, _ in stats)
 
 
+def test_a_summary_that_fails_leaves_no_hooks():
+    inner = nn.HybridSequential()
+    inner.add(nn.Dense(2))
+    net = nn.Sequential()
+    net.add(nn.Dense(5), inner)
+    net.initialize()
+    inner.hybridize()
+    with pytest.raises(MXNetError, match=r"hybridize\(False\)"):
+        net.summary(nd.ones((2, 3)))
+    assert not net[0]._forward_hooks
+
+
 def test_summary(capsys):
     net = ready()
     net.summary(nd.ones((2, 5)))

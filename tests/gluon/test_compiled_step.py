@@ -171,3 +171,19 @@ def test_a_changed_network_is_compiled_anew():
     with autograd.record():
         expected = gluon.loss.SoftmaxCrossEntropyLoss()(net(x), y).asnumpy()
     np.testing.assert_allclose(step(x, y).asnumpy(), expected, rtol=1e-5)
+
+
+def test_other_peoples_arrays_networks_and_empty_batches_are_named():
+    import torch
+
+    net, other, loss = small(), small(), gluon.loss.SoftmaxCrossEntropyLoss()
+    step = gluon.contrib.CompiledStep(net, loss, gluon.Trainer(net.collect_params(), "sgd"))
+    x, y = data()
+    with pytest.raises(ArgumentError, match=r"torch\.Tensor(.|\n)*nd\.from_torch"):
+        step(torch.ones(8, 5), torch.zeros(8))
+    with pytest.raises(ArgumentError, match="no sample in the batch"):
+        step(x[:0], y[:0])
+    if usable():
+        step = gluon.contrib.CompiledStep(net, loss, gluon.Trainer(other.collect_params(), "sgd"))
+        with pytest.raises(ArgumentError, match="none of the network's parameters"):
+            step(x, y)

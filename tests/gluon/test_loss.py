@@ -285,3 +285,25 @@ def test_labels_with_gradient_do_not_disturb() -> None:
     np.testing.assert_allclose(pred.grad.asnumpy(), expected, rtol=1e-4, atol=1e-6)
     with pytest.raises(MXNetError):
         losses.SoftmaxCELoss(axis=5)(pred, label)
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_weights_of_samples_that_do_not_fit_are_refused(hybrid: bool) -> None:
+    """(batch,) beside a loss (batch, 1) would weigh every sample by the mean of all weights."""
+    pred, label = nd.random.normal(shape=(4, 3)), nd.array([0, 1, 2, 0])
+    loss = losses.SoftmaxCrossEntropyLoss()
+    if hybrid:
+        loss.hybridize()
+    weights = nd.array([0, 1, 0, 1])
+    for wrong in (weights, nd.ones((3,)), nd.ones((7,)), nd.ones((7, 1)), nd.ones((4, 3))):
+        with pytest.raises(ShapeError, match=r"sample_weight does not fit(.|\n)*broadcasts to \(4, 1\)"):
+            loss(pred, label, wrong)
+    with pytest.raises(ShapeError, match=r"sample_weight\.reshape\(\(-1, 1\)\)"):
+        loss(pred, label, weights)
+    right = loss(pred, label, weights.reshape((-1, 1))).asnumpy()
+    np.testing.assert_allclose(right, loss(pred, label).asnumpy() * weights.asnumpy(), rtol=1e-6)
+
+
+def test_weights_in_a_graph_without_sizes_are_not_looked_at() -> None:
+    made = losses.L2Loss()(mx.sym.var("pred"), mx.sym.var("label"), mx.sym.var("weight"))
+    assert sorted(made.list_arguments()) == ["label", "pred", "weight"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from glueball import autograd, cpu, gluon, kvstore, lr_scheduler, nd, optimizer
-from glueball.base.errors import AutogradError, DeferredInitializationError, UnsupportedError
+from glueball.base.errors import ArgumentError, AutogradError, DeferredInitializationError, UnsupportedError
 from glueball.gluon import Parameter, Trainer
 
 TWO = [cpu(0), cpu(1)]
@@ -110,6 +110,11 @@ def test_a_step_between_two_backward_passes_of_a_graph_is_refused(name: str) -> 
     trainer.step(1)
     with pytest.raises(AutogradError, match="changed in place"):
         second.backward()
+
+
+def test_settings_that_are_no_dict_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"by name(.|\n)*0\.1(.|\n)*\{'learning_rate': 0\.1\}"):
+        Trainer([parameter()], "sgd", 0.1)  # type: ignore[arg-type]
 
 
 def test_a_parameter_that_changes_while_recording_is_used_as_a_copy() -> None:

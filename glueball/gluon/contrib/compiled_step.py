@@ -116,6 +116,7 @@ class CompiledStep:
                                         received=f"{len(args)} argument(s)"))  # fmt: skip
         args = as_arrays(args)
         trainer = self._trainer
+        _check_data(args, batch_size)
         size = args[0].shape[0] if batch_size is None else batch_size
         trainer._prepare(size)
         reason = self._reason()
@@ -146,6 +147,11 @@ class CompiledStep:
         arrays = [parameter.data(ctx) for _, parameter in graph.parameters]
         index_of = self._trainer._indices()
         trained = [(place, index_of[p]) for place, (_, p) in enumerate(graph.parameters) if p in index_of]
+        if index_of and not trained:
+            raise ArgumentError(explain("CompiledStep", "The trainer has none of the network's parameters.",
+                                        expected=", ".join(p.name for _, p in graph.parameters[:3]) + " …",
+                                        received=", ".join(p.name for p in list(index_of)[:3]) + " …",
+                                        fix="make the Trainer of net.collect_params()"))  # fmt: skip
         if len(trained) != len(index_of):
             raise NotCompiled("the trainer has parameters that the network does not use")
         updater = self._trainer._updaters[0]
@@ -269,6 +275,19 @@ class _Entry:
     updates: Updates
     calls: int = 0
     used: int = 0
+
+
+def _check_data(args: tuple[Any, ...], batch_size: float | None) -> None:
+    """Refuse arrays of other libraries, and a batch without samples."""
+    foreign = next((a for a in args if not isinstance(a, NDArray) and hasattr(a, "__array__")), None)
+    if foreign is not None:
+        kind = type(foreign)
+        raise ArgumentError(explain("CompiledStep", "Data and labels are no arrays of NumPy or Glueball.",
+                                    expected="NDArray", received=f"{kind.__module__}.{kind.__qualname__}",
+                                    fix="nd.from_torch(tensor), or nd.array(values)"))  # fmt: skip
+    if batch_size is None and isinstance(args[0], NDArray) and not args[0].shape[0]:
+        raise ArgumentError(explain("CompiledStep", "There is no sample in the batch.", expected="at least one",
+                                    received=f"data of shape {args[0].shape}", fix="leave empty batches out"))
 
 
 def _graphs(one: _Entry, two: _Entry, line: Line) -> TracedForm:

@@ -10,7 +10,7 @@ from numbers import Number
 from typing import Any
 
 from ... import ndarray as nd
-from ...base.errors import ArgumentError, ShapeError, explain
+from ...base.errors import ArgumentError, MXNetError, ShapeError, explain
 from ..hybrid import HybridBlock
 
 __all__ = ["Loss", "_apply_weighting", "_reshape_like"]  # the latter two by their known names: users' losses call them
@@ -28,6 +28,7 @@ def _apply_weighting(F: Any, loss: Any, weight: float | None = None, sample_weig
         Their shape must broadcast to the loss's: (batch, 1) weighs samples of a (batch, n) loss.
     """
     if sample_weight is not None:
+        _check_weights(loss, sample_weight)
         loss = F.broadcast_mul(loss, sample_weight)
     if weight is not None:
         if not isinstance(weight, Number):
@@ -44,6 +45,28 @@ def _apply_weighting(F: Any, loss: Any, weight: float | None = None, sample_weig
     return loss
 
 
+def _check_weights(values: Any, sample_weight: Any) -> None:
+    """Refuse weights that would make more of a loss than there is: (batch,) of (batch, 1) makes (batch, batch)."""
+    try:
+        loss, weights = ((a.shape if isinstance(a, nd.NDArray) else a._sizes) for a in (values, sample_weight))
+    except (AttributeError, MXNetError):  # a graph of sizes that nobody knows yet
+        return
+    padded = (1,) * (len(loss) - len(weights)) + weights
+    if len(padded) == len(loss) and all(w in (1, size) for w, size in zip(padded, loss)):
+        return
+    one_each = len(weights) == 1 and loss[:1] == weights
+    raise ShapeError(
+        explain(
+            "loss",
+            "sample_weight does not fit the loss of each sample.",
+            expected=f"a shape that broadcasts to {loss}",
+            received=weights,
+            fix=f"sample_weight.reshape({(-1, *(1,) * (len(loss) - 1))})" if one_each
+            else "one weight for each sample, or for each number of the loss",
+        )
+    )  # fmt: skip
+
+
 def _reshape_like(F: Any, x: Any, y: Any) -> Any:
     """Give `x` the shape of `y`, so that labels (batch,) meet predictions (batch, 1)."""
     if F is not nd:
@@ -52,7 +75,14 @@ def _reshape_like(F: Any, x: Any, y: Any) -> Any:
         return x
     if x.size != y.size:
         raise ShapeError(
-            explain("loss", "Predictions and labels differ in size.", expected=f"{y.shape}", received=f"{x.shape}")
+            explain(
+                "loss",
+                "Predictions and labels differ in size.",
+                expected=f"{y.shape}",
+                received=f"{x.shape}",
+                fix="as many outputs of the last layer as there are numbers in a label, or a loss for classes "
+                "(SoftmaxCrossEntropyLoss)",
+            )
         )
     return x.reshape(y.shape)
 
