@@ -32,8 +32,13 @@ _NO_RESERVE = 0x4000  # MAP_NORESERVE of Linux: addresses alone cost nothing
 
 
 def _addresses() -> int:
-    """Return the size of a heap that never runs out; 0 on systems where addresses alone cost memory."""
-    return os.sysconf("SC_PHYS_PAGES") * _PAGE if sys.platform == "linux" else 0
+    """Return the size of a heap that never runs out; 0 where addresses alone cost memory, or are limited."""
+    if sys.platform != "linux":
+        return 0
+    import resource  # not on all systems; the limit is that of `ulimit -v`
+
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+    return os.sysconf("SC_PHYS_PAGES") * _PAGE if unlimited else 0
 
 
 def _reserved(size: int) -> mmap.mmap | None:
@@ -113,10 +118,18 @@ class Heap:
                     self._memory.madvise(mmap.MADV_DONTNEED, start, last - start)
 
 
+    def outlive_forks(self) -> None:
+        """Let forks wait for whoever takes memory just now: a child would inherit a lock that nobody opens."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release,
+                                after_in_child=self._lock.release)  # fmt: skip
+
+
 _passing = Heap(_addresses())
 _kept = Heap(_addresses())  # of what is handed out: it must not stand between what comes and goes
-on_release(_passing.release)
-on_release(_kept.release)
+for _heap in (_passing, _kept):
+    on_release(_heap.release)
+    _heap.outlive_forks()
 
 
 def _place(size: int, kept: bool = False) -> Tensor:

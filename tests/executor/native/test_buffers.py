@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 
@@ -111,3 +112,44 @@ def test_small_arrays_are_left_to_torch(make):
     before = buffers._passing.used
     small = make(torch.empty(1, 3, 5, 4, memory_format=torch.channels_last))
     assert buffers._passing.used == before and small.stride() == (60, 1, 12, 3)
+
+
+FORKS = """
+import os, threading
+from glueball.executor.native import buffers
+ended = threading.Event()
+def take():
+    while not ended.is_set():
+        buffers._passing.take(buffers.LEAST)
+threading.Thread(target=take).start()
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        os._exit(0 if buffers._passing.take(buffers.LEAST) is not None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+ended.set()
+"""
+
+LIMITED = """
+import os, resource
+memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (memory + 10**9,) * 2)
+from glueball import autograd, nd
+from glueball.executor.native import buffers
+from glueball.gluon import nn
+net = nn.HybridSequential()
+net.add(nn.Conv2D(32, 3, padding=1), nn.BatchNorm(), nn.Conv2D(64, 1), nn.GlobalAvgPool2D(), nn.Dense(4))
+net.initialize(); net.hybridize()
+for rows in (8, 16, 32):
+    with autograd.record():
+        loss = net(nd.ones((rows, 3, 64, 64))).square().mean()
+    loss.backward()
+assert not buffers._passing.used and buffers._passing.take(1) is None
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks and limits of Linux")
+@pytest.mark.parametrize("program", [FORKS, LIMITED], ids=["forks", "limited"])
+def test_in_other_processes(program):
+    """A fork never copies a lock that is held; where addresses are limited (ulimit -v), none are reserved."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=120)
