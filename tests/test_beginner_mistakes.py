@@ -380,7 +380,7 @@ def test_a_forward_of_other_arguments(hybridize: bool) -> None:
     dense.initialize()
     x = nd.ones((1, 2))
     for net, inputs, parts in [(NoF(), [x], ["NoF", "F first"]), (NoParameter(), [x], ["(it has none)", "weight"]),
-                               (dense, [x, x], ["Dense", "2 input(s)", "weight, bias"])]:
+                               (dense, [x, x], ["Dense", "2 input(s)", "weight, bias", "Fix: call the layer"])]:
         net.hybridize(hybridize)
         with pytest.raises(TypeError) as error:
             net(*inputs)

@@ -414,8 +414,9 @@ def explain_call(error: TypeError, block: Block, args: tuple[Any, ...]) -> None:
     hybrid = name == "hybrid_forward"
     received = f"{len(args)} input(s)"
     fix = "call the layer with the inputs that it names"
-    if hybrid and not type(block).__module__.startswith(f"{__package__}."):
+    if hybrid:
         received += ", and by name the block's parameters " + (", ".join(block._reg_params) or "(it has none)")
+    if hybrid and not type(block).__module__.startswith(f"{__package__}."):  # the user's own
         fix = ("write `def hybrid_forward(self, F, x, ...)`: F first (nd or sym), then the inputs, then each parameter "
                "under the name of its attribute (self.weight = self.params.get('weight', ...))")
     error.args = (explain(type(block).__name__, f"The call does not fit its {name}.",
